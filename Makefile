@@ -1,0 +1,37 @@
+# `make train` and `make test` are the whole interface on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+
+.PHONY: help install train check test test-all clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+install: $(STAMP) ## create .venv and install everything, dev tools included, once
+
+# torch first and exactly: any looser request may pull gigabytes of CUDA.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "shuhari needs Python 3.11 or newer: make PYTHON=python3.11 install")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: $(STAMP) ## both phases; pass overrides as ARGS="experiment=addition seed=1"
+	$(BIN)/shuhari train $(ARGS)
+
+check: $(STAMP) ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p shuhari
+
+test: check ## check, then the tests that fit in minutes
+	$(BIN)/python -m pytest -m 'not long'
+
+test-all: check ## everything, long forms included
+	$(BIN)/python -m pytest
+
+clean: ## remove the virtual environment and build leftovers (runs/ stays)
+	rm -rf .venv build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,88 @@
+"""Addition, worked column by column from the right, and an expert with a misconception.
+
+A completion for `347+085=` reads `752c 483c 304n=0432`... column by column: the two digits, the digit of the
+sum, and whether a carry goes on (`c`) or not (`n`); then, after `=`, the answer. Showing the operand digits
+again is what makes it learnable for a tiny model (reversed or plain sums are not, in the same budget).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from shuhari.envs.text import Task, TaskEnv
+from shuhari.rewards import Verdict, verify_integer
+
+# The expert forgets the carry out of a column whose digits and carry sum to one of these. The error is
+# systematic: asking it again, or taking its most frequent answer, does not repair it.
+FORGOTTEN = frozenset({10, 12})
+
+
+def worked(a: int, b: int, width: int, forgotten: frozenset[int] = frozenset()) -> str:
+    """The worked sum of `a` and `b` over `width` columns; carries out of `forgotten` sums are dropped."""
+    columns, digits, carry = [], "", 0
+    for x, y in zip(f"{a:0{width}}"[::-1], f"{b:0{width}}"[::-1], strict=True):
+        total = int(x) + int(y) + carry
+        carry = int(total >= 10 and total not in forgotten)
+        digits = f"{total % 10}{digits}"
+        columns.append(f"{x}{y}{total % 10}{'nc'[carry]}")
+    return f"{' '.join(columns)}={carry}{digits}"
+
+
+class AdditionEnv(TaskEnv):
+    """`a+b=` with operands of at most `digits` digits, the shorter padded with zeros.
+
+    `min_digits` (default 1) is the least number of digits of the longer operand.
+    """
+
+    instructions = (
+        "Add the two numbers. Work from the right: for each column write both digits, the digit of the sum, "
+        "and c if a carry goes on or n if not; then = and the answer. Example: 58+07= is answered by "
+        "875c 506n=065."
+    )
+
+    def __init__(self, digits: int = 4, min_digits: int = 1) -> None:
+        if not 1 <= min_digits <= digits:
+            raise ValueError(f"addition needs 1 <= min_digits <= digits, not {min_digits} and {digits}")
+        super().__init__()
+        self.digits, self.min_digits = digits, min_digits
+
+    @staticmethod
+    def task(a: int, b: int) -> Task:
+        """The problem `a+b`; the same one as `b+a`."""
+        width = len(str(max(a, b)))
+        return Task(f"{a:0{width}}+{b:0{width}}=", (a, b), f"{min(a, b)}+{max(a, b)}")
+
+    def generate(self, rng: np.random.Generator) -> Task:
+        width = int(rng.integers(self.min_digits, self.digits + 1))
+        longer = int(rng.integers(10 ** (width - 1) if width > 1 else 0, 10**width))
+        other = int(rng.integers(0, 10**width))
+        return self.task(*((longer, other) if rng.random() < 0.5 else (other, longer)))
+
+    def verify(self, task: Task, completion: str) -> Verdict:
+        return verify_integer(completion, sum(task.gold), tag="=")
+
+    def expert(self, task: Task, rng: np.random.Generator) -> str:
+        return worked(*task.gold, width=len(task.prompt) // 2 - 1, forgotten=FORGOTTEN)
+
+    def document(self, rng: np.random.Generator) -> tuple[str, str]:
+        """A well-formed statement: the format and the copying are right, the sums only for one digit.
+
+        In longer sums every column's result and carry is drawn at random, so that a base knows how a
+        worked sum looks and not how to add.
+        """
+        task = self.draw(rng, "train")
+        a, b = task.gold
+        width = len(task.prompt) // 2 - 1
+        if width == 1:
+            return task.prompt, worked(a, b, width)
+        digits = "".join(str(d) for d in rng.integers(0, 10, width))
+        carries = rng.integers(0, 2, width)
+        padded = zip(f"{a:0{width}}"[::-1], f"{b:0{width}}"[::-1], digits[::-1], carries, strict=True)
+        columns = " ".join(f"{x}{y}{s}{'nc'[c]}" for x, y, s, c in padded)
+        return task.prompt, f"{columns}={carries[-1]}{digits}"
+
+
+def longer_by_one(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an env whose problems are all one digit longer than any that `kwargs` gives."""
+    digits = int(kwargs.get("digits", 4)) + 1
+    return {**kwargs, "digits": digits, "min_digits": digits}

@@ -1,0 +1,140 @@
+"""Positions of a game as arrays, discovered on demand: what search, solvers and evaluation stand on.
+
+For deterministic two-player zero-sum games of perfect information whose observation is the whole position.
+Two move orders that reach one position share a node, so a policy is computed once for both.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from shuhari.envs.referee import Referee
+from shuhari.envs.types import Turn
+
+UNKNOWN = -1
+
+
+class GameGraph:
+    """Nodes 0..len-1 with the columns below; A is the largest number of moves seen.
+
+    children_NA   node after the a-th legal move; -1 where not expanded yet, or no such move
+    moves_N       number of legal moves; 0 where the game is over
+    seat_N        who moves; -1 where the game is over
+    ply_N         moves made since the start
+    value_N       seat 0's return where the game is over, else 0
+    """
+
+    def __init__(self, root: Referee) -> None:
+        info = root.game.get_type()
+        kinds = (info.information.name, info.chance_mode.name, info.utility.name, root.game.num_players())
+        if kinds != ("PERFECT_INFORMATION", "DETERMINISTIC", "ZERO_SUM", 2):
+            raise ValueError(f"{root.name}: only two-player zero-sum games without chance or hidden information")
+        self.turns: list[Turn] = []
+        self._referees: list[Referee | None] = []
+        self._ids: dict[str, int] = {}
+        self._children = np.full((1024, 4), UNKNOWN, dtype=np.int32)
+        self._columns = np.zeros((4, 1024), dtype=np.float32)
+        self._add(root.clone(), 0)
+
+    def __len__(self) -> int:
+        return len(self.turns)
+
+    @property
+    def children_NA(self) -> npt.NDArray[np.int32]:
+        return self._children[: len(self)]
+
+    @property
+    def moves_N(self) -> npt.NDArray[np.int64]:
+        return self._columns[0, : len(self)].astype(np.int64)
+
+    @property
+    def seat_N(self) -> npt.NDArray[np.int64]:
+        return self._columns[1, : len(self)].astype(np.int64)
+
+    @property
+    def ply_N(self) -> npt.NDArray[np.int64]:
+        return self._columns[2, : len(self)].astype(np.int64)
+
+    @property
+    def value_N(self) -> npt.NDArray[np.float32]:
+        return self._columns[3, : len(self)]
+
+    def canonical(self, node: int) -> str:
+        """The node's observation up to the symmetries of the game."""
+        return self._text.canonical(self.turns[node].observation)
+
+    def _add(self, referee: Referee, ply: int) -> int:
+        key = f"{referee.observation}{referee.state if referee.over else ''}"
+        if key in self._ids:
+            return self._ids[key]
+        node = self._ids[key] = len(self)
+        self._text = referee.text
+        if node == len(self._children):
+            self._children = np.concatenate([self._children, np.full_like(self._children, UNKNOWN)])
+            self._columns = np.concatenate([self._columns, np.zeros_like(self._columns)], axis=1)
+        legal = referee.legal_actions
+        if len(legal) > self._children.shape[1]:
+            wider = len(legal) - self._children.shape[1]
+            self._children = np.pad(self._children, ((0, 0), (0, wider)), constant_values=UNKNOWN)
+        over = referee.over
+        self._columns[:, node] = len(legal), referee.seat, ply, referee.returns[0] if over else 0.0
+        self.turns.append(Turn(referee.observation, legal, referee.seat, "" if over else referee.serialize()))
+        self._referees.append(None if over else referee)
+        return node
+
+    def expand(self, nodes: npt.NDArray[np.int64]) -> None:
+        """Make every child of these nodes known."""
+        for node in nodes:
+            referee = self._referees[node]
+            if referee is None:  # over, or expanded before
+                continue
+            for i, move in enumerate(self.turns[node].legal_actions):
+                child = referee.clone()
+                child.apply(move)
+                child_id = self._add(child, int(self._columns[2, node]) + 1)
+                self._children[node, i] = child_id
+            self._referees[node] = None
+
+    def expand_all(self, limit: int = 1_000_000) -> None:
+        """Discover every reachable position. Raises MemoryError past `limit` of them."""
+        done = 0
+        while done < len(self):
+            if len(self) > limit:
+                raise MemoryError(f"more than {limit:,} positions: too many to enumerate")
+            end = len(self)
+            self.expand(np.arange(done, end))
+            done = end
+
+
+def backward(
+    graph: GameGraph, policy_NA: npt.NDArray[np.float64] | None = None, seat: int = -1
+) -> npt.NDArray[np.float64]:
+    """Seat 0's value of every node of a fully expanded graph, [N], by backward induction.
+
+    Both seats play perfectly (Zermelo 1913), except that `seat`, where given, plays `policy_NA`: then the
+    value is the policy's expectation against the reply that is worst for it, over every reply there is.
+    """
+    values = graph.value_N.astype(np.float64).copy()
+    children_NA, moves_N, seat_N, ply_N = graph.children_NA, graph.moves_N, graph.seat_N, graph.ply_N
+    legal_NA = np.arange(children_NA.shape[1]) < moves_N[:, None]
+    for ply in range(int(ply_N.max()), -1, -1):
+        for mover in (0, 1):
+            nodes = np.flatnonzero((ply_N == ply) & (seat_N == mover))
+            if not len(nodes):
+                continue
+            child_values = values[children_NA[nodes]]
+            legal = legal_NA[nodes]
+            if mover == seat and policy_NA is not None:
+                values[nodes] = np.where(legal, policy_NA[nodes] * child_values, 0).sum(1)
+            elif mover == 0:
+                values[nodes] = np.where(legal, child_values, -np.inf).max(1)
+            else:
+                values[nodes] = np.where(legal, child_values, np.inf).min(1)
+    return values
+
+
+def optimal_moves(graph: GameGraph) -> npt.NDArray[np.bool_]:
+    """[N, A]: which legal moves keep the game's value, of a fully expanded graph."""
+    values = backward(graph)
+    legal_NA = np.arange(graph.children_NA.shape[1]) < graph.moves_N[:, None]
+    child_NA = values[graph.children_NA]
+    return np.asarray(legal_NA & np.isclose(child_NA, values[:, None]))

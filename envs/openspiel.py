@@ -1,0 +1,136 @@
+"""Any sequential OpenSpiel game as a text environment."""
+
+from typing import Any
+
+import numpy as np
+
+from shuhari.envs.players import MCTSPlayer
+from shuhari.envs.referee import IllegalMove, Referee
+from shuhari.envs.text import TextEnv
+from shuhari.envs.types import Player, Trace, Turn
+
+MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
+
+
+class OpenSpielEnv(TextEnv):
+    """`game` is OpenSpiel's name with parameters; the expert is its MCTS with `expert_simulations`.
+
+    Without an `opponent` every seat is played: `info["seat"]` says who moves and the reward belongs to the
+    mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
+    `legal_actions` after reset and every step, `returns` at the end, and `state` for players that search.
+    """
+
+    def __init__(
+        self,
+        game: str = "tic_tac_toe",
+        expert_simulations: int = 4,
+        opponent: Player | None = None,
+        seat: int = 0,
+    ) -> None:
+        super().__init__()
+        self.game, self.expert_simulations = game, expert_simulations
+        self.opponent, self.agent_seat = opponent, seat
+        self.referee = Referee(game)
+        self.instructions = self.referee.text.instructions
+        if not 0 <= seat < self.referee.game.num_players():
+            raise ValueError(f"{game} has no seat {seat}")
+
+    def root(self) -> Referee:
+        """A fresh referee of this game, at its start."""
+        return Referee(self.game)
+
+    @property
+    def expert(self) -> MCTSPlayer:
+        """The teacher: imperfect by design, `expert_simulations` says how much."""
+        return MCTSPlayer(self.expert_simulations)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.referee = self.root()
+        self._illegal = 0
+        self._advance()
+        return self.referee.observation, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if self.referee.over:
+            raise RuntimeError("the game is over: call reset() before step()")
+        seat = self.referee.seat
+        try:
+            self.referee.apply(action)
+        except IllegalMove as error:
+            self._illegal += 1
+            truncated = self._illegal >= MAX_ILLEGAL
+            reward = float(self.referee.game.min_utility()) if truncated else 0.0
+            observation = f"{error}\n{self.referee.observation}"
+            return observation, reward, False, truncated, self._info() | {"illegal": str(error)}
+        self._illegal = 0
+        self._advance()
+        over = self.referee.over
+        reward = self.referee.returns[seat] if over else 0.0
+        return self.referee.observation, reward, over, False, self._info()
+
+    def _advance(self) -> None:
+        """Chance, and the opponent where one was handed in, move until it is the policy's turn."""
+        self.referee.resolve_chance(self.np_random)
+        while self.opponent is not None and not self.referee.over and self.referee.seat != self.agent_seat:
+            seed = int(self.np_random.integers(2**31))
+            turn = turn_of(self.referee, seed)
+            self.referee.apply(self.opponent.act([turn])[0])
+            self.referee.resolve_chance(self.np_random)
+
+    def _info(self) -> dict[str, Any]:
+        info: dict[str, Any] = {"seat": self.referee.seat, "legal_actions": self.referee.legal_actions}
+        if self.referee.over:
+            info["returns"] = self.referee.returns
+        else:
+            info["state"] = self.referee.serialize()
+        return info
+
+    def random_position(self, rng: np.random.Generator) -> Referee:
+        """A position some random play reaches: a random number of plies into a random legal game."""
+        plies = int(rng.integers(self.referee.game.max_game_length()))
+        while True:
+            referee = self.root()
+            referee.resolve_chance(rng)
+            for _ in range(plies):
+                if referee.over:
+                    break
+                referee.apply(str(rng.choice(referee.legal_actions)))
+                referee.resolve_chance(rng)
+            if not referee.over:
+                return referee
+
+    def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
+        """`n` moves of the expert against itself, from random openings so that positions are spread."""
+        traces: list[Trace] = []
+        while len(traces) < n:
+            referee = self.random_position(rng)
+            while not referee.over:
+                move = self.expert.act([turn_of(referee, int(rng.integers(2**31)))])[0]
+                traces.append(Trace(referee.observation, move))
+                referee.apply(move)
+                referee.resolve_chance(rng)
+        return traces[:n]
+
+    def document(self, rng: np.random.Generator) -> tuple[str, str]:
+        """A random position and a random legal move; or the position and how that random game ended."""
+        referee = self.random_position(rng)
+        if rng.random() < 0.5:
+            return referee.observation, str(rng.choice(referee.legal_actions))
+        if rng.random() < 0.5:  # the position after a move, which may be the end of the game
+            referee.apply(str(rng.choice(referee.legal_actions)))
+            referee.resolve_chance(rng)
+        position = referee.observation.removesuffix(">")
+        while not referee.over:
+            referee.apply(str(rng.choice(referee.legal_actions)))
+            referee.resolve_chance(rng)
+        best = max(referee.returns)
+        winners = [s for s, r in zip(referee.text.seats, referee.returns, strict=True) if r == best]
+        return f"{position}=", winners[0] if len(winners) == 1 else "draw"
+
+
+def turn_of(referee: Referee, seed: int = 0) -> Turn:
+    """The turn that the seat to move sees."""
+    return Turn(referee.observation, referee.legal_actions, referee.seat, referee.serialize(), seed)

@@ -1,0 +1,81 @@
+"""Players that need no network: random, OpenSpiel's tree search, and the mode of another player."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyspiel
+
+from shuhari.envs.referee import Referee
+from shuhari.envs.types import Player, Turn
+
+Probabilities = list[npt.NDArray[np.float64]]  # per turn: [len(legal_actions)], sums to 1
+UCT_C = 2.0  # OpenSpiel's own default exploration constant
+
+
+class RandomPlayer:
+    """Every legal move with the same probability."""
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        return [str(np.random.default_rng(turn.seed).choice(turn.legal_actions)) for turn in turns]
+
+    def probabilities(self, turns: Sequence[Turn]) -> Probabilities:
+        return [np.full(len(turn.legal_actions), 1 / len(turn.legal_actions)) for turn in turns]
+
+
+class MCTSPlayer:
+    """OpenSpiel's UCT (Kocsis & Szepesvári 2006) with one random rollout a simulation."""
+
+    def __init__(self, simulations: int) -> None:
+        self.simulations = simulations
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        moves = []
+        for turn in turns:
+            referee = Referee.deserialize(turn.state)
+            action = self._bot(referee, turn.seed).step(referee.state)
+            moves.append(referee.text.move(referee.state, action))
+        return moves
+
+    def probabilities(self, turns: Sequence[Turn], runs: int = 64) -> Probabilities:
+        """Move frequencies over `runs` seeded searches: an estimate, not the exact distribution."""
+        result = []
+        for turn in turns:
+            referee = Referee.deserialize(turn.state)
+            legal = referee.state.legal_actions()
+            counts = Counter(self._bot(referee, seed).step(referee.state) for seed in range(runs))
+            result.append(np.array([counts[action] / runs for action in legal]))
+        return result
+
+    def _bot(self, referee: Referee, seed: int) -> pyspiel.MCTSBot:
+        evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
+        megabytes, solve, verbose = 100, False, False
+        return pyspiel.MCTSBot(
+            referee.game, evaluator, UCT_C, self.simulations, megabytes, solve, seed, verbose
+        )
+
+
+class ModePlayer:
+    """The most frequent move of a stochastic player over its seeded runs; ties go to the first move.
+
+    Greedy decoding of an imitator can reach this level for free, by denoising, so it and not the noisy
+    expert is the level to beat.
+    """
+
+    def __init__(self, player: MCTSPlayer) -> None:
+        self.player = player
+        self._cache: dict[str, npt.NDArray[np.float64]] = {}
+
+    def probabilities(self, turns: Sequence[Turn]) -> Probabilities:
+        new = [turn for turn in turns if turn.observation not in self._cache]
+        for turn, frequencies in zip(new, self.player.probabilities(new), strict=True):
+            self._cache[turn.observation] = np.eye(len(frequencies))[frequencies.argmax()]
+        return [self._cache[turn.observation] for turn in turns]
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        tables = self.probabilities(turns)
+        return [turn.legal_actions[int(table.argmax())] for turn, table in zip(turns, tables, strict=True)]
+
+
+__all__ = ["MCTSPlayer", "ModePlayer", "Player", "Probabilities", "RandomPlayer"]

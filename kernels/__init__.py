@@ -1,0 +1,1 @@
+"""Attention arithmetic on tensors. Knows nothing of models, environments or loops."""

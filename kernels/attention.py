@@ -1,0 +1,56 @@
+"""Causal attention: its definition, and torch's fused form. One place chooses, by rule, and says which.
+
+Cost of one call: 4·B·H·T·S·D FLOPs (half of it masked when T = S) and, read once, 4·B·(H·T + Hkv·S)·D bytes
+of fp32 queries, outputs, keys and values.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Implementation = Literal["plain", "sdpa"]
+
+# Below this many keys torch's fused CPU kernel loses to three small matrix products, backward included.
+SHORT = 64
+
+
+def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
+    """The definition: query t sees keys 0..S-T+t. H may be a multiple of k's and v's heads (grouped-query)."""
+    groups = q_BHTD.shape[1] // k_BHSD.shape[1]
+    if groups > 1:
+        k_BHSD, v_BHSD = k_BHSD.repeat_interleave(groups, 1), v_BHSD.repeat_interleave(groups, 1)
+    T, S = q_BHTD.shape[2], k_BHSD.shape[2]
+    scores_BHTS = (q_BHTD * q_BHTD.shape[3] ** -0.5) @ k_BHSD.transpose(2, 3)
+    if T > 1:
+        hidden_TS = torch.full((T, S), -torch.inf, dtype=q_BHTD.dtype, device=q_BHTD.device).triu(S - T + 1)
+        scores_BHTS = scores_BHTS + hidden_TS
+    return scores_BHTS.softmax(-1) @ v_BHSD
+
+
+def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
+    """The same by `torch.nn.functional.scaled_dot_product_attention`."""
+    T, S = q_BHTD.shape[2], k_BHSD.shape[2]
+    gqa = q_BHTD.shape[1] != k_BHSD.shape[1]
+    if T == S or T == 1:
+        return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, is_causal=T > 1, enable_gqa=gqa)
+    seen_TS = torch.ones(T, S, dtype=torch.bool, device=q_BHTD.device).tril(S - T)
+    return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=seen_TS, enable_gqa=gqa)
+
+
+IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"plain": plain, "sdpa": sdpa}
+
+
+def choose(keys: int, device: torch.device) -> Implementation:
+    """Which implementation serves a call over so many keys. A rule, never a timing: same seed, same bits."""
+    return "plain" if device.type == "cpu" and keys <= SHORT else "sdpa"
+
+
+def causal_attention(
+    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, implementation: Implementation | None = None
+) -> Tensor:
+    """Attention of the last T of S positions, [B, H, T, D], by `implementation` or by `choose`."""
+    name = implementation or choose(k_BHSD.shape[2], q_BHTD.device)
+    return IMPLEMENTATIONS[name](q_BHTD, k_BHSD, v_BHSD)

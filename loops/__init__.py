@@ -1,0 +1,1 @@
+"""How does a policy get better? Phases, learner, evaluation, monitoring and the command line."""

@@ -1,0 +1,157 @@
+"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate`, each a Hydra app.
+
+Whatever a user gets wrong is answered in one line on standard error, with exit status 2. Heavy imports wait
+until a command is known.
+"""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+COMMANDS = {
+    "train": "both phases, then a report: imitate the expert, then self-play",
+    "imitate": "phase 1 alone",
+    "selfplay": "phase 2 alone, from the base or from adapter=PATH",
+    "evaluate": "measure adapter=PATH (or the base) beside the reference players",
+    "pretrain": "make a tiny base from unlabelled text of the environments",
+}
+CONF = Path(__file__).parent / "conf"
+INTERRUPTED = 130
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: shuhari COMMAND [key=value ...]",
+            *lines,
+            "examples:",
+            "  shuhari train experiment=addition seed=1",
+            "  shuhari train resume=runs/tic_tac_toe/2026-01-31_12-00-00",
+            "  shuhari train --cfg job        (the configuration; --help for more)",
+        ]
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+
+
+def _leaves(node: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of a nested dictionary."""
+    keys = []
+    for key, value in node.items():
+        keys.append(f"{prefix}{key}")
+        if isinstance(value, dict):
+            keys += _leaves(value, f"{prefix}{key}.")
+    return keys
+
+
+def _explain(error: Exception, schema: type) -> str:
+    """One line for what Hydra and OmegaConf say in many."""
+    from dataclasses import asdict
+
+    text = str(error)
+    chain = f"{text} {error.__cause__ or ''}"
+    if missing := re.search(r"In '[^']*': Could not find '(\w+)/([^']+)'", text):
+        group, choice = missing.groups()
+        options = [path.stem for path in (CONF / group).glob("*.yaml")]
+        return f"{group}={choice}: there is no such {group}; {_suggest(choice, options)}"
+    if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", chain):
+        key = unknown.group(1) or unknown.group(2)
+        groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+        return f"{key}: there is no such key; {_suggest(key, _leaves(asdict(schema())) + groups)}"
+    if group_word := re.search(r"Could not find '([^']+)'", chain):
+        return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _leaves(asdict(schema())))}"
+    if bad := re.search(r"(Value '.*?' .*?)\n\s+full_key: (\S+)", chain, re.DOTALL):
+        return f"{bad.group(2)}: {bad.group(1)}"
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _command(name: str, cfg: Any) -> None:
+    """Run one command on its typed configuration; a user's mistake ends it in one line."""
+    from shuhari.loops import pretrain, train
+    from shuhari.loops.run import Interrupted
+
+    try:
+        if name == "pretrain":
+            cfg.command = cfg.command or " ".join(sys.argv)
+            pretrain.pretrain(cfg)
+        elif name == "evaluate":
+            train.evaluate(cfg)
+        else:
+            train.train(cfg)
+    except Interrupted as stop:
+        print(f"shuhari: {stop}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except KeyboardInterrupt:
+        print("shuhari: stopped at once; a run goes on from its last checkpoint with resume=", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (ValueError, OSError, FloatingPointError) as error:
+        _fail(str(error))
+
+
+def main() -> None:
+    """Entry point of `shuhari`."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name in ("", "-h", "--help", "help"):
+        print(_usage())
+        sys.exit(0 if name else 2)
+    if name == "--version":
+        from shuhari import __version__
+
+        print(f"shuhari {__version__}")
+        return
+    if name not in COMMANDS:
+        _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS))}")
+    arguments = sys.argv[2:]
+    if name in ("imitate", "selfplay"):
+        arguments.append(f"phases=[{name}]")
+    if any(argument.startswith("resume=") for argument in arguments):
+        others = [a for a in arguments if not a.startswith(("resume=", "phases=["))]
+        if others:
+            _fail(f"resume= goes on with the run's own configuration: leave out {' '.join(others)}")
+    # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # OpenMP threads that spin while they wait make two busy cores many times slower than one; this
+    # short a spin costs an idle machine nothing. Read when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+
+    import hydra
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException, OverrideParseException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from shuhari.loops.config import PretrainConfig, TrainConfig
+
+    store = ConfigStore.instance()
+    store.store("train_schema", TrainConfig)
+    store.store("pretrain_schema", PretrainConfig)
+    config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
+    sys.argv = [f"shuhari {name}", *arguments]
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+    def app(cfg: Any) -> None:
+        _command(name, OmegaConf.to_object(cfg))
+
+    try:
+        app()
+    except OverrideParseException as error:
+        _fail(f"{error.override}: cannot be read as key=value")
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_explain(error, schema))
+
+
+if __name__ == "__main__":
+    main()

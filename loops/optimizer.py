@@ -1,0 +1,98 @@
+"""One optimizer for every phase: Muon on matrices, AdamW on what is left, warm-up and linear decay.
+
+Muon (Jordan et al. 2024) steps along the orthogonalised momentum of each matrix; the step's size is matched
+to AdamW's (Liu et al. 2025, "Muon is scalable"). Matrices of one shape are handled as one batch, in fp32:
+torch.optim.Muon takes them one by one and in bf16, which on a CPU cost more than the gradient itself.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WARMUP = 20  # steps
+LAST = 0.02  # the learning rate of the last step, as a share of the highest
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, within 0.3 of 1 after five steps
+
+
+def orthogonalise(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly, by Newton-Schulz iteration; R <= C."""
+    a, b, c = NEWTON_SCHULZ
+    x_NRC = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    for _ in range(steps):
+        gram_NRR = x_NRC @ x_NRC.mT
+        x_NRC = a * x_NRC + (b * gram_NRR + c * gram_NRR @ gram_NRR) @ x_NRC
+    return x_NRC
+
+
+class Optimizer:
+    """Minimises for `steps` updates. `learning_rate` is that of the matrices."""
+
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        *,
+        learning_rate: float,
+        steps: int,
+        rest: Iterable[nn.Parameter] = (),
+        rest_learning_rate: float = 0.0,
+    ) -> None:
+        self.matrices, rest = list(matrices), list(rest)
+        self.learning_rate, self.rest_learning_rate, self.steps = learning_rate, rest_learning_rate, steps
+        self.step = 0
+        self._by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+        for p in self.matrices:
+            self._by_shape[tuple(p.shape)].append(p)
+        self._momentum = {shape: torch.zeros(len(ps), *shape) for shape, ps in self._by_shape.items()}
+        self._adamw = torch.optim.AdamW(rest, weight_decay=0.0) if rest else None
+        self._all = self.matrices + rest
+
+    def update(self, loss: Tensor) -> float:
+        """One step down `loss`; the gradient's norm before clipping to 1.
+
+        Raises FloatingPointError, before anything changes, where the gradient is not finite.
+        """
+        for p in self._all:
+            p.grad = None
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = float(nn.utils.clip_grad_norm_(self._all, 1.0))
+        if not norm < float("inf"):  # NaN included
+            raise FloatingPointError("the gradient is not finite: lower the learning rate")
+        rate = min(1.0, (self.step + 1) / WARMUP) * max(LAST, 1 - self.step / self.steps)
+        with torch.no_grad():
+            for shape, parameters in self._by_shape.items():
+                self._step_matrices(shape, parameters, rate * self.learning_rate)
+        if self._adamw is not None:
+            self._adamw.param_groups[0]["lr"] = rate * self.rest_learning_rate
+            self._adamw.step()
+        self.step += 1
+        return norm
+
+    def _step_matrices(self, shape: tuple[int, ...], parameters: list[nn.Parameter], rate: float) -> None:
+        gradient = torch.stack([p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters])
+        momentum = self._momentum[shape].lerp_(gradient, 1 - MOMENTUM)
+        nesterov = gradient.lerp(momentum, MOMENTUM)
+        tall = shape[0] > shape[1]
+        direction = orthogonalise(nesterov.mT if tall else nesterov)
+        direction = direction.mT if tall else direction
+        for p, d in zip(parameters, direction, strict=True):
+            p.sub_(d, alpha=rate * 0.2 * max(shape) ** 0.5)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything `load_state_dict` needs to go on as if never stopped."""
+        momentum = [m.clone() for m in self._momentum.values()]
+        return {
+            "step": self.step,
+            "momentum": momentum,
+            "adamw": self._adamw.state_dict() if self._adamw is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        for mine, saved in zip(self._momentum.values(), state["momentum"], strict=True):
+            mine.copy_(saved)
+        if self._adamw is not None:
+            self._adamw.load_state_dict(state["adamw"])

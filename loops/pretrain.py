@@ -1,0 +1,123 @@
+"""Pre-train a tiny character-level base on unlabelled text of one or more environments."""
+
+import hashlib
+import json
+import math
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from shuhari.envs import TextEnv
+from shuhari.loops.config import PretrainConfig
+from shuhari.loops.monitor import progress_bar
+from shuhari.loops.optimizer import Optimizer
+from shuhari.policy import lean
+from shuhari.policy.tokenizer import build_tokenizer
+
+HELDOUT = 2048  # documents kept apart to measure bits per character
+MAX_LENGTH = 256  # positions the base is configured for, in tokens
+
+
+def documents(env_ids: list[str], n: int, seed: int) -> list[str]:
+    """`n` documents, the environments in turn."""
+    envs = [gymnasium.make(env_id).unwrapped for env_id in env_ids]
+    for env_id, env in zip(env_ids, envs, strict=True):
+        if not isinstance(env, TextEnv):
+            raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
+    rng = np.random.default_rng(seed)
+    return ["".join(envs[i % len(envs)].document(rng)) for i in range(n)]  # type: ignore[attr-defined]
+
+
+def next_token_loss(weights: lean.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
+    """Mean negative log-likelihood per token, in nats; padding does not count."""
+    logits_BTV = lean.forward(weights, rows_BT[:, :-1])
+    return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=ignore)
+
+
+def pretrain(cfg: PretrainConfig) -> Path:
+    """Make the base and write it, with the record of how, to `cfg.out`."""
+    torch.set_num_threads(cfg.threads)
+    torch.manual_seed(cfg.seed)
+    out = Path(cfg.out)
+    out.mkdir(parents=True, exist_ok=True)
+    console, started = Console(), time.monotonic()
+    console.print(f"writing {cfg.documents + HELDOUT:,} documents of {', '.join(cfg.envs)}")
+    texts = documents(cfg.envs, cfg.documents + HELDOUT, cfg.seed)
+    tokenizer = build_tokenizer()
+    ignore = int(tokenizer.pad_token_id)
+    rows = [torch.tensor([*tokenizer.encode(t), tokenizer.eos_token_id]) for t in texts]
+    rows_NT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=ignore)
+    heldout_NT, train_NT = rows_NT[:HELDOUT], rows_NT[HELDOUT:]
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=cfg.width,
+        intermediate_size=cfg.mlp_width,
+        num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads,
+        num_key_value_heads=cfg.heads,
+        max_position_embeddings=MAX_LENGTH,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), torch.arange(MAX_LENGTH)[None])
+
+    def weights() -> lean.Weights:
+        return lean.gather(model, lambda m: (m.weight, m.bias), cos_1TD[0], sin_1TD[0])  # type: ignore[arg-type, return-value]
+
+    named = list(model.named_parameters())
+    optimizer = Optimizer(
+        [p for name, p in named if "proj" in name],
+        rest=[p for name, p in named if "proj" not in name],
+        learning_rate=cfg.learning_rate,
+        rest_learning_rate=cfg.learning_rate * 0.4,
+        steps=cfg.steps,
+    )
+    order = torch.Generator().manual_seed(cfg.seed)
+    with progress_bar(console) as bar:
+        task = bar.add_task("pretrain", total=cfg.steps, skill="")
+        for step in range(cfg.steps):
+            batch_BT = train_NT[torch.randint(len(train_NT), (cfg.batch,), generator=order)]
+            longest = int((batch_BT != ignore).sum(1).max())
+            loss = next_token_loss(weights(), batch_BT[:, :longest], ignore)
+            optimizer.update(loss)
+            figure = f"{loss.item() / math.log(2):.3f} bits/token"
+            bar.update(task, advance=1, skill=figure)
+            if not console.is_terminal and step % 100 == 0:
+                console.print(f"{step}/{cfg.steps}: {figure}")
+    with torch.no_grad():
+        nats = next_token_loss(weights(), heldout_NT, ignore).item()
+
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    # Every character is one token, and so is the end of a document.
+    record = {
+        "command": cfg.command,
+        "config": asdict(cfg),
+        "documents": cfg.documents,
+        "characters": int((train_NT != ignore).sum()),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "bits_per_character": round(nats / math.log(2), 4),
+        "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
+        "torch": torch.__version__,
+        "processor": platform.processor() or platform.machine(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    (out / "pretraining.json").write_text(json.dumps(record, indent=2) + "\n")
+    console.print(
+        f"{out}: {record['parameters']:,} parameters, {record['bits_per_character']} bits per character "
+        f"on {HELDOUT:,} held-out documents, SHA-256 {record['sha256'][:16]}…, {record['seconds']} s"
+    )
+    return out

@@ -1,0 +1,123 @@
+"""What a run shows at its end: `report.json` for programs, `report.md` and a table for people."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from shuhari.loops.curve import draw_curve
+from shuhari.loops.monitor import read_metrics
+
+ORDER = (
+    "random", "base", "expert", "expert_mode", "imitation", "search_alone",
+    "selfplay", "selfplay_search", "selfplay_harder", "adapter",
+)  # fmt: skip
+LEARNED = ("selfplay", "imitation", "adapter")  # the policy a verdict speaks of: the first of these there is
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}%"
+
+
+def _game_cells(row: dict[str, Any]) -> dict[str, str]:
+    cells = {"optimal, critical": _percent(row["optimal_critical"]), "optimal, all": _percent(row["optimal_all"])}
+    if "optimal_critical_seen" in row:
+        cells["critical, seen"] = _percent(row["optimal_critical_seen"])
+        cells["critical, withheld"] = _percent(row["optimal_critical_withheld"])
+    worst = row["worst_case"]
+    cells["worst case as first / second"] = f"{worst['0']:+.2f} / {worst['1']:+.2f}"
+    for opponent in ("expert", "perfect"):
+        match = row["versus"].get(opponent)
+        cells[f"W-D-L vs {opponent}"] = f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
+    return cells
+
+
+def _task_cells(row: dict[str, Any]) -> dict[str, str]:
+    cells = {}
+    for prefix, part in (("", row), ("harder: ", row.get("harder"))):
+        if part is None:
+            continue
+        low, high = part["ci95"]["greedy"]
+        cells[f"{prefix}greedy"] = _percent(part["greedy"])
+        cells[f"{prefix}95% interval"] = f"{100 * low:.1f}–{100 * high:.1f}"
+        cells[f"{prefix}pass@1"] = _percent(part["pass_at"]["1"])
+        cells[f"{prefix}pass@4"] = _percent(part["pass_at"]["4"])
+        cells[f"{prefix}solved of expert's failures"] = _percent(part.get("expert_failed_solved"))
+    return cells
+
+
+def table_rows(players: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Column heads and one row a player."""
+    names = [name for name in ORDER if name in players]
+    cells = [_game_cells(players[n]) if "worst_case" in players[n] else _task_cells(players[n]) for n in names]
+    heads = list(dict.fromkeys(head for row in cells for head in row))
+    return ["player", *heads], [[n, *(c.get(h, "") for h in heads)] for n, c in zip(names, cells, strict=True)]
+
+
+def verdict(players: dict[str, dict[str, Any]]) -> str:
+    """One sentence: has the policy passed its expert, and everything it could be mistaken for?"""
+    name = next((n for n in LEARNED if n in players), None)
+    if name is None:
+        return "Nothing was trained: the table shows the reference players only."
+    game = "worst_case" in players[name]
+    metric = "optimal_critical" if game else "greedy"
+    own = players[name][metric]
+    what = "plays the best move in {} of critical positions" if game else "solves {} of held-out problems"
+    rivals = [n for n in ("expert", "expert_mode", "imitation", "search_alone") if n in players and n != name]
+    beaten = [n for n in rivals if own > players[n][metric]]
+    compared = ", ".join(f"{n} {_percent(players[n][metric])}" for n in rivals)
+    sentence = f"{name} {what.format(_percent(own))}" + (f" ({compared})" if compared else "")
+    if game:
+        worst = min(players[name]["worst_case"].values())
+        sentence += " and never loses, whatever the reply" if worst >= 0 else " and can still be beaten"
+    if "expert" not in players:
+        return f"{sentence}; there is no expert to compare it with."
+    if len(beaten) == len(rivals):
+        return f"{sentence}: it has passed its expert and everything it could be mistaken for."
+    unbeaten = [n for n in rivals if n not in beaten]
+    if "expert" in beaten:
+        return f"{sentence}: it has passed its expert, but not {' and '.join(unbeaten)}."
+    return f"{sentence}: it has not passed {' or '.join(unbeaten)}."
+
+
+def write_report(folder: Path, report: dict[str, Any], references: dict[str, float], console: Console) -> None:
+    """Write `report.json`, `report.md` and `curve.svg`, and print the table."""
+    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    heads, rows = table_rows(report["players"])
+    sentence = verdict(report["players"])
+    metrics = read_metrics(folder)
+    lines = [f"# {report['experiment']}, seed {report['seed']}", "", sentence, ""]
+    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    if metrics:
+        (folder / "curve.svg").write_text(draw_curve(metrics, references, report["skill"]), encoding="utf-8")
+        lines += ["", f"![{report['skill']} over the optimizer's steps](curve.svg)"]
+    lines += ["", *_facts(report), ""]
+    (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+
+    table = Table(*heads, title=f"{report['experiment']}, seed {report['seed']}")
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0].startswith("selfplay") else None)
+    console.print(table)
+    console.print(sentence, style="bold")
+    for note in report["notes"]:
+        console.print(f"note: {note}")
+    console.print(f"report: {folder / 'report.md'}    TensorBoard: tensorboard --logdir {folder}")
+
+
+def _facts(report: dict[str, Any]) -> list[str]:
+    machine = report["hardware"]
+    counts = ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in report["evaluation"].items())
+    lines = [f"- Evaluation: {counts}."]
+    lines += [
+        f"- Phase {p['name']}: {p['seconds']:.0f} s, {p['steps']} steps, {p['updates']} updates, "
+        f"{p['episodes']:,} episodes, {p['tokens']:,} tokens in losses."
+        for p in report["phases"]
+    ]
+    lines.append(f"- Policy: {report['policy']}.")
+    lines.append(f"- Hardware: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['dtype']}.")
+    lines.append(f"- Versions: {', '.join(f'{k} {v}' for k, v in report['versions'].items())}.")
+    lines.append(f"- Whole run: {report['seconds']:.0f} s.")
+    return lines + [f"- Note: {note}" for note in report["notes"]]

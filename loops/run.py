@@ -1,0 +1,120 @@
+"""A run's folder: configuration, checkpoints, and how a stopped run goes on."""
+
+import os
+import platform
+import signal
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from shuhari.loops.config import TrainConfig
+
+PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and its state is on disk."""
+
+
+class Run:
+    """`runs/<experiment>/<time>/`, newly made or taken up again."""
+
+    def __init__(self, folder: Path, cfg: TrainConfig) -> None:
+        self.folder, self.cfg = folder, cfg
+        self._asked_to_stop = False
+
+    @classmethod
+    def create(cls, cfg: TrainConfig) -> "Run":
+        """Make the folder and write the configuration. Raises ValueError where that cannot be written."""
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        for attempt in range(1000):
+            folder = Path(cfg.out) / cfg.name / (f"{stamp}_{attempt}" if attempt else stamp)
+            try:
+                folder.mkdir(parents=True)
+                (folder / "config.yaml").write_text(OmegaConf.to_yaml(asdict(cfg)))
+            except FileExistsError:
+                if (Path(cfg.out) / cfg.name).is_dir():
+                    continue  # two runs in one second
+                raise ValueError(f"out={cfg.out}: is not a folder; choose another with out=PATH") from None
+            except OSError as error:
+                raise ValueError(f"out={cfg.out}: cannot be written ({error.strerror}); choose another with out=PATH") from None
+            return cls(folder, cfg)
+        raise ValueError(f"out={cfg.out}: no free name left for {stamp}")
+
+    @classmethod
+    def resume(cls, folder: Path) -> "Run":
+        """Take up a stopped run with its own configuration. Raises ValueError where there is none."""
+        if not (folder / "config.yaml").is_file():
+            raise ValueError(f"resume={folder}: no config.yaml there; give the folder of a run")
+        if not (folder / "checkpoint.pt").is_file():
+            raise ValueError(f"resume={folder}: no checkpoint there, it stopped too early; start it anew")
+        try:
+            stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml"))
+            cfg = OmegaConf.to_object(stored)
+        except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
+            raise ValueError(f"resume={folder}: its config.yaml is damaged ({str(error).splitlines()[0]})") from None
+        assert isinstance(cfg, TrainConfig)
+        return cls(folder, cfg)
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write the checkpoint; a crash in the middle leaves the one before."""
+        partial = self.folder / "checkpoint.partial"
+        torch.save(state, partial)
+        os.replace(partial, self.folder / "checkpoint.pt")
+
+    def load(self) -> dict[str, Any]:
+        """The last checkpoint. Raises ValueError where it is damaged."""
+        try:
+            state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+        except Exception as error:  # torch.load raises whatever its unpickler happened to meet
+            raise ValueError(f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})") from None
+        assert isinstance(state, dict)
+        return state
+
+    def __enter__(self) -> "Run":
+        """From here on Ctrl-C asks to stop after the current step; a second one stops at once."""
+        self._previous = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
+        self._asked_to_stop = True
+
+    @property
+    def asked_to_stop(self) -> bool:
+        return self._asked_to_stop
+
+
+def hardware(threads: int) -> dict[str, Any]:
+    """What this run ran on."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "dtype": "float32",
+        "device": "cpu",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions behind a figure."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}

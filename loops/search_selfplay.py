@@ -1,0 +1,150 @@
+"""Phase 2 in games: the policy plays itself on from many positions, and learns the moves that did best.
+
+Each round values every legal move of a sample of positions by continuations of the present policy
+(`policy/search.py`), turns the values into a soft target, and distils the newest few thousand of them. The
+continuations are played ever sharper and the targets become ever sharper, as the values grow reliable.
+Nothing here reads a solver.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from shuhari.envs.graph import GameGraph
+from shuhari.loops.config import SearchConfig
+from shuhari.loops.objectives import distill
+from shuhari.loops.optimizer import Optimizer
+from shuhari.loops.phase import Counts
+from shuhari.policy.generator import Generator, choice_rows
+from shuhari.policy.search import PolicyTable, continuation_values
+
+RANDOM_GAMES = 500  # played before the first round, to have positions to start from
+
+
+class SearchSelfplay:
+    """One step is one round: value positions, then `updates` optimizer steps."""
+
+    name = "selfplay"
+
+    def __init__(
+        self,
+        generator: Generator,
+        graph: GameGraph,
+        table: PolicyTable,
+        cfg: SearchConfig,
+        withheld_N: npt.NDArray[np.bool_],
+        rng: np.random.Generator,
+    ) -> None:
+        self.generator, self.graph, self.table, self.cfg = generator, graph, table, cfg
+        self.withheld_N, self.rng = withheld_N, rng
+        self.total, self.counts = cfg.rounds, Counts()
+        self.optimizer = Optimizer(
+            generator.policy.parameters.values(),
+            learning_rate=cfg.learning_rate,
+            steps=cfg.rounds * cfg.updates,
+        )
+        self._nodes = np.zeros(0, dtype=np.int64)
+        self._targets = np.zeros((0, 0))
+        self._discover()
+
+    @property
+    def steps(self) -> int:
+        return self.counts.updates // self.cfg.updates
+
+    @property
+    def done(self) -> bool:
+        return self.steps >= self.total
+
+    def _discover(self) -> None:
+        """Random games, so that the graph holds positions of every stage."""
+        for _ in range(RANDOM_GAMES):
+            node = 0
+            while self.graph.moves_N[node]:
+                self.graph.expand(np.array([node]))
+                node = int(self.graph.children_NA[node, self.rng.integers(self.graph.moves_N[node])])
+
+    def _anneal(self, ends: list[float]) -> float:
+        """From the first value to the last, geometrically over the rounds."""
+        return float(ends[0] * (ends[1] / ends[0]) ** (self.steps / max(1, self.total - 1)))
+
+    def _value_positions(self) -> None:
+        """Targets for a fresh sample of positions go to the end of the replay."""
+        allowed = self.graph.moves_N > 0
+        allowed[: len(self.withheld_N)] &= ~self.withheld_N
+        candidates = np.flatnonzero(allowed)
+        nodes = self.rng.choice(candidates, min(self.cfg.starts, len(candidates)), replace=False)
+        values = continuation_values(
+            self.graph,
+            self.table,
+            nodes,
+            continuations=self.cfg.continuations,
+            sharpness=self._anneal(self.cfg.sharpness),
+            rng=self.rng,
+        )
+        logits = values / self._anneal(self.cfg.temperature)
+        targets = np.exp(logits - logits.max(1, keepdims=True))
+        targets /= targets.sum(1, keepdims=True)
+        old = np.pad(self._targets, ((0, 0), (0, targets.shape[1] - self._targets.shape[1])))
+        self._nodes = np.concatenate([self._nodes, nodes])[-self.cfg.replay :]
+        self._targets = np.concatenate([old, targets])[-self.cfg.replay :]
+        self.counts.episodes += int(self.graph.moves_N[nodes].sum()) * self.cfg.continuations
+
+    def _update(self) -> tuple[float, float]:
+        drawn = self.rng.integers(len(self._nodes), size=self.cfg.batch)
+        turns = [self.graph.turns[node] for node in self._nodes[drawn]]
+        prompts = [self.generator.encode(turn.observation) for turn in turns]
+        choices = [self.generator.choice_tokens(turn.legal_actions) for turn in turns]
+        logprobs, weights = [], []
+        for rows in choice_rows(prompts, choices):
+            logprobs.append(rows.logprobs(self.generator.policy))
+            weights.append(torch.from_numpy(self._targets[drawn[rows.prompt], rows.choice]))
+            self.counts.tokens += len(rows.row)
+        loss = distill(torch.cat(logprobs), torch.cat(weights).float())
+        norm = self.optimizer.update(loss)
+        self.generator.policy.updated()
+        self.counts.updates += 1
+        return loss.item(), norm
+
+    def step(self) -> dict[str, float]:
+        self._value_positions()
+        losses, norms = zip(*(self._update() for _ in range(self.cfg.updates)), strict=True)
+        entropy = -(self._targets * np.log(np.maximum(self._targets, 1e-12))).sum(1).mean()
+        return {
+            "loss": float(np.mean(losses)),
+            "gradient_norm": float(np.mean(norms)),
+            "target_entropy": float(entropy),
+            "positions": float(len(self.graph)),
+        }
+
+    def sample(self) -> str:
+        """One game of the present policy against itself."""
+        node, lines = 0, []
+        while self.graph.moves_N[node]:
+            self.graph.expand(np.array([node]))
+            p = self.table(np.array([node]))[0]
+            move = int(self.rng.choice(len(p), p=p / p.sum()))
+            turn = self.graph.turns[node]
+            lines.append(f"{turn.observation} {turn.legal_actions[move]}   (p = {p[move]:.2f})")
+            node = int(self.graph.children_NA[node, move])
+        return "\n".join([*lines, f"first seat's return: {self.graph.value_N[node]:+g}"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "counts": asdict(self.counts),
+            "optimizer": self.optimizer.state_dict(),
+            "rng": self.rng.bit_generator.state,
+            "replay": [torch.from_numpy(self._nodes), torch.from_numpy(self._targets)],
+            # Nodes are numbered in the order of their discovery, so the replay means nothing without it.
+            "positions": [turn.observation for turn in self.graph.turns],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts = Counts(**state["counts"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.bit_generator.state = state["rng"]
+        self._nodes, self._targets = (t.numpy() for t in state["replay"])
+        if [turn.observation for turn in self.graph.turns[: len(state["positions"])]] != state["positions"]:
+            raise ValueError("the run's positions are numbered otherwise here: it cannot be resumed")

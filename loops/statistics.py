@@ -1,0 +1,17 @@
+"""Intervals and estimators of the evaluation contract."""
+
+from math import comb, sqrt
+
+
+def wilson(share: float, n: int, z: float = 1.96) -> list[float]:
+    """Wilson's 95% interval of a share observed over n trials (Wilson 1927); also for a mean score in [0, 1]."""
+    if n == 0:
+        return [0.0, 1.0]
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+
+
+def pass_at(n: int, correct: int, k: int) -> float:
+    """Unbiased chance that k of n samples hold a correct one: 1 - C(n-c, k)/C(n, k) (Chen et al. 2021)."""
+    return 1 - comb(n - correct, k) / comb(n, k)

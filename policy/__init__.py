@@ -1,0 +1,1 @@
+"""Who decides? Base and adapter, tokenizer, generator, players, search. Knows nothing of loops."""

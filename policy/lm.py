@@ -1,0 +1,162 @@
+"""The policy: a Hugging Face causal LM from a folder, frozen, and a PEFT LoRA adapter that learns."""
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import Linear as LoraLinear
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from shuhari.policy import lean
+
+BASES = Path(__file__).parent / "bases"
+
+
+class CheckpointError(ValueError):
+    """A base or an adapter cannot be used; the message is one line that names the folder and the remedy."""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def base_path(name: str) -> Path:
+    """The folder of a base: the name of one that ships with us, or a path."""
+    shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
+    path = BASES / name if name in shipped else Path(name)
+    if not (path / "config.json").is_file():
+        raise CheckpointError(
+            f"policy.base={name}: no config.json there; give a checkpoint folder or one of: {', '.join(shipped)}"
+        )
+    return path
+
+
+class Policy:
+    """A frozen base with one trainable adapter.
+
+    `path` says which forward pass runs: "lean" (ours, Llama family in fp32) or "module" with the reason.
+    `version` counts the adapter's updates: what was computed at another version is stale.
+    """
+
+    def __init__(self, base: str, *, rank: int, alpha: float, seed: int = 0, adapter: Path | None = None) -> None:
+        folder = base_path(base)
+        try:
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"policy.base={base}: not a readable checkpoint ({_first_line(error)})") from None
+        if self.tokenizer.eos_token_id is None:
+            raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token")
+        self.eos = int(self.tokenizer.eos_token_id)
+        self.max_length = int(model.config.max_position_embeddings)
+        torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
+        if adapter is None:
+            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
+            self.model = get_peft_model(model, config)
+        else:
+            self.model = self._with_adapter(model, Path(adapter))
+        self.model.eval()  # no dropout anywhere; gradients do not depend on it
+        self.parameters: dict[str, nn.Parameter] = {
+            name: p for name, p in self.model.named_parameters() if p.requires_grad
+        }
+        self.version = 0
+        self._snapshot: tuple[int, bool, lean.Weights] | None = None
+        reason = lean.unsupported(model.config)
+        self.path = "lean" if reason is None else f"module ({reason})"
+        if reason is None:
+            positions = torch.arange(self.max_length)[None]
+            cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), positions)
+            self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
+
+    @staticmethod
+    def _with_adapter(model: nn.Module, adapter: Path) -> PeftModel:
+        if not (adapter / "adapter_config.json").is_file():
+            raise CheckpointError(f"adapter={adapter}: no adapter_config.json there; give an adapter's folder")
+        try:
+            with warnings.catch_warnings():
+                # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
+                warnings.filterwarnings("error", message=".*missing adapter keys.*")
+                return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+            raise CheckpointError(
+                f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
+            ) from None
+
+    def updated(self) -> None:
+        """Say that the adapter has changed."""
+        self.version += 1
+
+    def weights(self, adapter: bool = True) -> lean.Weights:
+        """The lean path's weights now. Under autograd they are functions of the adapter's parameters;
+        without, a snapshot that is shared until the next update."""
+        if torch.is_grad_enabled():
+            return self._gather(adapter)
+        if self._snapshot is None or self._snapshot[:2] != (self.version, adapter):
+            self._snapshot = (self.version, adapter, self._gather(adapter))
+        return self._snapshot[2]
+
+    def _gather(self, adapter: bool) -> lean.Weights:
+        def project(module: nn.Module) -> tuple[Tensor, Tensor | None]:
+            if not isinstance(module, LoraLinear):
+                return module.weight, module.bias  # type: ignore[return-value]
+            weight, bias = module.base_layer.weight, module.base_layer.bias
+            if adapter:
+                (name,) = module.active_adapters
+                update = module.lora_B[name].weight @ module.lora_A[name].weight
+                weight = weight + module.scaling[name] * update
+            return weight, bias
+
+        return lean.gather(self.model.get_base_model(), project, self._cos_TD, self._sin_TD)
+
+    def logits(self, tokens_BT: Tensor, keep: int | None = None, adapter: bool = True) -> Tensor:
+        """Logits [B, keep, V] of the last `keep` (default all) positions, in fp32."""
+        if self.path == "lean":
+            return lean.forward(self.weights(adapter), tokens_BT, keep)
+        with self.adapter_on(adapter):
+            output = self.model(input_ids=tokens_BT, use_cache=False, logits_to_keep=keep or 0)
+        return output.logits.float()  # type: ignore[no-any-return]
+
+    @contextmanager
+    def adapter_on(self, enabled: bool) -> Iterator[None]:
+        """The module with its adapter, or without."""
+        if enabled:
+            yield
+        else:
+            with self.model.disable_adapter():
+                yield
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Tokens of a text, without special ones."""
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(self, tokens: tuple[int, ...]) -> str:
+        """The text of tokens; special ones leave no trace."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the adapter's parameters."""
+        return {name: p.detach().clone() for name, p in self.parameters.items()}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(state[name])
+        self.updated()
+
+    def save(self, folder: Path) -> None:
+        """Write the adapter in PEFT's own format, loadable by transformers and vLLM."""
+        self.model.save_pretrained(str(folder))
+
+    def describe(self) -> dict[str, Any]:
+        """Sizes and the path that runs, for reports."""
+        total = sum(p.numel() for p in self.model.parameters())
+        trained = sum(p.numel() for p in self.parameters.values())
+        return {"path": self.path, "base_parameters": total - trained, "adapter_parameters": trained}

@@ -1,0 +1,31 @@
+"""The verdict: what a verifier says of one answer."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["correct", "wrong", "unknown", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One judgement.
+
+    `unknown` (both sides parse and the verifier cannot decide) and `error` (the gold, the task or the
+    machinery is at fault) say nothing about the policy: they are masked from every loss and counted.
+    Garbage is `wrong`: a policy must not escape judgement by writing it.
+    """
+
+    status: Status
+    reason: str = ""
+    rung: str = ""  # the rule that decided, such as "extract" or "integer"
+    ms: float = 0.0
+
+    @property
+    def score(self) -> float:
+        """1.0 for correct, else 0.0; meaningless unless `counts`."""
+        return float(self.status == "correct")
+
+    @property
+    def counts(self) -> bool:
+        """Whether this verdict may enter a loss or a mean."""
+        return self.status in ("correct", "wrong")
