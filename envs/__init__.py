@@ -1,4 +1,6 @@
-"""Where does it happen? Text environments, referees, experts and traces. Knows nothing of policies or torch."""
+"""Where does it happen? Text environments, referees, experts and traces. Never knows policies."""
+
+from functools import partial
 
 import gymnasium
 
@@ -8,9 +10,7 @@ from shuhari.envs.types import Episode, Player, Step, Trace, Turn
 __all__ = ["Episode", "FreeText", "Player", "Step", "Task", "TaskEnv", "TextEnv", "Trace", "Turn"]
 
 # The passive checker re-checks every observation of every step: `check_env` in the tests does that once.
-_OPTIONS = {"disable_env_checker": True, "order_enforce": False}
-gymnasium.register("shuhari/OpenSpiel-v0", "shuhari.envs.openspiel:OpenSpielEnv", **_OPTIONS)
-gymnasium.register(
-    "shuhari/TicTacToe-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": "tic_tac_toe"}, **_OPTIONS
-)
-gymnasium.register("shuhari/Addition-v0", "shuhari.envs.addition:AdditionEnv", **_OPTIONS)
+_register = partial(gymnasium.register, disable_env_checker=True, order_enforce=False)
+_register("shuhari/OpenSpiel-v0", "shuhari.envs.openspiel:OpenSpielEnv")
+_register("shuhari/TicTacToe-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": "tic_tac_toe"})
+_register("shuhari/Addition-v0", "shuhari.envs.addition:AdditionEnv")

@@ -5,8 +5,6 @@ sum, and whether a carry goes on (`c`) or not (`n`); then, after `=`, the answer
 again is what makes it learnable for a tiny model (reversed or plain sums are not, in the same budget).
 """
 
-from typing import Any
-
 import numpy as np
 
 from shuhari.envs.text import Task, TaskEnv
@@ -47,7 +45,7 @@ class AdditionEnv(TaskEnv):
         self.digits, self.min_digits = digits, min_digits
 
     @staticmethod
-    def task(a: int, b: int) -> Task:
+    def problem(a: int, b: int) -> Task:
         """The problem `a+b`; the same one as `b+a`."""
         width = len(str(max(a, b)))
         return Task(f"{a:0{width}}+{b:0{width}}=", (a, b), f"{min(a, b)}+{max(a, b)}")
@@ -56,13 +54,14 @@ class AdditionEnv(TaskEnv):
         width = int(rng.integers(self.min_digits, self.digits + 1))
         longer = int(rng.integers(10 ** (width - 1) if width > 1 else 0, 10**width))
         other = int(rng.integers(0, 10**width))
-        return self.task(*((longer, other) if rng.random() < 0.5 else (other, longer)))
+        return self.problem(*((longer, other) if rng.random() < 0.5 else (other, longer)))
 
     def verify(self, task: Task, completion: str) -> Verdict:
         return verify_integer(completion, sum(task.gold), tag="=")
 
     def expert(self, task: Task, rng: np.random.Generator) -> str:
-        return worked(*task.gold, width=len(task.prompt) // 2 - 1, forgotten=FORGOTTEN)
+        a, b = task.gold
+        return worked(a, b, len(task.prompt) // 2 - 1, FORGOTTEN)
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
         """A well-formed statement: the format and the copying are right, the sums only for one digit.
@@ -80,9 +79,3 @@ class AdditionEnv(TaskEnv):
         padded = zip(f"{a:0{width}}"[::-1], f"{b:0{width}}"[::-1], digits[::-1], carries, strict=True)
         columns = " ".join(f"{x}{y}{s}{'nc'[c]}" for x, y, s, c in padded)
         return task.prompt, f"{columns}={carries[-1]}{digits}"
-
-
-def longer_by_one(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an env whose problems are all one digit longer than any that `kwargs` gives."""
-    digits = int(kwargs.get("digits", 4)) + 1
-    return {**kwargs, "digits": digits, "min_digits": digits}

@@ -57,15 +57,14 @@ def game_text(game: Any) -> GameText:
     name = game.get_type().short_name
     if name in GAMES:
         return GAMES[name]
-    if game.get_type().information.name == "PERFECT_INFORMATION":
-        board = str
-    else:  # str(state) shows both hands in some games: only what this seat may see
 
-        def board(state: Any) -> str:
-            seat = state.current_player()
-            if game.get_type().provides_information_state_string:
-                return str(state.information_state_string(seat))
-            return str(state.observation_string(seat))
+    def board(state: Any) -> str:
+        if game.get_type().information.name == "PERFECT_INFORMATION":
+            return str(state)
+        seat = state.current_player()  # str(state) would show every hand: only what this seat may see
+        if game.get_type().provides_information_state_string:
+            return str(state.information_state_string(seat))
+        return str(state.observation_string(seat))
 
     return GameText(
         instructions=f"{game.get_type().long_name}. Answer with one of the legal moves.",

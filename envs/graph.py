@@ -27,7 +27,9 @@ class GameGraph:
         info = root.game.get_type()
         kinds = (info.information.name, info.chance_mode.name, info.utility.name, root.game.num_players())
         if kinds != ("PERFECT_INFORMATION", "DETERMINISTIC", "ZERO_SUM", 2):
-            raise ValueError(f"{root.name}: only two-player zero-sum games without chance or hidden information")
+            raise ValueError(
+                f"{root.name}: only two-player zero-sum games without chance or hidden information"
+            )
         self.turns: list[Turn] = []
         self._referees: list[Referee | None] = []
         self._ids: dict[str, int] = {}
@@ -113,22 +115,27 @@ def backward(
     Both seats play perfectly (Zermelo 1913), except that `seat`, where given, plays `policy_NA`: then the
     value is the policy's expectation against the reply that is worst for it, over every reply there is.
     """
-    values = graph.value_N.astype(np.float64).copy()
-    children_NA, moves_N, seat_N, ply_N = graph.children_NA, graph.moves_N, graph.seat_N, graph.ply_N
-    legal_NA = np.arange(children_NA.shape[1]) < moves_N[:, None]
-    for ply in range(int(ply_N.max()), -1, -1):
-        for mover in (0, 1):
-            nodes = np.flatnonzero((ply_N == ply) & (seat_N == mover))
-            if not len(nodes):
-                continue
-            child_values = values[children_NA[nodes]]
-            legal = legal_NA[nodes]
-            if mover == seat and policy_NA is not None:
-                values[nodes] = np.where(legal, policy_NA[nodes] * child_values, 0).sum(1)
-            elif mover == 0:
-                values[nodes] = np.where(legal, child_values, -np.inf).max(1)
-            else:
-                values[nodes] = np.where(legal, child_values, np.inf).min(1)
+    values = graph.value_N.astype(np.float64)
+    children_NA, seat_N = graph.children_NA, graph.seat_N
+    legal_NA = np.arange(children_NA.shape[1]) < graph.moves_N[:, None]
+    known_N = graph.moves_N == 0
+    while len(open_nodes := np.flatnonzero(~known_N)):
+        # A node's turn comes when all its children are known; its ply would not tell, because games such as
+        # nim reach one position by ways of different length.
+        nodes = open_nodes[(known_N[children_NA[open_nodes]] | ~legal_NA[open_nodes]).all(1)]
+        if not len(nodes):
+            raise ValueError("positions repeat: backward induction needs a game that always moves on")
+        legal, child_values = legal_NA[nodes], values[children_NA[nodes]]
+        best = np.where(
+            seat_N[nodes] == 0,
+            np.where(legal, child_values, -np.inf).max(1),
+            np.where(legal, child_values, np.inf).min(1),
+        )
+        if policy_NA is not None:
+            mean = np.where(legal, policy_NA[nodes] * child_values, 0).sum(1)
+            best = np.where(seat_N[nodes] == seat, mean, best)
+        values[nodes] = best
+        known_N[nodes] = True
     return values
 
 

@@ -25,7 +25,9 @@ def load_game(name: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"no OpenSpiel game {name!r}{hint} ({str(error).splitlines()[0]})") from None
     if game.get_type().dynamics != pyspiel.GameType.Dynamics.SEQUENTIAL:
-        raise ValueError(f"{name!r} is not sequential: only games in which one seat moves at a time are served")
+        raise ValueError(
+            f"{name!r} is not sequential: only games in which one seat moves at a time are served"
+        )
     return game
 
 
@@ -72,7 +74,9 @@ class Referee:
         actions = self._actions()
         action = actions.get(move.strip())
         if action is None:
-            raise IllegalMove(f"{move[:40]!r} is not legal here; legal: {' '.join(actions) or 'nothing, it is over'}")
+            raise IllegalMove(
+                f"{move[:40]!r} is not legal here; legal: {' '.join(actions) or 'nothing, it is over'}"
+            )
         self.state.apply_action(action)
 
     def resolve_chance(self, rng: np.random.Generator) -> None:

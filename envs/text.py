@@ -39,6 +39,10 @@ class TextEnv(gymnasium.Env[str, str]):
         self.observation_space = FreeText()
         self.action_space = FreeText()
 
+    def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
+        """`n` worked examples by this domain's expert; none where there is no expert."""
+        return []
+
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
         """One unlabelled (prompt, continuation) in this domain's format, to pre-train a base on."""
         raise NotImplementedError(f"{type(self).__name__} has no text to pre-train on")

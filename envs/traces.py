@@ -31,5 +31,5 @@ def read_traces(path: Path) -> list[Trace]:
                 raise TraceError(f"{path}:{number}: {key!r} is missing, empty or not a string")
         traces.append(Trace(record["prompt"], record["completion"]))
     if not traces:
-        raise TraceError(f"{path}: holds no traces; each line is {{\"prompt\": ..., \"completion\": ...}}")
+        raise TraceError(f'{path}: holds no traces; each line is {{"prompt": ..., "completion": ...}}')
     return traces

@@ -18,12 +18,12 @@ SHORT = 64
 
 
 def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
-    """The definition: query t sees keys 0..S-T+t. H may be a multiple of k's and v's heads (grouped-query)."""
+    """The definition: query t sees keys 0..S-T+t. H may be a multiple of the heads of k and v."""
     groups = q_BHTD.shape[1] // k_BHSD.shape[1]
     if groups > 1:
         k_BHSD, v_BHSD = k_BHSD.repeat_interleave(groups, 1), v_BHSD.repeat_interleave(groups, 1)
     T, S = q_BHTD.shape[2], k_BHSD.shape[2]
-    scores_BHTS = (q_BHTD * q_BHTD.shape[3] ** -0.5) @ k_BHSD.transpose(2, 3)
+    scores_BHTS: Tensor = (q_BHTD * q_BHTD.shape[3] ** -0.5) @ k_BHSD.transpose(2, 3)
     if T > 1:
         hidden_TS = torch.full((T, S), -torch.inf, dtype=q_BHTD.dtype, device=q_BHTD.device).triu(S - T + 1)
         scores_BHTS = scores_BHTS + hidden_TS
@@ -40,7 +40,10 @@ def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=seen_TS, enable_gqa=gqa)
 
 
-IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"plain": plain, "sdpa": sdpa}
+IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+    "plain": plain,
+    "sdpa": sdpa,
+}
 
 
 def choose(keys: int, device: torch.device) -> Implementation:

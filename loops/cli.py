@@ -94,7 +94,9 @@ def _command(name: str, cfg: Any) -> None:
         print(f"shuhari: {stop}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
-        print("shuhari: stopped at once; a run goes on from its last checkpoint with resume=", file=sys.stderr)
+        print(
+            "shuhari: stopped at once; a run goes on from its last checkpoint with resume=", file=sys.stderr
+        )
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, FloatingPointError) as error:
         _fail(str(error))
@@ -141,7 +143,9 @@ def main() -> None:
     config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
     sys.argv = [f"shuhari {name}", *arguments]
 
-    @hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)
+    @hydra.main(  # type: ignore[untyped-decorator]
+        version_base="1.3", config_path=str(CONF), config_name=config_name
+    )
     def app(cfg: Any) -> None:
         _command(name, OmegaConf.to_object(cfg))
 

@@ -47,7 +47,9 @@ class SearchConfig:
     batch: int = 256  # positions an update
     learning_rate: float = 0.01
     replay: int = 8192  # positions remembered, newest first
-    sharpness: list[float] = field(default_factory=lambda: [1.0, 3.0])  # of continuations, first to last round
+    sharpness: list[float] = field(
+        default_factory=lambda: [1.0, 3.0]
+    )  # of continuations, first to last round
     temperature: list[float] = field(default_factory=lambda: [0.1, 0.02])  # of targets, first to last round
     withhold: float = 0.0  # share of canonical positions kept out of every target, of both phases
 

@@ -10,9 +10,9 @@ COLOURS = {"imitate": "#b45309", "selfplay": "#1d4ed8", "harder": "#7c3aed"}
 
 def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skill: str) -> str:
     """`metrics` as `read_metrics` gives them; `references` are levels in the same unit, from 0 to 1."""
-    last = max(1, *(m["updates"] for m in metrics))
-    low = min([m["skill"] for m in metrics] + list(references.values()))
-    low = int(low * 10) / 10  # the axis starts at a whole tenth
+    last = max([1] + [int(m["updates"]) for m in metrics])
+    lowest = min([float(m["skill"]) for m in metrics] + list(references.values()))
+    low = int(lowest * 10) / 10  # the axis starts at a whole tenth
 
     def x(updates: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * updates / last
@@ -22,34 +22,32 @@ def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skil
 
     end = WIDTH - RIGHT
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
+        'font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
     ]
+
+    def flat(level: float, style: str) -> None:
+        parts.append(f'<line x1="{LEFT}" x2="{end}" y1="{level:.1f}" y2="{level:.1f}" {style}/>')
+
+    def label(at_x: float, at_y: float, words: str, anchor: str = "start", colour: str = "#374151") -> None:
+        place = f'x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{colour}"'
+        parts.append(f"<text {place}>{escape(words)}</text>")
+
     for tenth in range(round(low * 10), 11):
-        level = y(tenth / 10)
-        parts.append(f'<line x1="{LEFT}" x2="{end}" y1="{level:.1f}" y2="{level:.1f}" stroke="#e5e7eb"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{level + 4:.1f}" text-anchor="end" fill="#374151">{tenth / 10:.1f}</text>')
-    taken: list[float] = []
+        flat(y(tenth / 10), 'stroke="#e5e7eb"')
+        label(LEFT - 8, y(tenth / 10) + 4, f"{tenth / 10:.1f}", "end")
+    free = float(HEIGHT)
     for name, value in sorted(references.items(), key=lambda item: item[1]):
-        level = label = y(value)
-        while any(abs(label - other) < 14 for other in taken):
-            label -= 1
-        taken.append(label)
-        parts.append(
-            f'<line x1="{LEFT}" x2="{end}" y1="{level:.1f}" y2="{level:.1f}" stroke="#6b7280" stroke-dasharray="5 4"/>'
-        )
-        parts.append(f'<text x="{end + 8}" y="{label + 4:.1f}" fill="#374151">{escape(name)} {value:.3f}</text>')
+        flat(y(value), 'stroke="#6b7280" stroke-dasharray="5 4"')
+        free = min(y(value), free - 14)  # labels of near levels must not overlap
+        label(end + 8, free + 4, f"{name} {value:.3f}")
     points: list[dict[str, Any]] = []
-    for phase, group in groupby(metrics, key=lambda m: m["phase"]):
+    for phase, group in groupby(metrics, key=lambda m: str(m["phase"])):
         points = points[-1:] + list(group)  # a phase starts where the one before ended
         path = " ".join(f"{x(m['updates']):.1f},{y(m['skill']):.1f}" for m in points)
         colour = COLOURS.get(phase, "#111827")
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        middle = (x(points[0]["updates"]) + x(points[-1]["updates"])) / 2
-        parts.append(f'<text x="{middle:.1f}" y="{TOP - 8}" text-anchor="middle" fill="{colour}">{escape(phase)}</text>')
-    middle = (LEFT + end) / 2
-    parts.append(
-        f'<text x="{middle}" y="{HEIGHT - 10}" text-anchor="middle" fill="#374151">'
-        f"{escape(skill)} over {last:,} optimizer steps</text>"
-    )
+        label((x(points[0]["updates"]) + x(points[-1]["updates"])) / 2, TOP - 8, phase, "middle", colour)
+    label((LEFT + end) / 2, HEIGHT - 10, f"{skill} over {last:,} optimizer steps", "middle")
     return "\n".join([*parts, "</svg>", ""])

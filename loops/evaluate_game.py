@@ -25,7 +25,9 @@ class GameEvaluation:
     skill_name = "optimal_critical"
     perfect = 1.0
 
-    def __init__(self, env: OpenSpielEnv, generator: Generator, *, matches: int, withhold: float, seed: int) -> None:
+    def __init__(
+        self, env: OpenSpielEnv, generator: Generator, *, matches: int, withhold: float, seed: int
+    ) -> None:
         self.env, self.generator, self.matches, self.seed = env, generator, matches, seed
         self.graph = GameGraph(env.root())
         self.graph.expand_all()
@@ -68,7 +70,9 @@ class GameEvaluation:
             "expert_mode": self._tabulate(ModePlayer(expert).probabilities),
             "perfect": self.optimal_NA / np.maximum(self.optimal_NA.sum(1, keepdims=True), 1),
         }
-        rows = {name: self._metrics(name, table) for name, table in self._opponents.items() if name != "perfect"}
+        rows = {
+            name: self._metrics(name, table) for name, table in self._opponents.items() if name != "perfect"
+        }
         rows["base"] = self._language_model(LMPlayer(Generator(self.generator.policy, adapter=False)), "base")
         return rows
 
@@ -134,19 +138,31 @@ class GameEvaluation:
         start = [backward(self.graph, table_NA, seat)[0] for seat in (0, 1)]
         row["worst_case"] = {"0": round(float(start[0]), 4) + 0.0, "1": round(-float(start[1]), 4) + 0.0}
         row["versus"] = {
-            opponent: self._match(table_NA, other) for opponent, other in self._opponents.items() if opponent != name
+            opponent: self._match(table_NA, other)
+            for opponent, other in self._opponents.items()
+            if opponent != name
         }
         return row
 
     def _match(self, table_NA: Floats, other_NA: Floats) -> dict[str, Any]:
         """Wins, draws and losses over paired games: every opening once from each seat."""
         rng = np.random.default_rng(self.seed)
-        openings = rng.choice(np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0)), self.matches // 2)
-        score = np.concatenate([self._play(table_NA, other_NA, openings, rng), -self._play(other_NA, table_NA, openings, rng)])
+        openings = rng.choice(
+            np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0)), self.matches // 2
+        )
+        score = np.concatenate(
+            [self._play(table_NA, other_NA, openings, rng), -self._play(other_NA, table_NA, openings, rng)]
+        )
         wins, draws, losses = (int((score * sign > 0).sum()) for sign in (1, 0, -1))
         draws = len(score) - wins - losses
         mean = (wins + draws / 2) / max(1, len(score))
-        return {"wins": wins, "draws": draws, "losses": losses, "score": round(mean, 4), "ci95": wilson(mean, len(score))}
+        return {
+            "wins": wins,
+            "draws": draws,
+            "losses": losses,
+            "score": round(mean, 4),
+            "ci95": wilson(mean, len(score)),
+        }
 
     def _play(
         self, first_NA: Floats, second_NA: Floats, openings: npt.NDArray[np.int64], rng: np.random.Generator

@@ -24,7 +24,9 @@ class TaskEvaluation:
     skill_name = "greedy"
     perfect = 1.0
 
-    def __init__(self, make: Callable[[], TextLike], generator: Generator, *, n: int, max_new_tokens: int) -> None:
+    def __init__(
+        self, make: Callable[[], TextLike], generator: Generator, *, n: int, max_new_tokens: int
+    ) -> None:
         self.env, self.generator = make(), generator
         self.rollouts = Rollouts(make, generator, max_new_tokens)
         self.base_rollouts = Rollouts(make, Generator(generator.policy, adapter=False), max_new_tokens)
@@ -42,7 +44,7 @@ class TaskEvaluation:
         return list(found.values())
 
     def skill(self) -> float:
-        """The present policy's figure for the learning curve: greedy, on fresh problems of the training side."""
+        """The present policy's figure for the learning curve: greedy, on fresh training-side problems."""
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION)
         episodes = self.rollouts.play(seeds, temperature=0)
         return float(np.mean([e.total for e in episodes if e.counts] or [0.0]))
@@ -56,7 +58,9 @@ class TaskEvaluation:
         env = self.env.unwrapped
         rows = {}
         if isinstance(env, TaskEnv) and env.expert_traces(1, np.random.default_rng(0)):
-            single = [[self._expert_solves(env, seed, run) for run in range(SAMPLES)] for seed in self.problems]
+            single = [
+                [self._expert_solves(env, seed, run) for run in range(SAMPLES)] for seed in self.problems
+            ]
             self._expert_failed = {i for i, solved in enumerate(single) if not solved[0]}
             mode = [self._mode_solves(env, seed) for seed in self.problems]
             rows["expert"] = self._row([solved[0] for solved in single], single, 0.0)
@@ -89,7 +93,9 @@ class TaskEvaluation:
         unknown = float(np.mean([not e.counts for e in (*greedy, *sampled)]))
         return self._row([_solved(e) for e in greedy], [[_solved(e) for e in g] for g in groups], unknown)
 
-    def _row(self, greedy: Sequence[bool], samples: Sequence[Sequence[bool]], unknown: float) -> dict[str, Any]:
+    def _row(
+        self, greedy: Sequence[bool], samples: Sequence[Sequence[bool]], unknown: float
+    ) -> dict[str, Any]:
         n = len(greedy)
         at = {str(k): round(float(np.mean([pass_at(len(s), sum(s), k) for s in samples])), 4) for k in KS}
         row: dict[str, Any] = {

@@ -24,15 +24,16 @@ class Imitation:
 
     name = "imitate"
 
-    def __init__(self, policy: Policy, traces: Sequence[Trace], cfg: ImitateConfig, rng: np.random.Generator) -> None:
+    def __init__(
+        self, policy: Policy, traces: Sequence[Trace], cfg: ImitateConfig, rng: np.random.Generator
+    ) -> None:
         self.policy, self.cfg, self.rng = policy, cfg, rng
         self.total, self.counts = cfg.steps, Counts()
         pairs = [(policy.encode(t.prompt), (*policy.encode(t.completion), policy.eos)) for t in traces]
         for number, (prompt, completion) in enumerate(pairs, 1):
             if len(prompt) + len(completion) > policy.max_length:
-                raise ValueError(
-                    f"trace {number}: {len(prompt) + len(completion)} tokens; the policy takes {policy.max_length}"
-                )
+                length = len(prompt) + len(completion)
+                raise ValueError(f"trace {number}: {length} tokens; the policy takes {policy.max_length}")
         order = rng.permutation(len(pairs))
         heldout = min(HELDOUT, len(pairs) // 10)
         self.heldout = [pairs[i] for i in order[:heldout]]

@@ -5,7 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 
@@ -52,7 +60,9 @@ class Monitor:
         self._writer.add_scalar("skill", value, updates)
         for name, level in self._references.items():
             self._lines[name].add_scalar("skill", level, updates)
-        self._metrics.write(json.dumps({"phase": phase, "step": step, "updates": updates, "skill": value}) + "\n")
+        self._metrics.write(
+            json.dumps({"phase": phase, "step": step, "updates": updates, "skill": value}) + "\n"
+        )
         self._metrics.flush()
 
     def text(self, tag: str, step: int, text: str) -> None:

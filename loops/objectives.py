@@ -1,4 +1,4 @@
-"""The two objectives. Each is a pure function of log-probabilities; neither sees a model or an environment."""
+"""The two objectives: pure functions of log-probabilities, which see no model and no environment."""
 
 import torch
 from torch import Tensor

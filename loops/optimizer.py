@@ -21,7 +21,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, withi
 def orthogonalise(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrices, roughly, by Newton-Schulz iteration; R <= C."""
     a, b, c = NEWTON_SCHULZ
-    x_NRC = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + 1e-12)
+    x_NRC: Tensor = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(steps):
         gram_NRR = x_NRC @ x_NRC.mT
         x_NRC = a * x_NRC + (b * gram_NRR + c * gram_NRR @ gram_NRR) @ x_NRC

@@ -22,7 +22,10 @@ def _percent(value: float | None) -> str:
 
 
 def _game_cells(row: dict[str, Any]) -> dict[str, str]:
-    cells = {"optimal, critical": _percent(row["optimal_critical"]), "optimal, all": _percent(row["optimal_all"])}
+    cells = {
+        "optimal, critical": _percent(row["optimal_critical"]),
+        "optimal, all": _percent(row["optimal_all"]),
+    }
     if "optimal_critical_seen" in row:
         cells["critical, seen"] = _percent(row["optimal_critical_seen"])
         cells["critical, withheld"] = _percent(row["optimal_critical_withheld"])
@@ -51,9 +54,13 @@ def _task_cells(row: dict[str, Any]) -> dict[str, str]:
 def table_rows(players: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column heads and one row a player."""
     names = [name for name in ORDER if name in players]
-    cells = [_game_cells(players[n]) if "worst_case" in players[n] else _task_cells(players[n]) for n in names]
+    cells = [
+        _game_cells(players[n]) if "worst_case" in players[n] else _task_cells(players[n]) for n in names
+    ]
     heads = list(dict.fromkeys(head for row in cells for head in row))
-    return ["player", *heads], [[n, *(c.get(h, "") for h in heads)] for n, c in zip(names, cells, strict=True)]
+    return ["player", *heads], [
+        [n, *(c.get(h, "") for h in heads)] for n, c in zip(names, cells, strict=True)
+    ]
 
 
 def verdict(players: dict[str, dict[str, Any]]) -> str:
@@ -82,7 +89,9 @@ def verdict(players: dict[str, dict[str, Any]]) -> str:
     return f"{sentence}: it has not passed {' or '.join(unbeaten)}."
 
 
-def write_report(folder: Path, report: dict[str, Any], references: dict[str, float], console: Console) -> None:
+def write_report(
+    folder: Path, report: dict[str, Any], references: dict[str, float], console: Console
+) -> None:
     """Write `report.json`, `report.md` and `curve.svg`, and print the table."""
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     heads, rows = table_rows(report["players"])
@@ -116,8 +125,8 @@ def _facts(report: dict[str, Any]) -> list[str]:
         f"{p['episodes']:,} episodes, {p['tokens']:,} tokens in losses."
         for p in report["phases"]
     ]
-    lines.append(f"- Policy: {report['policy']}.")
-    lines.append(f"- Hardware: {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads, {machine['dtype']}.")
+    lines.append(f"- Policy: {', '.join(f'{k} {v}' for k, v in report['policy'].items())}.")
+    lines.append(f"- Hardware: {', '.join(f'{k} {v}' for k, v in machine.items())}.")
     lines.append(f"- Versions: {', '.join(f'{k} {v}' for k, v in report['versions'].items())}.")
     lines.append(f"- Whole run: {report['seconds']:.0f} s.")
     return lines + [f"- Note: {note}" for note in report["notes"]]

@@ -65,7 +65,9 @@ class Rollouts:
     def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
         try:
             act(episode)
-        except Exception as error:  # whatever a user's environment raises is this episode's end, not the run's
+        except (
+            Exception
+        ) as error:  # whatever a user's environment raises is this episode's end, not the run's
             episode.end("error", counts=False, error=f"{type(error).__name__}: {error}")
             self._pool[slot] = self.make()
 
@@ -82,16 +84,25 @@ class Rollouts:
         episode.prompt, episode.seat = tokens, info.get("seat", 0)
         if not self.generator.fits(tokens, self.max_new_tokens):
             limit = self.generator.policy.max_length
-            episode.end("error", counts=False, error=f"prompt of {len(tokens)} tokens: the policy takes {limit} in all")
+            episode.end(
+                "error",
+                counts=False,
+                error=f"prompt of {len(tokens)} tokens: the policy takes {limit} in all",
+            )
 
     def _step(self, episode: _Running, completion: Completion) -> None:
         reward, verdict = 0.0, None
         if completion.finished:
-            observation, reward, terminated, truncated, info = episode.env.step(completion.text)
-            verdict = info.get("verdict")
+            observation, earned, terminated, truncated, info = episode.env.step(completion.text)
+            reward, verdict = float(earned), info.get("verdict")
         episode.steps.append(
             Step(
-                episode.seat, episode.prompt, completion.tokens, completion.logprobs, completion.text, float(reward)
+                episode.seat,
+                episode.prompt,
+                completion.tokens,
+                completion.logprobs,
+                completion.text,
+                reward,
             )
         )
         if not completion.finished:

@@ -43,7 +43,9 @@ class Run:
                     continue  # two runs in one second
                 raise ValueError(f"out={cfg.out}: is not a folder; choose another with out=PATH") from None
             except OSError as error:
-                raise ValueError(f"out={cfg.out}: cannot be written ({error.strerror}); choose another with out=PATH") from None
+                raise ValueError(
+                    f"out={cfg.out}: cannot be written ({error.strerror}); choose another with out=PATH"
+                ) from None
             return cls(folder, cfg)
         raise ValueError(f"out={cfg.out}: no free name left for {stamp}")
 
@@ -55,10 +57,14 @@ class Run:
         if not (folder / "checkpoint.pt").is_file():
             raise ValueError(f"resume={folder}: no checkpoint there, it stopped too early; start it anew")
         try:
-            stored = OmegaConf.merge(OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml"))
+            stored = OmegaConf.merge(
+                OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml")
+            )
             cfg = OmegaConf.to_object(stored)
         except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
-            raise ValueError(f"resume={folder}: its config.yaml is damaged ({str(error).splitlines()[0]})") from None
+            raise ValueError(
+                f"resume={folder}: its config.yaml is damaged ({str(error).splitlines()[0]})"
+            ) from None
         assert isinstance(cfg, TrainConfig)
         return cls(folder, cfg)
 
@@ -73,7 +79,9 @@ class Run:
         try:
             state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
         except Exception as error:  # torch.load raises whatever its unpickler happened to meet
-            raise ValueError(f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})") from None
+            raise ValueError(
+                f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})"
+            ) from None
         assert isinstance(state, dict)
         return state
 

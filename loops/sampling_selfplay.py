@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from shuhari.envs import Episode
+from shuhari.envs import Episode, Step
 from shuhari.loops.config import SamplingConfig
 from shuhari.loops.objectives import policy_gradient
 from shuhari.loops.optimizer import Optimizer
@@ -65,7 +65,8 @@ class SamplingSelfplay:
         groups = defaultdict(list)
         for episode in episodes:
             groups[episode.seed].append(episode)
-        steps, advantages = [], []
+        steps: list[Step] = []
+        advantages: list[float] = []
         informative = 0
         for group in groups.values():
             totals = [episode.total for episode in group]

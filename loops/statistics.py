@@ -4,7 +4,7 @@ from math import comb, sqrt
 
 
 def wilson(share: float, n: int, z: float = 1.96) -> list[float]:
-    """Wilson's 95% interval of a share observed over n trials (Wilson 1927); also for a mean score in [0, 1]."""
+    """Wilson's 95% interval (1927) of a share, or a mean score in [0, 1], over n trials."""
     if n == 0:
         return [0.0, 1.0]
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)

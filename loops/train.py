@@ -32,8 +32,17 @@ from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 
 POINTS = 20  # of the learning curve, per phase
-ROW = {"imitate": "imitation", "selfplay": "selfplay", "harder": "selfplay_harder"}  # phase -> player it makes
-STREAM = {"traces": 0, "imitate": 1, "selfplay": 2, "harder": 3}  # each use of randomness has a stream of its own
+ROW = {
+    "imitate": "imitation",
+    "selfplay": "selfplay",
+    "harder": "selfplay_harder",
+}  # phase -> player it makes
+STREAM = {
+    "traces": 0,
+    "imitate": 1,
+    "selfplay": 2,
+    "harder": 3,
+}  # each use of randomness has a stream of its own
 
 
 @dataclass
@@ -87,14 +96,18 @@ class Training:
             return first, None
         if not cfg.harder.env_args:
             raise ValueError("phases: 'harder' needs harder.env_args, the arguments that make the env harder")
-        return first, tasks(partial(make_env, cfg.env, self.harder_args), max_new_tokens=cfg.policy.max_new_tokens)
+        return first, tasks(
+            partial(make_env, cfg.env, self.harder_args), max_new_tokens=cfg.policy.max_new_tokens
+        )
 
     def main(self, resume: bool) -> dict[str, Any]:
         """Everything, from references to report. Raises `Interrupted` after saving when asked to stop."""
         started = time.monotonic()
         saved = self._restore() if resume else None
         if not self.progress.players:
-            self.console.print(f"{self.run.folder}: measuring the players that need no training", highlight=False)
+            self.console.print(
+                f"{self.run.folder}: measuring the players that need no training", highlight=False
+            )
             self.progress.players = self.evaluation.references()
             self._measure_harder("base", "expert", "expert_mode")
         self.monitor = Monitor(self.run.folder, self.levels())
@@ -206,14 +219,18 @@ class Training:
         self.monitor.skill(name, phase.steps, updates, skill)
         bar.update(task, skill=f"{self.evaluation.skill_name} {skill:.3f}")
         if not self.console.is_terminal:  # a log file gets a line where a terminal gets a bar
-            self.console.print(f"{name} {phase.steps}/{phase.total}: {self.evaluation.skill_name} {skill:.3f}")
+            self.console.print(
+                f"{name} {phase.steps}/{phase.total}: {self.evaluation.skill_name} {skill:.3f}"
+            )
 
     def _evaluate(self, name: str) -> None:
         players, row = self.progress.players, ROW[name]
         players[row] = self.evaluation.policy(row)
         if name == "selfplay" and isinstance(self.evaluation, GameEvaluation):
             search = self.cfg.search
-            players["selfplay_search"] = self.evaluation.policy_with_search(search.continuations, search.sharpness[1])
+            players["selfplay_search"] = self.evaluation.policy_with_search(
+                search.continuations, search.sharpness[1]
+            )
         self._measure_harder(row)
         self.policy.save(self.run.folder / f"adapter-{row}")
 
@@ -229,7 +246,9 @@ class Training:
         """The flat lines of the learning curve."""
         metric = self.evaluation.skill_name
         names = [name for name in ("expert", "expert_mode") if name in self.progress.players]
-        return {name: self.progress.players[name][metric] for name in names} | {"perfect": self.evaluation.perfect}
+        return {name: self.progress.players[name][metric] for name in names} | {
+            "perfect": self.evaluation.perfect
+        }
 
     def _note(self, text: str) -> None:
         self.progress.notes.append(text)

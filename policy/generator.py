@@ -7,6 +7,7 @@ leave the batch.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +125,9 @@ class Generator:
     ) -> list[npt.NDArray[np.float64]]:
         """Log-probability, in nats, of every given text after its prompt (see `choice_rows`)."""
         result = [np.zeros(len(texts)) for texts in choices]
-        rows = choice_rows([self.encode(p) for p in prompts], [self.choice_tokens(texts) for texts in choices])
+        rows = choice_rows(
+            [self.encode(p) for p in prompts], [self.choice_tokens(texts) for texts in choices]
+        )
         for group in rows:
             for start in range(0, len(group.tokens), MAX_ROWS):
                 part = group.part(start, start + MAX_ROWS)
@@ -138,7 +141,7 @@ class Generator:
         tokens = [self.encode(text) for text in texts]
         # In sorted order a text that begins another stands right before one that it begins.
         ordered = sorted(tokens)
-        if any(b[: len(a)] == a for a, b in zip(ordered, ordered[1:], strict=False)):
+        if any(b[: len(a)] == a for a, b in pairwise(ordered)):
             return [(*t, self.policy.eos) for t in tokens]
         return tokens
 

@@ -116,7 +116,9 @@ class Cache:
         """Store a layer's new keys and values; all of its keys and values so far."""
         if layer == len(self.slabs):
             B, H, _, D = k_BHTD.shape
-            self.slabs.append((k_BHTD.new_empty(B, H, self.capacity, D), v_BHTD.new_empty(B, H, self.capacity, D)))
+            self.slabs.append(
+                (k_BHTD.new_empty(B, H, self.capacity, D), v_BHTD.new_empty(B, H, self.capacity, D))
+            )
         end = self.length + k_BHTD.shape[2]
         for slab, new in zip(self.slabs[layer], (k_BHTD, v_BHTD), strict=True):
             slab[:, :, self.length : end] = new
@@ -150,13 +152,14 @@ def forward(w: Weights, tokens_BT: Tensor, keep: int | None = None, cache: Cache
         K = keep if i == len(w.layers) - 1 else T
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm1, w.eps)
         if K == T:
-            q, k, v = F.linear(h_BTC, layer.qkv, layer.qkv_bias).split([q_rows, kv_rows, kv_rows], -1)
+            fused = F.linear(h_BTC, layer.qkv, layer.qkv_bias)
+            q, k, v = torch.split(fused, [q_rows, kv_rows, kv_rows], -1)
         else:
             q_bias, kv_bias = (
-                (None, None) if layer.qkv_bias is None else layer.qkv_bias.split([q_rows, 2 * kv_rows])
+                (None, None) if layer.qkv_bias is None else torch.split(layer.qkv_bias, [q_rows, 2 * kv_rows])
             )
             q = F.linear(h_BTC[:, T - K :], layer.qkv[:q_rows], q_bias)
-            k, v = F.linear(h_BTC, layer.qkv[q_rows:], kv_bias).split([kv_rows, kv_rows], -1)
+            k, v = F.linear(h_BTC, layer.qkv[q_rows:], kv_bias).chunk(2, -1)
         q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
         if layer.q_norm is not None:
             q, k = F.rms_norm(q, (D,), layer.q_norm, w.eps), F.rms_norm(k, (D,), layer.k_norm, w.eps)

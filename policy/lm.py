@@ -32,8 +32,9 @@ def base_path(name: str) -> Path:
     shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
     path = BASES / name if name in shipped else Path(name)
     if not (path / "config.json").is_file():
+        choices = ", ".join(shipped)
         raise CheckpointError(
-            f"policy.base={name}: no config.json there; give a checkpoint folder or one of: {', '.join(shipped)}"
+            f"policy.base={name}: no config.json there; give a checkpoint's folder or: {choices}"
         )
     return path
 
@@ -45,13 +46,17 @@ class Policy:
     `version` counts the adapter's updates: what was computed at another version is stale.
     """
 
-    def __init__(self, base: str, *, rank: int, alpha: float, seed: int = 0, adapter: Path | None = None) -> None:
+    def __init__(
+        self, base: str, *, rank: int, alpha: float, seed: int = 0, adapter: Path | None = None
+    ) -> None:
         folder = base_path(base)
         try:
             model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
             self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-            raise CheckpointError(f"policy.base={base}: not a readable checkpoint ({_first_line(error)})") from None
+            raise CheckpointError(
+                f"policy.base={base}: not a readable checkpoint ({_first_line(error)})"
+            ) from None
         if self.tokenizer.eos_token_id is None:
             raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token")
         self.eos = int(self.tokenizer.eos_token_id)
@@ -78,13 +83,23 @@ class Policy:
     @staticmethod
     def _with_adapter(model: nn.Module, adapter: Path) -> PeftModel:
         if not (adapter / "adapter_config.json").is_file():
-            raise CheckpointError(f"adapter={adapter}: no adapter_config.json there; give an adapter's folder")
+            raise CheckpointError(
+                f"adapter={adapter}: no adapter_config.json there; give an adapter's folder"
+            )
         try:
             with warnings.catch_warnings():
                 # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
                 warnings.filterwarnings("error", message=".*missing adapter keys.*")
                 return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError, SafetensorError, UserWarning) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            RuntimeError,
+            TypeError,
+            SafetensorError,
+            UserWarning,
+        ) as error:
             raise CheckpointError(
                 f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
             ) from None

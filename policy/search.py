@@ -90,5 +90,5 @@ def continuation_values(
 
 
 def greedy(table_NA: Floats) -> Floats:
-    """The table of the player that always takes the most probable (or most valued) move; ties to the first."""
+    """The table of the player that always takes the move of the highest entry, the first of equals."""
     return np.asarray(np.eye(table_NA.shape[1])[table_NA.argmax(1)])

@@ -1,6 +1,6 @@
 """The verdict: what a verifier says of one answer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["correct", "wrong", "unknown", "error"]
@@ -18,7 +18,7 @@ class Verdict:
     status: Status
     reason: str = ""
     rung: str = ""  # the rule that decided, such as "extract" or "integer"
-    ms: float = 0.0
+    ms: float = field(default=0.0, compare=False)  # two equal judgements may take different times
 
     @property
     def score(self) -> float:

@@ -1,0 +1,143 @@
+import gymnasium
+import numpy as np
+import pytest
+
+from shuhari.envs.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.openspiel import MAX_ILLEGAL, OpenSpielEnv, turn_of
+from shuhari.envs.players import MCTSPlayer, ModePlayer, RandomPlayer
+from shuhari.envs.referee import IllegalMove, Referee
+
+
+@pytest.fixture(scope="module")
+def graph() -> GameGraph:
+    graph = GameGraph(Referee("tic_tac_toe"))
+    graph.expand_all()
+    return graph
+
+
+def test_known_counts(graph: GameGraph) -> None:
+    optimal = optimal_moves(graph)
+    critical = (graph.moves_N > 0) & (optimal.sum(1) < graph.moves_N)
+    assert (len(graph), int((graph.moves_N > 0).sum()), int(critical.sum())) == (5478, 4520, 3191)
+    assert backward(graph)[0] == 0  # perfect play draws
+
+
+def test_a_policy_that_plays_optimally_never_loses_and_a_random_one_does(graph: GameGraph) -> None:
+    optimal = optimal_moves(graph)
+    perfect = optimal / np.maximum(optimal.sum(1, keepdims=True), 1)
+    legal = np.arange(perfect.shape[1]) < graph.moves_N[:, None]
+    uniform = legal / np.maximum(legal.sum(1, keepdims=True), 1)
+    assert backward(graph, perfect, 0)[0] == 0
+    assert backward(graph, perfect, 1)[0] == 0
+    assert backward(graph, uniform, 0)[0] < -0.5
+    assert backward(graph, uniform, 1)[0] > 0.5  # seat 0's value: the random second player loses
+
+
+def test_backward_agrees_with_plain_minimax() -> None:
+    """On nim, against a recursion over OpenSpiel's own states."""
+    graph = GameGraph(Referee("nim(pile_sizes=2;3)"))
+    graph.expand_all()
+
+    def minimax(referee: Referee) -> float:
+        if referee.over:
+            return referee.returns[0]
+        values = []
+        for move in referee.legal_actions:
+            child = referee.clone()
+            child.apply(move)
+            values.append(minimax(child))
+        return max(values) if referee.seat == 0 else min(values)
+
+    values = backward(graph)
+    for node in np.flatnonzero(graph.moves_N > 0):
+        assert values[node] == minimax(Referee.deserialize(graph.turns[node].state))
+
+
+def test_both_seats_are_played_and_the_mover_is_paid() -> None:
+    env = gymnasium.make("shuhari/TicTacToe-v0")
+    _, info = env.reset(seed=0)
+    for seat, move in enumerate(["1", "4", "2", "5"]):
+        assert info["seat"] == seat % 2
+        assert move in info["legal_actions"]
+        _, reward, terminated, _, info = env.step(move)
+        assert (reward, terminated) == (0, False)
+    _, reward, terminated, _, info = env.step("3")
+    assert (reward, terminated, info["returns"]) == (1, True, (1, -1))
+    with pytest.raises(RuntimeError, match="reset"):
+        env.step("6")
+
+
+def test_an_illegal_move_is_an_observation_and_loses_nothing() -> None:
+    env = gymnasium.make("shuhari/TicTacToe-v0")
+    start, _ = env.reset(seed=0)
+    for attempt in range(MAX_ILLEGAL):
+        observation, _, terminated, truncated, info = env.step("castle")
+        assert "'castle' is not legal here; legal: 1 2 3" in observation
+        assert observation.endswith(start)
+        assert info["legal_actions"] == tuple("123456789")
+        assert not terminated
+        assert truncated == (attempt + 1 == MAX_ILLEGAL)
+
+
+@pytest.mark.parametrize("seat", [0, 1])
+def test_an_opponent_makes_it_single_agent(seat: int) -> None:
+    env = gymnasium.make("shuhari/TicTacToe-v0", opponent=RandomPlayer(), seat=seat)
+    observation, info = env.reset(seed=3)
+    over = False
+    while not over:
+        assert info["seat"] == seat
+        assert observation.endswith("xo"[seat] + ">")
+        observation, reward, over, _, info = env.step(info["legal_actions"][0])
+    assert reward == info["returns"][seat]
+
+
+def test_illegal_text_leaves_the_referee_as_it_was() -> None:
+    referee = Referee("tic_tac_toe")
+    with pytest.raises(IllegalMove):
+        referee.apply("10")
+    assert referee.observation == ".........x>"
+    assert Referee.deserialize(referee.serialize()).observation == referee.observation
+
+
+def test_unknown_game_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="did you mean 'tic_tac_toe'"):
+        OpenSpielEnv("tic_tac_to")
+
+
+def test_symmetric_positions_are_one() -> None:
+    canonical = Referee("tic_tac_toe").text.canonical
+    assert len({canonical(f"{b}o>") for b in ("x........", "..x......", "......x..", "........x")}) == 1
+    assert canonical("x........o>") != canonical("....x....o>")
+
+
+def test_hidden_cards_stay_hidden() -> None:
+    env = OpenSpielEnv("kuhn_poker")
+    seen = set()
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        own, _ = str(env.referee.state).split()[:2]
+        assert observation.split("\n")[0] == own  # and nothing of the other's card
+        seen.add(observation)
+    assert len(seen) == 3  # one for each card the first player may hold
+
+
+class TestPlayers:
+    def test_a_search_is_decided_by_its_seed(self) -> None:
+        turns = [turn_of(Referee("tic_tac_toe"), seed) for seed in range(30)]
+        player = MCTSPlayer(4)
+        assert player.act(turns) == player.act(turns)
+        assert len(set(player.act(turns))) > 1
+
+    def test_the_expert_is_clearly_imperfect_and_so_is_its_mode(self, graph: GameGraph) -> None:
+        optimal = optimal_moves(graph)
+        critical = np.flatnonzero((graph.moves_N > 0) & (optimal.sum(1) < graph.moves_N))[::8]
+        turns = [graph.turns[node] for node in critical]
+        expert = OpenSpielEnv().expert
+        shares = {}
+        for name, player in (("expert", expert), ("mode", ModePlayer(expert))):
+            tables = player.probabilities(turns)
+            shares[name] = np.mean(
+                [(p * optimal[n][: len(p)]).sum() for p, n in zip(tables, critical, strict=True)]
+            )
+        assert 0.6 < shares["expert"] < 0.85
+        assert shares["expert"] < shares["mode"] < 0.97

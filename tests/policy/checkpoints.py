@@ -1,0 +1,45 @@
+"""Small random checkpoints of several architectures, written as Hugging Face would."""
+
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from shuhari.policy.lm import Policy
+from shuhari.policy.tokenizer import build_tokenizer
+
+SIZES = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+EXTRA = {"llama": {"tie_word_embeddings": True}, "qwen3": {"head_dim": 32}, "mistral": {"sliding_window": None}}
+LEAN = ("llama", "qwen2", "qwen3", "mistral")
+GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 128}
+
+
+def write_checkpoint(folder: Path, kind: str) -> Path:
+    tokenizer = build_tokenizer()
+    sizes = GPT2 if kind == "gpt2" else SIZES | EXTRA.get(kind, {})
+    ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **ids))
+    with torch.no_grad():
+        for p in model.parameters():  # biases and norms too: at their defaults they would hide mistakes
+            p.add_(torch.randn_like(p) * 0.1)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def random_policy(folder: Path, kind: str) -> Policy:
+    """A policy whose adapter is not zero."""
+    policy = Policy(str(write_checkpoint(folder, kind)), rank=4, alpha=8.0, seed=1)
+    with torch.no_grad():
+        for p in policy.parameters.values():
+            p.add_(torch.randn_like(p) * 0.05)
+    policy.updated()
+    return policy

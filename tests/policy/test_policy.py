@@ -1,0 +1,183 @@
+import importlib.util
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shuhari.policy.generator import Generator
+from shuhari.policy.lm import CheckpointError, Policy
+from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.tokenizer import build_tokenizer
+
+# A sibling module without making `tests` a package.
+_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
+assert _spec
+assert _spec.loader
+checkpoints: Any = importlib.util.module_from_spec(_spec)
+sys.modules["checkpoints"] = checkpoints
+_spec.loader.exec_module(checkpoints)
+
+KINDS = (*checkpoints.LEAN, "gpt2")
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return checkpoints.random_policy(tmp_path_factory.mktemp(request.param), request.param)  # type: ignore[no-any-return]
+
+
+class TestTokenizer:
+    tokenizer = build_tokenizer()
+
+    @given(st.text())
+    def test_any_text_survives(self, text: str) -> None:
+        assert self.tokenizer.decode(self.tokenizer.encode(text, add_special_tokens=False)) == text
+
+    def test_ascii_is_one_token_a_character(self) -> None:
+        assert len(self.tokenizer.encode("x.o\n12+3=", add_special_tokens=False)) == 9
+
+    def test_special_tokens_in_a_users_text_are_text(self) -> None:
+        assert self.tokenizer.eos_token_id not in self.tokenizer.encode("<eos>", add_special_tokens=False)
+
+
+class TestForward:
+    def test_the_path_is_said(self, policy: Policy) -> None:
+        lean = policy.model.config.model_type in checkpoints.LEAN
+        assert policy.path.startswith("lean" if lean else "module (architecture 'gpt2')")
+
+    @pytest.mark.parametrize("adapter", [True, False])
+    @pytest.mark.parametrize("keep", [None, 1, 3])
+    def test_logits_are_the_modules(self, policy: Policy, adapter: bool, keep: int | None) -> None:
+        tokens = torch.randint(2, 90, (3, 11), generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            got = policy.logits(tokens, keep, adapter)
+            with policy.adapter_on(adapter):
+                want = policy.model(input_ids=tokens).logits[:, -(keep or 11) :]
+        torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4)
+
+    def test_gradients_are_the_modules(self, policy: Policy) -> None:
+        tokens = torch.randint(2, 90, (2, 9), generator=torch.Generator().manual_seed(0))
+        gradients = []
+        for logits in (policy.logits(tokens, 2), policy.model(input_ids=tokens).logits[:, -2:]):
+            loss = logits.log_softmax(-1)[..., 5].sum()
+            gradients.append(torch.autograd.grad(loss, list(policy.parameters.values())))
+        for got, want in zip(*gradients, strict=True):
+            torch.testing.assert_close(got, want, atol=1e-4, rtol=1e-3)
+
+    def test_an_update_is_seen(self, policy: Policy) -> None:
+        tokens = torch.tensor([[5, 6, 7]])
+        state = policy.state()
+        with torch.no_grad():
+            before = policy.logits(tokens)
+            for p in policy.parameters.values():
+                p.mul_(1.5)
+            policy.updated()
+            assert not torch.allclose(policy.logits(tokens), before)
+            policy.load_state(state)
+            torch.testing.assert_close(policy.logits(tokens), before)
+
+
+class TestGenerator:
+    def test_greedy_is_hugging_faces(self, policy: Policy) -> None:
+        prompts = [policy.encode(text) for text in ("12+3=", "x.o", "12+3=", "a longer prompt", "q")]
+        got = Generator(policy).generate(prompts, 12, temperature=0)
+        for prompt, completion in zip(prompts, got, strict=True):
+            output = policy.model.generate(
+                input_ids=torch.tensor([prompt]),
+                attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+                max_new_tokens=12,
+                do_sample=False,
+                pad_token_id=policy.eos,
+            )
+            want = output[0, len(prompt) :].tolist()
+            assert list(completion.tokens) == want
+            assert completion.finished == (want[-1] == policy.eos)
+
+    def test_samplers_and_learners_logprobs_agree(self, policy: Policy) -> None:
+        prompts = [policy.encode(text) for text in ("12+3=", "x.o", "12+3=", "abc")] * 4
+        completions = Generator(policy).generate(prompts, 9, temperature=1.0, seed=3)
+        pairs = [(p, c.tokens) for p, c in zip(prompts, completions, strict=True)]
+        learner = completion_logprobs(policy, pairs).logprobs_N
+        sampler = torch.tensor([x for c in completions for x in c.logprobs])
+        assert (learner - sampler).abs().max() <= 1e-5
+
+    def test_one_seed_one_result(self, policy: Policy) -> None:
+        prompts = [policy.encode("12+3=")] * 8
+        first, again, other = (Generator(policy).generate(prompts, 9, seed=s) for s in (1, 1, 2))
+        assert first == again
+        assert first != other
+        assert len({c.tokens for c in first}) > 1  # equal prompts, different samples
+
+    def test_scores_are_logprobs_of_the_texts(self, policy: Policy) -> None:
+        generator = Generator(policy)
+        prompts, choices = ["x.o", "12+3=", "x.o"], [["1", "2", "a1", "a2"], ["15"], ["1", "12", "b"]]
+        for prompt, texts, scores in zip(prompts, choices, generator.score(prompts, choices), strict=True):
+            for text, score in zip(texts, scores, strict=True):
+                # "1" begins "12": only there must the texts be told apart by their end
+                tokens = policy.encode(text) + ((policy.eos,) if "12" in texts else ())
+                want = completion_logprobs(policy, [(policy.encode(prompt), tokens)]).logprobs_N.sum().item()
+                assert score == pytest.approx(want, abs=1e-4)
+
+    def test_a_prompt_that_does_not_fit_is_refused(self, policy: Policy) -> None:
+        for prompt in ((), (5,) * 128):
+            with pytest.raises(ValueError, match="takes 1 to 128"):
+                Generator(policy).generate([prompt], 10)
+
+
+def test_samples_follow_the_probabilities() -> None:
+    policy = Policy("games", rank=2, alpha=4.0)
+    n, prompt = 4000, policy.encode("x.o.x....x>")
+    completions = Generator(policy).generate([prompt] * n, 1, seed=7)
+    with torch.no_grad():
+        p = policy.logits(torch.tensor([prompt]), 1)[0, 0].softmax(-1).double().numpy()
+    counts = Counter(c.tokens[0] for c in completions)
+    likely = np.flatnonzero(p * n >= 5)
+    observed = np.array([counts[int(t)] for t in likely])
+    rest = (n - observed.sum(), n * (1 - p[likely].sum()))
+    chi2 = ((observed - n * p[likely]) ** 2 / (n * p[likely])).sum() + (rest[0] - rest[1]) ** 2 / max(rest[1], 1)
+    assert chi2 < len(likely) + 5 * (2 * len(likely)) ** 0.5  # five standard deviations of the chi-square
+
+
+class TestCheckpoints:
+    def test_an_adapter_comes_back(self, tmp_path: Path) -> None:
+        policy = checkpoints.random_policy(tmp_path / "base", "llama")
+        policy.save(tmp_path / "adapter")
+        again = Policy(str(tmp_path / "base"), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
+        with torch.no_grad():
+            tokens = torch.tensor([[5, 6, 7]])
+            torch.testing.assert_close(again.logits(tokens), policy.logits(tokens))
+
+    @pytest.mark.parametrize("break_it", ["missing", "json", "weights", "foreign"])
+    def test_a_bad_base_is_one_line(self, tmp_path: Path, break_it: str) -> None:
+        base = tmp_path / "base"
+        if break_it != "missing":
+            checkpoints.write_checkpoint(base, "llama")
+        if break_it == "json":
+            (base / "config.json").write_text("{")
+        if break_it == "weights":
+            (base / "model.safetensors").write_bytes(b"not weights")
+        if break_it == "foreign":
+            (base / "config.json").write_text('{"model_type": "unheard_of"}')
+        with pytest.raises(CheckpointError) as error:
+            Policy(str(base), rank=4, alpha=8.0)
+        assert "\n" not in str(error.value)
+        assert str(base) in str(error.value)
+
+    @pytest.mark.parametrize("break_it", ["missing", "weights", "other_base"])
+    def test_a_bad_adapter_is_one_line(self, tmp_path: Path, break_it: str) -> None:
+        checkpoints.random_policy(tmp_path / "base", "llama").save(tmp_path / "adapter")
+        base = tmp_path / "base"
+        if break_it == "missing":
+            (tmp_path / "adapter" / "adapter_config.json").unlink()
+        if break_it == "weights":
+            (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"not weights")
+        if break_it == "other_base":
+            base = checkpoints.write_checkpoint(tmp_path / "other", "gpt2")
+        with pytest.raises(CheckpointError, match="adapter=") as error:
+            Policy(str(base), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
+        assert "\n" not in str(error.value)

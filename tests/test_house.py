@@ -1,0 +1,84 @@
+"""The walls of the house: import direction, names that must not leak, what a wheel holds."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BELOW = {
+    "rewards": set(),
+    "kernels": set(),
+    "envs": {"rewards"},
+    "policy": {"envs", "kernels", "rewards"},
+    "loops": {"envs", "kernels", "policy", "rewards"},
+}
+WITHOUT_TORCH = ("rewards", "envs")
+
+
+def imports(path: Path) -> set[str]:
+    """Every absolute module name a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            names |= {f"{module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("floor", BELOW)
+def test_imports_go_down_only(floor: str) -> None:
+    allowed = BELOW[floor] | {floor}
+    files = list((ROOT / floor).rglob("*.py"))
+    assert files
+    for path in files:
+        for name in imports(path):
+            parts = name.split(".")
+            assert parts[0] not in BELOW, f"{path.name} imports {name} as a top-level package"
+            if parts[0] == "shuhari" and len(parts) > 1 and parts[1] in BELOW:
+                assert parts[1] in allowed, f"{floor}/{path.name} imports {name}"
+            if floor in WITHOUT_TORCH:
+                assert parts[0] != "torch", f"{floor}/{path.name} imports torch"
+
+
+def test_files_stay_short() -> None:
+    for floor in BELOW:
+        for path in (ROOT / floor).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 500, path
+
+
+def test_kernels_is_ours() -> None:
+    import shuhari.kernels
+
+    assert Path(shuhari.kernels.__file__ or "").resolve().parent == ROOT / "kernels"
+
+
+def test_wheel_holds_one_top_level_package(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    subprocess.run([*command, "-w", str(tmp_path), str(clone)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"shuhari"}
+    for needed in ("loops/conf/train.yaml", "loops/conf/experiment/addition.yaml", "policy/bases/games/model.safetensors"):
+        assert f"shuhari/{needed}" in names
+
+
+def test_nothing_executes_text() -> None:
+    """No eval, exec or sympy string parser anywhere in the tree."""
+    forbidden = {"eval", "exec", "compile", "sympify", "parse_expr", "parse_latex"}
+    for floor in BELOW:
+        for path in (ROOT / floor).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    f = node.func
+                    name = f.id if isinstance(f, ast.Name) else ""
+                    assert name not in forbidden, f"{path}:{node.lineno} calls {name}"
