@@ -49,6 +49,7 @@ class Monitor:
         self._writer = SummaryWriter(str(folder / "tensorboard" / "policy"))
         self._lines = {name: SummaryWriter(str(folder / "tensorboard" / name)) for name in references}
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._episodes = (folder / "episodes.jsonl").open("a", encoding="utf-8")
 
     def scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
         """Figures of one update."""
@@ -66,12 +67,14 @@ class Monitor:
         self._metrics.flush()
 
     def text(self, tag: str, step: int, text: str) -> None:
-        """A sample episode, shown as it is."""
+        """A sample episode, shown as it is; also a line of `episodes.jsonl`."""
+        self._episodes.write(json.dumps({"tag": tag, "step": step, "text": text}) + "\n")
         self._writer.add_text(tag, "```\n" + text + "\n```", step)
 
     def close(self) -> None:
         """Flush everything to disk."""
         self._metrics.close()
+        self._episodes.close()
         for writer in (self._writer, *self._lines.values()):
             writer.close()
 

@@ -5,6 +5,7 @@ to AdamW's (Liu et al. 2025, "Muon is scalable"). Matrices of one shape are hand
 torch.optim.Muon takes them one by one and in bf16, which on a CPU cost more than the gradient itself.
 """
 
+import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
@@ -87,7 +88,7 @@ class Optimizer:
         return {
             "step": self.step,
             "momentum": momentum,
-            "adamw": self._adamw.state_dict() if self._adamw is not None else None,
+            "adamw": copy.deepcopy(self._adamw.state_dict()) if self._adamw is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -16,6 +16,18 @@ ORDER = (
 )  # fmt: skip
 LEARNED = ("selfplay", "imitation", "adapter")  # the policy a verdict speaks of: the first of these there is
 
+LEGEND = {
+    "game": (
+        "critical, all: share of (critical) positions in which the best move is played. worst case: value "
+        "from the first and the second seat against every reply. vs: wins-draws-losses, every opening from "
+        "both seats."
+    ),
+    "task": (
+        "greedy: held-out problems solved by the most probable answer, with Wilson's 95% interval. pass@k: "
+        "by k samples at temperature 1. expert failed: of the problems the expert gets wrong, the share solved."
+    ),
+}
+
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}%"
@@ -23,17 +35,17 @@ def _percent(value: float | None) -> str:
 
 def _game_cells(row: dict[str, Any]) -> dict[str, str]:
     cells = {
-        "optimal, critical": _percent(row["optimal_critical"]),
-        "optimal, all": _percent(row["optimal_all"]),
+        "critical": _percent(row["optimal_critical"]),
+        "all": _percent(row["optimal_all"]),
     }
     if "optimal_critical_seen" in row:
-        cells["critical, seen"] = _percent(row["optimal_critical_seen"])
-        cells["critical, withheld"] = _percent(row["optimal_critical_withheld"])
+        cells["seen"] = _percent(row["optimal_critical_seen"])
+        cells["withheld"] = _percent(row["optimal_critical_withheld"])
     worst = row["worst_case"]
-    cells["worst case as first / second"] = f"{worst['0']:+.2f} / {worst['1']:+.2f}"
+    cells["worst case"] = f"{worst['0']:+.2f} {worst['1']:+.2f}"
     for opponent in ("expert", "perfect"):
         match = row["versus"].get(opponent)
-        cells[f"W-D-L vs {opponent}"] = f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
+        cells[f"vs {opponent}"] = f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
     return cells
 
 
@@ -44,10 +56,10 @@ def _task_cells(row: dict[str, Any]) -> dict[str, str]:
             continue
         low, high = part["ci95"]["greedy"]
         cells[f"{prefix}greedy"] = _percent(part["greedy"])
-        cells[f"{prefix}95% interval"] = f"{100 * low:.1f}–{100 * high:.1f}"
+        cells[f"{prefix}ci95"] = f"{100 * low:.1f}–{100 * high:.1f}"
         cells[f"{prefix}pass@1"] = _percent(part["pass_at"]["1"])
         cells[f"{prefix}pass@4"] = _percent(part["pass_at"]["4"])
-        cells[f"{prefix}solved of expert's failures"] = _percent(part.get("expert_failed_solved"))
+        cells[f"{prefix}expert failed"] = _percent(part.get("expert_failed_solved"))
     return cells
 
 
@@ -100,16 +112,20 @@ def write_report(
     lines = [f"# {report['experiment']}, seed {report['seed']}", "", sentence, ""]
     lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
+    lines += ["", LEGEND["game" if "worst case" in heads else "task"]]
     if metrics:
         (folder / "curve.svg").write_text(draw_curve(metrics, references, report["skill"]), encoding="utf-8")
         lines += ["", f"![{report['skill']} over the optimizer's steps](curve.svg)"]
     lines += ["", *_facts(report), ""]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
-    table = Table(*heads, title=f"{report['experiment']}, seed {report['seed']}")
+    table = Table(title=f"{report['experiment']}, seed {report['seed']}")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row, style="bold" if row[0].startswith("selfplay") else None)
     console.print(table)
+    console.print(LEGEND["game" if "worst case" in heads else "task"])
     console.print(sentence, style="bold")
     for note in report["notes"]:
         console.print(f"note: {note}")

@@ -13,9 +13,11 @@ from peft.tuners.lora import Linear as LoraLinear
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from shuhari.policy import lean
 
+disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
 
 

@@ -68,7 +68,11 @@ def test_wheel_holds_one_top_level_package(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"shuhari"}
-    for needed in ("loops/conf/train.yaml", "loops/conf/experiment/addition.yaml", "policy/bases/games/model.safetensors"):
+    for needed in (
+        "loops/conf/train.yaml",
+        "loops/conf/experiment/addition.yaml",
+        "policy/bases/games/model.safetensors",
+    ):
         assert f"shuhari/{needed}" in names
 
 

@@ -7,7 +7,9 @@ from shuhari.envs.traces import TraceError, read_traces
 
 def test_reads(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    path.write_text('{"prompt": "1+1=", "completion": "2", "source": "me"}\n\n{"prompt": "ü", "completion": "x"}\n')
+    path.write_text(
+        '{"prompt": "1+1=", "completion": "2", "source": "me"}\n\n{"prompt": "ü", "completion": "x"}\n'
+    )
     assert [(t.prompt, t.completion) for t in read_traces(path)] == [("1+1=", "2"), ("ü", "x")]
 
 

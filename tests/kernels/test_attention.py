@@ -22,7 +22,13 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
 @pytest.mark.parametrize("implementation", ["plain", "sdpa"])
 @pytest.mark.parametrize(
     ("B", "H", "Hkv", "T", "S", "D"),
-    [(1, 1, 1, 1, 1, 32), (2, 2, 2, 7, 7, 32), (3, 4, 2, 5, 13, 33), (1, 6, 1, 1, 70, 48), (2, 3, 3, 65, 65, 17)],
+    [
+        (1, 1, 1, 1, 1, 32),
+        (2, 2, 2, 7, 7, 32),
+        (3, 4, 2, 5, 13, 33),
+        (1, 6, 1, 1, 70, 48),
+        (2, 3, 3, 65, 65, 17),
+    ],
 )
 def test_against_fp64(implementation: str, B: int, H: int, Hkv: int, T: int, S: int, D: int) -> None:
     torch.manual_seed(B + T + S)
@@ -59,4 +65,6 @@ def test_token_logprobs_by_hand() -> None:
     logprobs, entropy = token_logprobs(logits, torch.tensor([1, 0]), temperature=2.0)
     p = torch.tensor(1.0).sigmoid()  # logits 2 and 0 at temperature 2
     torch.testing.assert_close(logprobs, torch.tensor([0.5, p]).log())
-    torch.testing.assert_close(entropy, torch.stack([torch.tensor(2.0).log(), -p * p.log() - (1 - p) * (1 - p).log()]))
+    torch.testing.assert_close(
+        entropy, torch.stack([torch.tensor(2.0).log(), -p * p.log() - (1 - p) * (1 - p).log()])
+    )

@@ -16,14 +16,17 @@ SIZES = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
-EXTRA = {"llama": {"tie_word_embeddings": True}, "qwen3": {"head_dim": 32}, "mistral": {"sliding_window": None}}
+EXTRA = {
+    "llama": {"tie_word_embeddings": True},
+    "qwen3": {"head_dim": 32},
+    "mistral": {"sliding_window": None},
+}
 LEAN = ("llama", "qwen2", "qwen3", "mistral")
-GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 2, "n_positions": 128}
 
 
 def write_checkpoint(folder: Path, kind: str) -> Path:
     tokenizer = build_tokenizer()
-    sizes = GPT2 if kind == "gpt2" else SIZES | EXTRA.get(kind, {})
+    sizes = SIZES | EXTRA.get(kind, {})
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **ids))

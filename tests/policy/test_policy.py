@@ -23,7 +23,8 @@ checkpoints: Any = importlib.util.module_from_spec(_spec)
 sys.modules["checkpoints"] = checkpoints
 _spec.loader.exec_module(checkpoints)
 
-KINDS = (*checkpoints.LEAN, "gpt2")
+OTHER = "gpt_neox"
+KINDS = (*checkpoints.LEAN, OTHER)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -48,7 +49,7 @@ class TestTokenizer:
 class TestForward:
     def test_the_path_is_said(self, policy: Policy) -> None:
         lean = policy.model.config.model_type in checkpoints.LEAN
-        assert policy.path.startswith("lean" if lean else "module (architecture 'gpt2')")
+        assert policy.path.startswith("lean" if lean else "module (architecture 'gpt_neox')")
 
     @pytest.mark.parametrize("adapter", [True, False])
     @pytest.mark.parametrize("keep", [None, 1, 3])
@@ -139,7 +140,9 @@ def test_samples_follow_the_probabilities() -> None:
     likely = np.flatnonzero(p * n >= 5)
     observed = np.array([counts[int(t)] for t in likely])
     rest = (n - observed.sum(), n * (1 - p[likely].sum()))
-    chi2 = ((observed - n * p[likely]) ** 2 / (n * p[likely])).sum() + (rest[0] - rest[1]) ** 2 / max(rest[1], 1)
+    chi2 = ((observed - n * p[likely]) ** 2 / (n * p[likely])).sum() + (rest[0] - rest[1]) ** 2 / max(
+        rest[1], 1
+    )
     assert chi2 < len(likely) + 5 * (2 * len(likely)) ** 0.5  # five standard deviations of the chi-square
 
 
@@ -177,7 +180,7 @@ class TestCheckpoints:
         if break_it == "weights":
             (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"not weights")
         if break_it == "other_base":
-            base = checkpoints.write_checkpoint(tmp_path / "other", "gpt2")
+            base = checkpoints.write_checkpoint(tmp_path / "other", OTHER)
         with pytest.raises(CheckpointError, match="adapter=") as error:
             Policy(str(base), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
         assert "\n" not in str(error.value)

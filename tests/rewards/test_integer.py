@@ -10,7 +10,22 @@ def test_right(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "43", "-42", "42.0", "42 43", "4 2", "the answer is 42", "٤٢", "４２", "1e1", "0x2a", "__import__('os')", "4_2", "9" * 5000],
+    [
+        "",
+        "43",
+        "-42",
+        "42.0",
+        "42 43",
+        "4 2",
+        "the answer is 42",
+        "٤٢",
+        "４２",
+        "1e1",
+        "0x2a",
+        "__import__('os')",
+        "4_2",
+        "9" * 5000,
+    ],
 )
 def test_wrong(text: str) -> None:
     verdict = verify_integer(text, 42)

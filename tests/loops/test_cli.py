@@ -1,0 +1,96 @@
+"""What a user gets wrong is answered in one line, on standard error, with exit status 2."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from shuhari.loops import cli
+from shuhari.loops.config import PretrainConfig, TrainConfig, check
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["shuhari", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        sys.exit(cli.main())  # type: ignore[func-returns-value]
+    return int(stop.value.code or 0)
+
+
+QUICK = ["imitate.examples=50", "imitate.steps=1", "search.rounds=1", "search.starts=8", "search.updates=1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["train", "experiment=tic_tac_to"], "did you mean 'tic_tac_toe'?"),
+        (["train", "sed=1"], "sed: there is no such key; did you mean 'seed'?"),
+        (["train", "search.round=1"], "did you mean 'search.rounds'?"),
+        (["train", "seed=abc"], "seed: Value 'abc'"),
+        (["train", "seed="], "seed: Value ''"),
+        (["train", "seed=-1"], "seed=-1"),
+        (["train", "seed=[1"], "cannot be read as key=value"),
+        (["train", "phases=[imitat]"], "'imitat' is not one of imitate, selfplay, harder"),
+        (["train", "search.rounds=0"], "search.rounds=0: must be greater than 0"),
+        (["train", "env=shuhari/TicTacTo-v0"], "TicTacToe"),
+        (["train", "env=nomodule:x/Y-v0"], "nomodule"),
+        (["train", "env_args={sides: 3}"], "sides"),
+        (["train", "policy.base=/nowhere"], "policy.base=/nowhere"),
+        (["train", "adapter=/nowhere"], "adapter=/nowhere"),
+        (["train", "resume=/nowhere"], "resume=/nowhere: no config.yaml"),
+        (["train", "resume=/nowhere", "seed=1"], "leave out seed=1"),
+        (["train", "imitate.traces=/nowhere.jsonl"], "/nowhere.jsonl: cannot be read"),
+        (["train", "phases=[harder]"], "'harder' is for problems"),
+        (["pretrain", "recipe=gmes"], "did you mean 'games'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    if arguments[0] == "train" and not any(a.startswith("resume=") for a in arguments):
+        arguments = [*arguments, f"out={tmp_path}", *QUICK]
+    assert run(monkeypatch, *arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+
+
+def test_an_output_folder_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(monkeypatch, "train", f"out={tmp_path}/file") == 2
+    assert "choose another with out=PATH" in capfd.readouterr().err
+
+
+def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--help") == 0
+    assert "train" in capfd.readouterr().out
+    assert run(monkeypatch, "--version") == 0
+    assert run(monkeypatch) == 2
+
+
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (cli.CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_composes(experiment: str) -> None:
+    ConfigStore.instance().store("train_schema", TrainConfig)
+    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
+        cfg = OmegaConf.to_object(compose("train", [f"experiment={experiment}"]))
+    assert isinstance(cfg, TrainConfig)
+    check(cfg)
+    assert cfg.name == experiment
+
+
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (cli.CONF / "recipe").glob("*.yaml")))
+def test_every_recipe_composes(recipe: str) -> None:
+    ConfigStore.instance().store("pretrain_schema", PretrainConfig)
+    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
+        cfg = OmegaConf.to_object(compose("pretrain", [f"recipe={recipe}"]))
+    assert isinstance(cfg, PretrainConfig)
