@@ -32,7 +32,7 @@ class ImitateConfig:
     steps: int = 300
     batch: int = 256  # traces an update
     learning_rate: float = 0.01
-    patience: int = 3  # stop after so many held-out checks without improvement; a check every 25 steps
+    patience: int = 5  # stop after so many held-out checks without improvement; a check every 25 steps
     entropy_floor: float = 0.02  # nats a token: stop before the policy has nothing left to explore with
 
 
@@ -40,15 +40,15 @@ class ImitateConfig:
 class SearchConfig:
     """Phase 2 in games: moves valued by the policy's own continuations, distilled back."""
 
-    rounds: int = 40
+    rounds: int = 80
     starts: int = 1024  # positions valued a round
     continuations: int = 8  # simulations a legal move
-    updates: int = 12  # optimizer steps a round
+    updates: int = 16  # optimizer steps a round
     batch: int = 256  # positions an update
     learning_rate: float = 0.01
     replay: int = 8192  # positions remembered, newest first
     sharpness: list[float] = field(
-        default_factory=lambda: [1.0, 3.0]
+        default_factory=lambda: [1.0, 4.0]
     )  # of continuations, first to last round
     temperature: list[float] = field(default_factory=lambda: [0.1, 0.02])  # of targets, first to last round
     withhold: float = 0.0  # share of canonical positions kept out of every target, of both phases
@@ -99,6 +99,7 @@ class PretrainConfig:
 
     out: str = MISSING
     envs: list[str] = MISSING
+    env_args: dict[str, Any] = field(default_factory=dict)  # of each of them
     documents: int = 200_000
     steps: int = 2000
     batch: int = 384

@@ -85,4 +85,4 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return list({record["updates"]: record for record in records}.values())
+    return list({(record["phase"], record["step"]): record for record in records}.values())

@@ -7,8 +7,8 @@ import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from shuhari.envs import TextEnv
 from shuhari.loops.config import PretrainConfig
+from shuhari.loops.make_env import make_env
 from shuhari.loops.monitor import progress_bar
 from shuhari.loops.optimizer import Optimizer
 from shuhari.policy import lean
@@ -27,9 +28,9 @@ HELDOUT = 2048  # documents kept apart to measure bits per character
 MAX_LENGTH = 256  # positions the base is configured for, in tokens
 
 
-def documents(env_ids: list[str], n: int, seed: int) -> list[str]:
+def documents(env_ids: list[str], env_args: dict[str, Any], n: int, seed: int) -> list[str]:
     """`n` documents, the environments in turn."""
-    envs = [gymnasium.make(env_id).unwrapped for env_id in env_ids]
+    envs = [make_env(env_id, env_args).unwrapped for env_id in env_ids]
     for env_id, env in zip(env_ids, envs, strict=True):
         if not isinstance(env, TextEnv):
             raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
@@ -51,7 +52,7 @@ def pretrain(cfg: PretrainConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     console, started = Console(), time.monotonic()
     console.print(f"writing {cfg.documents + HELDOUT:,} documents of {', '.join(cfg.envs)}")
-    texts = documents(cfg.envs, cfg.documents + HELDOUT, cfg.seed)
+    texts = documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
     tokenizer = build_tokenizer()
     ignore = int(tokenizer.pad_token_id)
     rows = [torch.tensor([*tokenizer.encode(t), tokenizer.eos_token_id]) for t in texts]

@@ -1,9 +1,11 @@
 """What a run shows at its end: `report.json` for programs, `report.md` and a table for people."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -24,13 +26,15 @@ LEGEND = {
     ),
     "task": (
         "greedy: held-out problems solved by the most probable answer, with Wilson's 95% interval. pass@k: "
-        "by k samples at temperature 1. expert failed: of the problems the expert gets wrong, the share solved."
+        "by k samples at temperature 1. expert failed: of the problems that the expert gets wrong, the share "
+        "solved. harder: greedy, then pass@1, on problems harder than any trace."
     ),
 }
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f}%"
+    """Rounded down, so that only what is perfect reads as 100%."""
+    return "" if value is None else f"{math.floor(value * 1000 + 1e-6) / 10:.1f}%"
 
 
 def _game_cells(row: dict[str, Any]) -> dict[str, str]:
@@ -50,16 +54,19 @@ def _game_cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _task_cells(row: dict[str, Any]) -> dict[str, str]:
-    cells = {}
-    for prefix, part in (("", row), ("harder: ", row.get("harder"))):
-        if part is None:
-            continue
-        low, high = part["ci95"]["greedy"]
-        cells[f"{prefix}greedy"] = _percent(part["greedy"])
-        cells[f"{prefix}ci95"] = f"{100 * low:.1f}–{100 * high:.1f}"
-        cells[f"{prefix}pass@1"] = _percent(part["pass_at"]["1"])
-        cells[f"{prefix}pass@4"] = _percent(part["pass_at"]["4"])
-        cells[f"{prefix}expert failed"] = _percent(part.get("expert_failed_solved"))
+    low, high = row["ci95"]["greedy"]
+    cells = {
+        "greedy": _percent(row["greedy"]),
+        "ci95": f"{100 * low:.1f}-{100 * high:.1f}",
+        "pass@1": _percent(row["pass_at"]["1"]),
+        "pass@2": _percent(row["pass_at"]["2"]),
+        "expert failed": _percent(row.get("expert_failed_solved")),
+    }
+    if "harder" in row:
+        cells |= {
+            "harder": _percent(row["harder"]["greedy"]),
+            "pass@1 ": _percent(row["harder"]["pass_at"]["1"]),
+        }
     return cells
 
 
@@ -119,7 +126,7 @@ def write_report(
     lines += ["", *_facts(report), ""]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
-    table = Table(title=f"{report['experiment']}, seed {report['seed']}")
+    table = Table(box=box.SIMPLE, title=f"{report['experiment']}, seed {report['seed']}")
     for head in heads:
         table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
     for row in rows:

@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from rich.console import Console
 
-import shuhari.envs  # noqa: F401  (registers our environments)
 from shuhari.envs import TextEnv, Trace
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.traces import read_traces
@@ -21,6 +19,7 @@ from shuhari.loops.config import TrainConfig, check
 from shuhari.loops.evaluate_game import GameEvaluation
 from shuhari.loops.evaluate_task import TaskEvaluation
 from shuhari.loops.imitate import Imitation
+from shuhari.loops.make_env import make_env
 from shuhari.loops.monitor import Monitor, progress_bar
 from shuhari.loops.phase import Phase
 from shuhari.loops.report import write_report
@@ -214,7 +213,8 @@ class Training:
         self.progress.finished.append(name)
 
     def _show_skill(self, phase: Phase, name: str, bar: Any, task: Any) -> None:
-        skill = self.evaluation.skill()
+        evaluation = self.harder if name == "harder" and self.harder is not None else self.evaluation
+        skill = evaluation.skill()
         updates = self.progress.updates + phase.counts.updates
         self.monitor.skill(name, phase.steps, updates, skill)
         bar.update(task, skill=f"{self.evaluation.skill_name} {skill:.3f}")
@@ -289,16 +289,6 @@ class Training:
         }
         write_report(self.run.folder, report, self.levels(), self.console)
         return report
-
-
-def make_env(env_id: str, env_args: dict[str, Any]) -> gymnasium.Env[str, str]:
-    """The environment. Raises ValueError, with Gymnasium's suggestion, for an unknown id or argument."""
-    try:
-        return gymnasium.make(env_id, **env_args)
-    except gymnasium.error.Error as error:
-        raise ValueError(f"env={env_id}: {str(error).splitlines()[0]}") from None
-    except (TypeError, ModuleNotFoundError) as error:
-        raise ValueError(f"env={env_id}, env_args={env_args}: {str(error).splitlines()[0]}") from None
 
 
 def train(cfg: TrainConfig) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from shuhari.policy import lean
 
+# PEFT calls what transformers has deprecated; a user can do nothing about it.
+warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
 

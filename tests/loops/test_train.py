@@ -1,0 +1,291 @@
+"""Whole runs in seconds: it learns, it repeats itself bit for bit, it stops and goes on, it reports."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from shuhari.envs import Task, TaskEnv
+from shuhari.loops.config import (
+    HarderConfig,
+    ImitateConfig,
+    PolicyConfig,
+    SamplingConfig,
+    SearchConfig,
+    TrainConfig,
+)
+from shuhari.loops.run import Interrupted
+from shuhari.loops.train import train
+from shuhari.rewards import Verdict
+
+
+class Mirror(TaskEnv):
+    """Answer a two-digit number with its digits exchanged. The expert errs where the first is 7."""
+
+    instructions = "Exchange the digits."
+
+    def generate(self, rng: np.random.Generator) -> Task:
+        number = f"{int(rng.integers(100)):02}"
+        return Task(f"{number}=", number[::-1], number)
+
+    def verify(self, task: Task, completion: str) -> Verdict:
+        return Verdict("correct" if completion == task.gold else "wrong")
+
+    def expert(self, task: Task, rng: np.random.Generator) -> str:
+        return "77" if task.key[0] == "7" else str(task.gold)
+
+
+class Broken(Mirror):
+    """Raises on one problem in four, and cannot judge another."""
+
+    def verify(self, task: Task, completion: str) -> Verdict:
+        if int(task.key) % 4 == 0:
+            raise RuntimeError("the verifier fell over")
+        return Verdict("unknown") if int(task.key) % 4 == 1 else super().verify(task, completion)
+
+
+class NoExpert(Mirror):
+    def expert(self, task: Task, rng: np.random.Generator) -> None:  # type: ignore[override]
+        return None
+
+
+for _env in (Mirror, Broken, NoExpert):
+    gymnasium.register(f"toy/{_env.__name__}-v0", _env)
+
+
+def mirror(out: Path, **changes: Any) -> TrainConfig:
+    cfg = TrainConfig(
+        name="mirror",
+        env="toy/Mirror-v0",
+        policy=PolicyConfig(base="math", max_new_tokens=4),
+        imitate=ImitateConfig(examples=400, steps=60, batch=32),
+        sampling=SamplingConfig(rounds=12, problems=8, samples=8),
+        evaluate_problems=20,
+        out=str(out),
+        threads=1,
+    )
+    return replace(cfg, **changes)
+
+
+def tic_tac_toe(out: Path, **changes: Any) -> TrainConfig:
+    cfg = TrainConfig(
+        name="game",
+        env="shuhari/TicTacToe-v0",
+        policy=PolicyConfig(base="games"),
+        imitate=ImitateConfig(examples=200, steps=3, batch=16),
+        search=SearchConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
+        evaluate_problems=20,
+        out=str(out),
+        threads=1,
+    )
+    return replace(cfg, **changes)
+
+
+def run_folder(out: Path) -> Path:
+    (folder,) = (path for path in out.glob("*/*") if path.is_dir())
+    return folder
+
+
+def adapter(out: Path, name: str) -> dict[str, torch.Tensor]:
+    return load_file(run_folder(out) / f"adapter-{name}" / "adapter_model.safetensors")
+
+
+def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_it_masters_a_trivial_env_and_passes_its_expert(tmp_path: Path) -> None:
+    cfg = mirror(tmp_path)
+    cfg.sampling = SamplingConfig(rounds=60, problems=16, samples=16)
+    report = train(cfg)
+    players = report["players"]
+    assert players["base"]["greedy"] < 0.2
+    assert players["imitation"]["greedy"] >= 0.7
+    assert players["selfplay"]["greedy"] == 1.0
+    assert players["selfplay"]["pass_at"]["1"] > 0.9
+
+
+def test_imitation_alone_reaches_its_expert(tmp_path: Path) -> None:
+    report = train(mirror(tmp_path, phases=["imitate"]))
+    assert report["players"]["imitation"]["greedy"] >= 0.7
+    assert "selfplay" not in report["players"]
+
+
+@pytest.mark.parametrize(("make", "name"), [(mirror, "selfplay"), (tic_tac_toe, "selfplay")])
+def test_the_same_seed_gives_the_same_adapter(make: Any, name: str, tmp_path: Path) -> None:
+    for out, seed in (("a", 3), ("b", 3), ("c", 4)):
+        train(make(tmp_path / out, seed=seed))
+    first, again, other = (adapter(tmp_path / out, name) for out in "abc")
+    assert_equal(first, again)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize("make", [mirror, tic_tac_toe])
+@pytest.mark.parametrize(("phase", "step"), [("imitate", 2), ("selfplay", 1)])
+def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
+    make: Any, phase: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(make(tmp_path / "whole"))
+
+    from shuhari.loops import train as module
+
+    classes = {
+        "imitate": module.Imitation,
+        "selfplay": module.SearchSelfplay if make is tic_tac_toe else module.SamplingSelfplay,
+    }
+    original = classes[phase].step  # type: ignore[attr-defined]
+
+    def step_then_interrupt(self: Any) -> Any:
+        if self.steps == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(classes[phase], "step", step_then_interrupt)
+        with pytest.raises(Interrupted, match=rf"stopped after step {step + 1} of {phase}.*resume="):
+            train(make(tmp_path / "parts"))
+    folder = run_folder(tmp_path / "parts")
+    report = train(TrainConfig(resume=str(folder)))
+    assert_equal(adapter(tmp_path / "whole", "selfplay"), adapter(tmp_path / "parts", "selfplay"))
+    whole = json.loads((run_folder(tmp_path / "whole") / "report.json").read_text())
+    assert report["players"] == whole["players"]
+    for mine, theirs in zip(report["phases"], whole["phases"], strict=True):
+        assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+@pytest.mark.parametrize("damage", ["checkpoint", "config", "nothing saved"])
+def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path) -> None:
+    train(tic_tac_toe(tmp_path))
+    folder = run_folder(tmp_path)
+    if damage == "checkpoint":
+        (folder / "checkpoint.pt").write_bytes(b"PK broken")
+    elif damage == "config":
+        (folder / "config.yaml").write_text("seed: [")
+    else:
+        (folder / "checkpoint.pt").unlink()
+    with pytest.raises(ValueError, match="resume=") as error:
+        train(TrainConfig(resume=str(folder)))
+    assert "\n" not in str(error.value)
+
+
+def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
+    train(tic_tac_toe(tmp_path, search=SearchConfig(rounds=1, starts=16, updates=1, batch=8, withhold=0.1)))
+    folder = run_folder(tmp_path)
+    report = json.loads((folder / "report.json").read_text())
+    assert {"experiment", "seed", "hardware", "versions", "phases", "players"} <= report.keys()
+    assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay"]
+    assert {"name", "seconds", "steps", "episodes", "tokens"} <= report["phases"][0].keys()
+    names = {
+        "random",
+        "base",
+        "expert",
+        "expert_mode",
+        "imitation",
+        "search_alone",
+        "selfplay",
+        "selfplay_search",
+    }
+    assert report["players"].keys() == names
+    for row in report["players"].values():
+        assert {"optimal_critical", "optimal_all", "worst_case", "versus"} <= row.keys()
+        assert {"optimal_critical_seen", "optimal_critical_withheld"} <= row.keys()
+        assert row["worst_case"].keys() == {"0", "1"}
+        for match in row["versus"].values():
+            assert match["wins"] + match["draws"] + match["losses"] == 20
+            assert match["ci95"][0] <= match["score"] <= match["ci95"][1]
+    for name in ("report.md", "curve.svg", "config.yaml", "metrics.jsonl", "episodes.jsonl"):
+        assert (folder / name).stat().st_size
+    lines = {path.name for path in (folder / "tensorboard").iterdir()}
+    assert lines == {"policy", "expert", "expert_mode", "perfect"}
+
+
+def test_a_tasks_report(tmp_path: Path) -> None:
+    cfg = mirror(tmp_path, phases=["imitate", "selfplay", "harder"])
+    cfg.env, cfg.harder = (
+        "shuhari/Addition-v0",
+        HarderConfig(env_args={"digits": 2, "min_digits": 2}, rounds=1),
+    )
+    cfg.env_args = {"digits": 1}
+    cfg.policy.max_new_tokens = 20
+    cfg.imitate.steps = cfg.sampling.rounds = 1
+    report = train(cfg)
+    names = {"base", "expert", "expert_mode", "imitation", "selfplay", "selfplay_harder"}
+    assert report["players"].keys() == names
+    for row in report["players"].values():
+        for part in (row, row["harder"]):
+            assert {"pass_at", "greedy", "n", "ci95", "unknown_rate"} <= part.keys()
+    assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay", "harder"]
+
+
+def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shuhari.loops import train as module
+
+    seen: set[str] = set()
+    phases: list[Any] = []
+
+    class Spy(module.SearchSelfplay):  # type: ignore[name-defined, misc]
+        def step(self) -> dict[str, float]:
+            figures = super().step()
+            seen.update(self.graph.turns[node].observation for node in self._nodes)
+            phases.append(self)
+            return figures  # type: ignore[no-any-return]
+
+    class SpyImitation(module.Imitation):  # type: ignore[name-defined, misc]
+        def __init__(self, policy: Any, traces: Any, *rest: Any) -> None:
+            seen.update(trace.prompt for trace in traces)
+            super().__init__(policy, traces, *rest)
+
+    monkeypatch.setattr(module, "SearchSelfplay", Spy)
+    monkeypatch.setattr(module, "Imitation", SpyImitation)
+    search = SearchConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1, withhold=0.1)
+    train(tic_tac_toe(tmp_path, search=search, imitate=ImitateConfig(examples=5000, steps=1, batch=8)))
+    graph, withheld = phases[0].graph, phases[0].withheld_N
+    hidden = {graph.turns[node].observation for node in np.flatnonzero(withheld & (graph.moves_N > 0))}
+    images = {graph.canonical(node) for node in np.flatnonzero(withheld)}
+    assert 0.05 < len(hidden) / int((graph.moves_N > 0).sum()) < 0.15
+    assert not seen & hidden
+    canonical = graph._text.canonical
+    assert not {canonical(observation) for observation in seen} & images
+    assert len(seen) > 3000
+
+
+def test_episodes_that_fail_are_counted_and_never_learned_from(tmp_path: Path) -> None:
+    cfg = mirror(tmp_path, env="toy/Broken-v0", phases=["imitate", "selfplay"])
+    report = train(cfg)
+    assert report["players"]["selfplay"]["unknown_rate"] == pytest.approx(0.5, abs=0.3)
+
+
+def test_without_expert_and_traces_imitation_is_skipped_and_the_report_says_so(tmp_path: Path) -> None:
+    report = train(mirror(tmp_path, env="toy/NoExpert-v0"))
+    assert report["notes"] == ["no expert and no traces: imitation was skipped"]
+    assert "imitation" not in report["players"]
+    assert "expert" not in report["players"]
+    assert "imitation was skipped" in (run_folder(tmp_path) / "report.md").read_text()
+
+
+def test_traces_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    rows = [{"prompt": f"{n:02}=", "completion": f"{n:02}"[::-1]} for n in range(100)] * 4
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    cfg = mirror(tmp_path / "out", env="toy/NoExpert-v0", phases=["imitate"])
+    cfg.imitate.traces = str(path)
+    report = train(cfg)
+    assert report["players"]["imitation"]["greedy"] >= 0.9
+
+
+def test_phase_2_starts_from_an_adapter(tmp_path: Path) -> None:
+    train(mirror(tmp_path / "one", phases=["imitate"]))
+    start = run_folder(tmp_path / "one") / "adapter-imitation"
+    cfg = mirror(tmp_path / "two", phases=["selfplay"], adapter=str(start))
+    cfg.sampling.rounds = 1
+    report = train(cfg)
+    assert report["players"]["selfplay"]["greedy"] >= 0.6
