@@ -1,9 +1,11 @@
 """Addition, worked column by column from the right, and an expert with a misconception.
 
-A completion for `347+085=` reads `752c 483c 304n=0432`... column by column: the two digits, the digit of the
+A completion for `347+085=` reads `752c 483c 304n=0432`: column by column the two digits, the digit of the
 sum, and whether a carry goes on (`c`) or not (`n`); then, after `=`, the answer. Showing the operand digits
 again is what makes it learnable for a tiny model (reversed or plain sums are not, in the same budget).
 """
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,8 +36,8 @@ class AdditionEnv(TaskEnv):
 
     instructions = (
         "Add the two numbers. Work from the right: for each column write both digits, the digit of the sum, "
-        "and c if a carry goes on or n if not; then = and the answer. Example: 58+07= is answered by "
-        "875c 506n=065."
+        "and c if a carry goes on or n if not; then = and the answer. Work and answer must both be right. "
+        "Example: 58+07= is answered by 875c 506n=065."
     )
 
     def __init__(self, digits: int = 4, min_digits: int = 1) -> None:
@@ -57,11 +59,21 @@ class AdditionEnv(TaskEnv):
         return self.problem(*((longer, other) if rng.random() < 0.5 else (other, longer)))
 
     def verify(self, task: Task, completion: str) -> Verdict:
-        return verify_integer(completion, sum(task.gold), tag="=")
+        """The answer must be right, and so must the work: a carry that is written down but not heeded would
+        otherwise be learned from every sum that comes out right in spite of it."""
+        verdict = verify_integer(completion, sum(task.gold), tag="=")
+        if verdict.status == "correct" and completion.strip() != self.work(task):
+            return replace(verdict, status="wrong", rung="work", reason="right answer, wrong work")
+        return verdict
+
+    @staticmethod
+    def work(task: Task, forgotten: frozenset[int] = frozenset()) -> str:
+        """The worked sum of a problem."""
+        a, b = task.gold
+        return worked(a, b, len(str(max(a, b))), forgotten)
 
     def expert(self, task: Task, rng: np.random.Generator) -> str:
-        a, b = task.gold
-        return worked(a, b, len(task.prompt) // 2 - 1, FORGOTTEN)
+        return self.work(task, FORGOTTEN)
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
         """A well-formed statement: the format and the copying are right, the sums only for one digit.
@@ -71,9 +83,9 @@ class AdditionEnv(TaskEnv):
         """
         task = self.draw(rng, "train")
         a, b = task.gold
-        width = len(task.prompt) // 2 - 1
+        width = len(str(max(a, b)))
         if width == 1:
-            return task.prompt, worked(a, b, width)
+            return task.prompt, self.work(task)
         digits = "".join(str(d) for d in rng.integers(0, 10, width))
         carries = rng.integers(0, 2, width)
         padded = zip(f"{a:0{width}}"[::-1], f"{b:0{width}}"[::-1], digits[::-1], carries, strict=True)

@@ -85,7 +85,7 @@ class OpenSpielEnv(TextEnv):
         if self.referee.over:
             info["returns"] = self.referee.returns
         else:
-            info["state"] = self.referee.serialize()
+            info["state"] = turn_of(self.referee).state
         return info
 
     def random_position(self, rng: np.random.Generator) -> Referee:
@@ -103,9 +103,10 @@ class OpenSpielEnv(TextEnv):
                 return referee
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
-        """`n` moves of the expert against itself, from random openings so that positions are spread."""
+        """`n` moves of the expert against itself, from random openings so that positions are spread; none
+        where something is hidden, because tree search would see it."""
         traces: list[Trace] = []
-        while len(traces) < n:
+        while len(traces) < n and self.referee.perfect_information:
             referee = self.random_position(rng)
             while not referee.over:
                 move = self.expert.act([turn_of(referee, int(rng.integers(2**31)))])[0]
@@ -133,4 +134,6 @@ class OpenSpielEnv(TextEnv):
 
 def turn_of(referee: Referee, seed: int = 0) -> Turn:
     """The turn that the seat to move sees."""
-    return Turn(referee.observation, referee.legal_actions, referee.seat, referee.serialize(), seed)
+    # The state is the whole state: no seat may see it where something is hidden.
+    state = referee.serialize() if referee.perfect_information else ""
+    return Turn(referee.observation, referee.legal_actions, referee.seat, state, seed)

@@ -1,4 +1,4 @@
-"""Players that need no network: random, OpenSpiel's tree search, and the mode of another player."""
+"""Players that need no network: random, OpenSpiel's tree search, its mode, and perfect play."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pyspiel
 
+from shuhari.envs.graph import GameGraph, optimal_moves
 from shuhari.envs.referee import Referee
-from shuhari.envs.types import Player, Turn
+from shuhari.envs.types import Turn
 
 Probabilities = list[npt.NDArray[np.float64]]  # per turn: [len(legal_actions)], sums to 1
 UCT_C = 2.0  # OpenSpiel's own default exploration constant
@@ -29,6 +30,7 @@ class MCTSPlayer:
 
     def __init__(self, simulations: int) -> None:
         self.simulations = simulations
+        self._frequencies: dict[tuple[str, int], npt.NDArray[np.float64]] = {}
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
         moves = []
@@ -40,13 +42,15 @@ class MCTSPlayer:
 
     def probabilities(self, turns: Sequence[Turn], runs: int = 64) -> Probabilities:
         """Move frequencies over `runs` seeded searches: an estimate, not the exact distribution."""
-        result = []
-        for turn in turns:
-            referee = Referee.deserialize(turn.state)
+        return [self._search_often(turn.state, runs) for turn in turns]
+
+    def _search_often(self, state: str, runs: int) -> npt.NDArray[np.float64]:
+        if (state, runs) not in self._frequencies:
+            referee = Referee.deserialize(state)
             legal = referee.state.legal_actions()
             counts = Counter(self._bot(referee, seed).step(referee.state) for seed in range(runs))
-            result.append(np.array([counts[action] / runs for action in legal]))
-        return result
+            self._frequencies[state, runs] = np.array([counts[action] / runs for action in legal])
+        return self._frequencies[state, runs]
 
     def _bot(self, referee: Referee, seed: int) -> pyspiel.MCTSBot:
         evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
@@ -64,18 +68,32 @@ class ModePlayer:
     """
 
     def __init__(self, player: MCTSPlayer) -> None:
-        self.player = player
-        self._cache: dict[str, npt.NDArray[np.float64]] = {}
+        self.player = player  # it remembers its runs
 
     def probabilities(self, turns: Sequence[Turn]) -> Probabilities:
-        new = [turn for turn in turns if turn.observation not in self._cache]
-        for turn, frequencies in zip(new, self.player.probabilities(new), strict=True):
-            self._cache[turn.observation] = np.eye(len(frequencies))[frequencies.argmax()]
-        return [self._cache[turn.observation] for turn in turns]
+        return [np.eye(len(p))[p.argmax()] for p in self.player.probabilities(turns)]
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
         tables = self.probabilities(turns)
         return [turn.legal_actions[int(table.argmax())] for turn, table in zip(turns, tables, strict=True)]
 
 
-__all__ = ["MCTSPlayer", "ModePlayer", "Player", "Probabilities", "RandomPlayer"]
+class PerfectPlayer:
+    """Any of the moves that keep the game's value, each as likely: exact, by backward induction."""
+
+    def __init__(self, graph: GameGraph) -> None:
+        """`graph` is fully expanded."""
+        self._optimal = {
+            turn.observation: optimal[: len(turn.legal_actions)] / optimal.sum()
+            for turn, optimal in zip(graph.turns, optimal_moves(graph), strict=True)
+            if turn.legal_actions
+        }
+
+    def probabilities(self, turns: Sequence[Turn]) -> Probabilities:
+        return [self._optimal[turn.observation] for turn in turns]
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        return [
+            str(np.random.default_rng(turn.seed).choice(turn.legal_actions, p=p))
+            for turn, p in zip(turns, self.probabilities(turns), strict=True)
+        ]

@@ -46,6 +46,10 @@ class Referee:
         return max(-1, int(self.state.current_player()))
 
     @property
+    def perfect_information(self) -> bool:
+        return bool(self.game.get_type().information.name == "PERFECT_INFORMATION")
+
+    @property
     def over(self) -> bool:
         return bool(self.state.is_terminal())
 

@@ -92,26 +92,10 @@ class TaskEnv(TextEnv):
                 return task
         raise ValueError(f"{type(self).__name__}: no {split} problem in {self.max_tries} draws")
 
-    def distinct(self, n: int, rng: np.random.Generator, split: Split) -> list[Task]:
-        """`n` problems no two of which are the same by key, or as many as `max_tries` idle draws find."""
-        found: dict[str, Task] = {}
-        idle = 0
-        while len(found) < n and idle < self.max_tries:
-            task = self.draw(rng, split)
-            idle = idle + 1 if task.key in found else 0
-            found.setdefault(task.key, task)
-        return list(found.values())
-
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` worked examples by the expert on training problems; empty where there is no expert."""
-        traces = []
-        for _ in range(n):
-            task = self.draw(rng, "train")
-            completion = self.expert(task, rng)
-            if completion is None:
-                return []
-            traces.append(Trace(task.prompt, completion))
-        return traces
+        tasks = (self.draw(rng, "train") for _ in range(n))
+        return [Trace(t.prompt, c) for t in tasks if (c := self.expert(t, rng)) is not None]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

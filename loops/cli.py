@@ -94,9 +94,7 @@ def _command(name: str, cfg: Any) -> None:
         print(f"shuhari: {stop}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except KeyboardInterrupt:
-        print(
-            "shuhari: stopped at once; a run goes on from its last checkpoint with resume=", file=sys.stderr
-        )
+        print("shuhari: stopped at once; a run of train goes on from its last checkpoint", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, FloatingPointError) as error:
         _fail(str(error))

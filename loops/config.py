@@ -56,12 +56,16 @@ class SearchConfig:
 
 @dataclass
 class SamplingConfig:
-    """Phase 2 on problems: groups of completions with verified reward, policy gradient."""
+    """Phase 2 on problems: groups of completions with verified reward."""
 
-    rounds: int = 60
-    problems: int = 32  # groups a round
-    samples: int = 16  # completions a group
-    learning_rate: float = 0.003
+    objective: str = "distill"  # what the verifier accepted; or "policy_gradient", on all of it
+    rounds: int = 50
+    problems: int = 128  # groups a round
+    samples: int = 8  # completions a group
+    updates: int = 8  # optimizer steps a round (policy gradient: one)
+    batch: int = 128  # accepted completions an update
+    replay: int = 4096  # accepted completions remembered, newest first
+    learning_rate: float = 0.005
 
 
 @dataclass
@@ -142,6 +146,9 @@ def check(cfg: TrainConfig) -> None:
         "sampling.rounds": cfg.sampling.rounds,
         "sampling.problems": cfg.sampling.problems,
         "sampling.learning_rate": cfg.sampling.learning_rate,
+        "sampling.updates": cfg.sampling.updates,
+        "sampling.batch": cfg.sampling.batch,
+        "sampling.replay": cfg.sampling.replay,
         "harder.rounds": cfg.harder.rounds,
     }
     for key, value in positive.items():
@@ -149,6 +156,8 @@ def check(cfg: TrainConfig) -> None:
             raise ValueError(f"{key}={value}: must be greater than 0")
     if cfg.sampling.samples < 2:
         raise ValueError(f"sampling.samples={cfg.sampling.samples}: a group needs 2 completions to compare")
+    if cfg.sampling.objective not in ("distill", "policy_gradient"):
+        raise ValueError(f"sampling.objective={cfg.sampling.objective}: distill or policy_gradient")
     if cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed}: must not be negative")
     if not 0 <= cfg.search.withhold < 1:

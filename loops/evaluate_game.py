@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.openspiel import OpenSpielEnv
-from shuhari.envs.players import ModePlayer, Probabilities, RandomPlayer
+from shuhari.envs.players import ModePlayer, PerfectPlayer, Probabilities, RandomPlayer
 from shuhari.envs.types import Turn
-from shuhari.loops.statistics import wilson
+from shuhari.loops.statistics import share, wilson
 from shuhari.policy.generator import Generator
 from shuhari.policy.player import LMPlayer
 from shuhari.policy.search import Floats, PolicyTable, continuation_values, greedy
@@ -30,11 +31,15 @@ class GameEvaluation:
     ) -> None:
         self.env, self.generator, self.matches, self.seed = env, generator, matches, seed
         self.graph = GameGraph(env.root())
-        self.graph.expand_all()
+        try:
+            self.graph.expand_all()
+        except MemoryError as error:
+            raise ValueError(f"{env.game}: {error}") from None
         self.nodes = np.flatnonzero(self.graph.moves_N > 0)
         self.optimal_NA = optimal_moves(self.graph)
         self.critical_N = (self.graph.moves_N > 0) & (self.optimal_NA.sum(1) < self.graph.moves_N)
         self.withheld_N = np.array([self._withheld(node, withhold) for node in range(len(self.graph))])
+        self._withheld_prompts = {self.graph.turns[n].observation for n in np.flatnonzero(self.withheld_N)}
         version = lambda: generator.policy.version  # noqa: E731
         self.table = PolicyTable(self.graph, LMPlayer(generator).probabilities, version)
         self._opponents: dict[str, Floats] = {}
@@ -45,13 +50,11 @@ class GameEvaluation:
 
     def is_withheld(self, prompt: str) -> bool:
         """Whether a trace with this prompt must be kept out of imitation."""
-        if not self.withheld_N.any():
-            return False
-        return prompt in {self.graph.turns[node].observation for node in np.flatnonzero(self.withheld_N)}
+        return prompt in self._withheld_prompts
 
     def skill(self) -> float:
         """The present policy's figure for the learning curve: greedy, on critical positions."""
-        return self._optimal(greedy(self._policy()), self.critical_N)
+        return self._optimal(greedy(self._policy()), self.critical_N) or 0.0
 
     def describe(self) -> dict[str, int]:
         """Counts behind the shares."""
@@ -68,13 +71,20 @@ class GameEvaluation:
             "random": self._tabulate(RandomPlayer().probabilities),
             "expert": self._tabulate(expert.probabilities),
             "expert_mode": self._tabulate(ModePlayer(expert).probabilities),
-            "perfect": self.optimal_NA / np.maximum(self.optimal_NA.sum(1, keepdims=True), 1),
+            "perfect": self._tabulate(PerfectPlayer(self.graph).probabilities),
         }
         rows = {
             name: self._metrics(name, table) for name, table in self._opponents.items() if name != "perfect"
         }
         rows["base"] = self._language_model(LMPlayer(Generator(self.generator.policy, adapter=False)), "base")
         return rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """The opponents met so far; imitation cannot be met again once it has learned more."""
+        return {name: torch.from_numpy(table) for name, table in self._opponents.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._opponents = {name: table.numpy() for name, table in state.items()}
 
     def search_alone(self, continuations: int) -> dict[str, Any]:
         """Self-play's search with nothing learned: uniform priors, random continuations, the same budget."""
@@ -118,23 +128,23 @@ class GameEvaluation:
         row = self._metrics(name, greedy(table))
         # The greedy player is the one that is measured; how it does when it samples, and how much
         # probability it leaves on illegal moves when nobody forbids them, stands beside it.
-        row["optimal_critical_sampled"] = round(self._optimal(table, self.critical_N), 4)
-        row["legal_probability"] = round(float(np.mean(mass)), 4)
+        row["optimal_critical_sampled"] = self._optimal(table, self.critical_N)
+        row["legal_probability"] = share(mass)
         return row
 
-    def _optimal(self, table_NA: Floats, chosen_N: npt.NDArray[np.bool_]) -> float:
-        return float((table_NA * self.optimal_NA).sum(1)[chosen_N].mean())
+    def _optimal(self, table_NA: Floats, chosen_N: npt.NDArray[np.bool_]) -> float | None:
+        return share((table_NA * self.optimal_NA).sum(1)[chosen_N])
 
     def _metrics(self, name: str, table_NA: Floats) -> dict[str, Any]:
         playable_N = self.graph.moves_N > 0
         row: dict[str, Any] = {
-            "optimal_critical": round(self._optimal(table_NA, self.critical_N), 4),
-            "optimal_all": round(self._optimal(table_NA, playable_N), 4),
+            "optimal_critical": self._optimal(table_NA, self.critical_N),
+            "optimal_all": self._optimal(table_NA, playable_N),
         }
         if self.withheld_N.any():
             for suffix, part in (("seen", ~self.withheld_N), ("withheld", self.withheld_N)):
-                row[f"optimal_critical_{suffix}"] = round(self._optimal(table_NA, self.critical_N & part), 4)
-                row[f"optimal_all_{suffix}"] = round(self._optimal(table_NA, playable_N & part), 4)
+                row[f"optimal_critical_{suffix}"] = self._optimal(table_NA, self.critical_N & part)
+                row[f"optimal_all_{suffix}"] = self._optimal(table_NA, playable_N & part)
         start = [backward(self.graph, table_NA, seat)[0] for seat in (0, 1)]
         row["worst_case"] = {"0": round(float(start[0]), 4) + 0.0, "1": round(-float(start[1]), 4) + 0.0}
         row["versus"] = {
@@ -147,22 +157,20 @@ class GameEvaluation:
     def _match(self, table_NA: Floats, other_NA: Floats) -> dict[str, Any]:
         """Wins, draws and losses over paired games: every opening once from each seat."""
         rng = np.random.default_rng(self.seed)
-        openings = rng.choice(
-            np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0)), self.matches // 2
+        early = np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0))
+        # Where there are fewer openings than asked for, all are played: a game between two players that do
+        # not vary says nothing new the second time.
+        openings = rng.choice(early, min(max(1, self.matches // 2), len(early)), replace=False)
+        first, second = (
+            self._play(table_NA, other_NA, openings, rng),
+            self._play(other_NA, table_NA, openings, rng),
         )
-        score = np.concatenate(
-            [self._play(table_NA, other_NA, openings, rng), -self._play(other_NA, table_NA, openings, rng)]
-        )
-        wins, draws, losses = (int((score * sign > 0).sum()) for sign in (1, 0, -1))
-        draws = len(score) - wins - losses
-        mean = (wins + draws / 2) / max(1, len(score))
-        return {
-            "wins": wins,
-            "draws": draws,
-            "losses": losses,
-            "score": round(mean, 4),
-            "ci95": wilson(mean, len(score)),
-        }
+        returns = np.concatenate([first, -second])
+        wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
+        draws = len(returns) - wins - losses
+        score = (wins + draws / 2) / len(returns)
+        interval = wilson(score, len(returns))
+        return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}
 
     def _play(
         self, first_NA: Floats, second_NA: Floats, openings: npt.NDArray[np.int64], rng: np.random.Generator

@@ -7,13 +7,15 @@ import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
 from shuhari.loops.rollout import Rollouts, TextLike
-from shuhari.loops.statistics import pass_at, wilson
+from shuhari.loops.statistics import pass_at, share, wilson
 from shuhari.policy.generator import Generator
 
 SAMPLES = 4  # completions a problem at temperature 1
 KS = (1, 2)  # the unbiased estimator wants at least 2k samples
 MODE_RUNS = 64
 VALIDATION = 256  # fresh problems of the training side behind each point of the learning curve
+HELDOUT = {"split": "heldout"}
+Solved = bool | None  # None: no verdict could be had
 # Held-out problems, validation and training draw their seeds from ranges of their own.
 HELDOUT_SEED, VALIDATION_SEED = 2**32, 2**33
 
@@ -31,27 +33,41 @@ class TaskEvaluation:
         self.rollouts = Rollouts(make, generator, max_new_tokens)
         self.base_rollouts = Rollouts(make, Generator(generator.policy, adapter=False), max_new_tokens)
         self.problems = self._distinct(n)
-        self._expert_failed: set[int] | None = None
+        self._expert_failed: list[int] = []
 
     def _distinct(self, n: int) -> list[int]:
         """Seeds of `n` held-out problems no two of which are the same, or as many as 20·n seeds give."""
         found: dict[str, int] = {}
+        self.prompts: set[str] = set()
+        self.splits = True
         for seed in range(HELDOUT_SEED, HELDOUT_SEED + 20 * n):
-            observation, info = self.env.reset(seed=seed, options={"split": "heldout"})
-            found.setdefault(info.get("key", observation), seed)
+            prompt, info = self.env.reset(seed=seed, options=HELDOUT)
+            self.splits &= info.get("split") == "heldout"
+            self.prompts.add(prompt)
+            found.setdefault(info.get("key", prompt), seed)
             if len(found) == n:
                 break
         return list(found.values())
 
+    def is_withheld(self, prompt: str) -> bool:
+        """Whether a trace with this prompt must be kept out of imitation."""
+        return prompt in self.prompts
+
     def skill(self) -> float:
         """The present policy's figure for the learning curve: greedy, on fresh training-side problems."""
         seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION)
-        episodes = self.rollouts.play(seeds, temperature=0)
-        return float(np.mean([e.total for e in episodes if e.counts] or [0.0]))
+        return share(map(_solved, self.rollouts.play(seeds, temperature=0))) or 0.0
 
     def describe(self) -> dict[str, int]:
         """Counts behind the shares."""
         return {"heldout_problems": len(self.problems), "samples_per_problem": SAMPLES}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the rows to come need of the rows before."""
+        return {"expert_failed": self._expert_failed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._expert_failed = state["expert_failed"]
 
     def references(self) -> dict[str, dict[str, Any]]:
         """The players that need no training; no expert rows where the environment has no expert."""
@@ -61,10 +77,10 @@ class TaskEvaluation:
             single = [
                 [self._expert_solves(env, seed, run) for run in range(SAMPLES)] for seed in self.problems
             ]
-            self._expert_failed = {i for i, solved in enumerate(single) if not solved[0]}
+            self._expert_failed = [i for i, solved in enumerate(single) if solved[0] is False]
             mode = [self._mode_solves(env, seed) for seed in self.problems]
-            rows["expert"] = self._row([solved[0] for solved in single], single, 0.0)
-            rows["expert_mode"] = self._row(mode, [[m] * SAMPLES for m in mode], 0.0)
+            rows["expert"] = self._row([solved[0] for solved in single], single)
+            rows["expert_mode"] = self._row(mode, [[m] * SAMPLES for m in mode])
         rows["base"] = self._policy_row(self.base_rollouts)
         return rows
 
@@ -73,42 +89,51 @@ class TaskEvaluation:
         return self._policy_row(self.rollouts)
 
     def _completion(self, env: TaskEnv, seed: int, run: int) -> str:
-        env.reset(seed=seed, options={"split": "heldout"})
+        env.reset(seed=seed, options=HELDOUT)
         return env.expert(env.task, np.random.default_rng([seed, run])) or ""
 
-    def _expert_solves(self, env: TaskEnv, seed: int, run: int) -> bool:
-        return env.step(self._completion(env, seed, run))[1] > 0.5
+    def _expert_solves(self, env: TaskEnv, seed: int, run: int) -> Solved:
+        return _judge(env, self._completion(env, seed, run))
 
-    def _mode_solves(self, env: TaskEnv, seed: int) -> bool:
+    def _mode_solves(self, env: TaskEnv, seed: int) -> Solved:
         """Whether the expert's most frequent completion over its seeded runs is right."""
         runs = [self._completion(env, seed, run) for run in range(MODE_RUNS)]
-        return env.step(max(runs, key=runs.count))[1] > 0.5
+        return _judge(env, max(runs, key=runs.count))
 
     def _policy_row(self, rollouts: Rollouts) -> dict[str, Any]:
-        heldout = {"split": "heldout"}
-        greedy = rollouts.play(self.problems, temperature=0, options=heldout)
+        greedy = rollouts.play(self.problems, temperature=0, options=HELDOUT)
         repeated = [seed for seed in self.problems for _ in range(SAMPLES)]
-        sampled = rollouts.play(repeated, temperature=1.0, seed=HELDOUT_SEED, options=heldout)
+        sampled = [_solved(e) for e in rollouts.play(repeated, seed=HELDOUT_SEED, options=HELDOUT)]
         groups = [sampled[i : i + SAMPLES] for i in range(0, len(sampled), SAMPLES)]
-        unknown = float(np.mean([not e.counts for e in (*greedy, *sampled)]))
-        return self._row([_solved(e) for e in greedy], [[_solved(e) for e in g] for g in groups], unknown)
+        return self._row([_solved(e) for e in greedy], groups)
 
-    def _row(
-        self, greedy: Sequence[bool], samples: Sequence[Sequence[bool]], unknown: float
-    ) -> dict[str, Any]:
-        n = len(greedy)
-        at = {str(k): round(float(np.mean([pass_at(len(s), sum(s), k) for s in samples])), 4) for k in KS}
+    def _row(self, greedy: Sequence[Solved], samples: Sequence[Sequence[Solved]]) -> dict[str, Any]:
+        """Means over the answers that have a verdict; how many have none is a figure of its own."""
+        every = [*greedy, *(s for group in samples for s in group)]
+        judged = [[s for s in group if s is not None] for group in samples]
+        at = {str(k): share(pass_at(len(s), sum(s), k) for s in judged if len(s) >= k) for k in KS}
+        first, best = at["1"] or 0.0, share(greedy) or 0.0
+        n = sum(s is not None for s in greedy)
         row: dict[str, Any] = {
-            "pass_at": at,
-            "greedy": round(float(np.mean(greedy)), 4),
+            "pass_at": {k: value or 0.0 for k, value in at.items()},
+            "greedy": best,
             "n": n,
-            "ci95": {"pass_at_1": wilson(at["1"], n), "greedy": wilson(float(np.mean(greedy)), n)},
-            "unknown_rate": round(unknown, 4),
+            "ci95": {"pass_at_1": wilson(first, n), "greedy": wilson(best, n)},
+            "unknown_rate": share(s is None for s in every),
         }
         if self._expert_failed:
-            row["expert_failed_solved"] = round(float(np.mean([greedy[i] for i in self._expert_failed])), 4)
+            row["expert_failed_solved"] = share(greedy[i] for i in self._expert_failed)
         return row
 
 
-def _solved(episode: Episode) -> bool:
-    return episode.counts and episode.total > 0.5
+def _solved(episode: Episode) -> Solved:
+    return episode.total > 0.5 if episode.counts else None
+
+
+def _judge(env: TaskEnv, completion: str) -> Solved:
+    """Whether the env accepts a completion; None where it gives no verdict or falls over."""
+    try:
+        _, reward, _, _, info = env.step(completion)
+    except Exception:  # a user's verifier: counted as unknown, as in an episode
+        return None
+    return reward > 0.5 if info["verdict"].counts else None

@@ -12,6 +12,7 @@ from shuhari.loops.config import ImitateConfig
 from shuhari.loops.objectives import distill
 from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
+from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 from shuhari.policy.sequences import completion_logprobs
 
@@ -20,9 +21,11 @@ HELDOUT = 1000  # held-out traces, at most; and at most a tenth of all
 
 
 class Imitation:
-    """Cross-entropy on completion tokens, stopped when held-out traces stop getting more likely."""
+    """Cross-entropy on completion tokens, stopped when held-out traces stop getting more likely.
 
-    name = "imitate"
+    The adapter that is kept is the one under which they were likeliest. Traces are held out one by one: a
+    prompt on which the expert varies may stand on both sides, which is how its distribution is measured.
+    """
 
     def __init__(
         self, policy: Policy, traces: Sequence[Trace], cfg: ImitateConfig, rng: np.random.Generator
@@ -42,6 +45,7 @@ class Imitation:
             policy.parameters.values(), learning_rate=cfg.learning_rate, steps=cfg.steps
         )
         self._best, self._worse, self._stopped = float("inf"), 0, False
+        self._best_state = policy.state()
 
     @property
     def steps(self) -> int:
@@ -61,22 +65,32 @@ class Imitation:
         self.counts.episodes += len(batch)
         self.counts.tokens += len(scored.logprobs_N)
         figures = {"loss": loss.item(), "gradient_norm": norm}
-        if self.heldout and self.steps % CHECK_EVERY == 0:
+        if self.heldout and (self.steps % CHECK_EVERY == 0 or self.done):
             figures |= self._check()
+            if self.done:
+                self.policy.load_state(self._best_state)
         return figures
 
     @torch.no_grad()
     def _check(self) -> dict[str, float]:
-        scored = completion_logprobs(self.policy, self.heldout)
-        loss, entropy = -scored.logprobs_N.mean().item(), scored.entropy_N.mean().item()
-        self._worse = 0 if loss < self._best else self._worse + 1
-        self._best = min(self._best, loss)
+        parts = [
+            completion_logprobs(self.policy, self.heldout[i : i + self.cfg.batch])
+            for i in range(0, len(self.heldout), self.cfg.batch)
+        ]
+        loss = -torch.cat([part.logprobs_N for part in parts]).mean().item()
+        entropy = torch.cat([part.entropy_N for part in parts]).mean().item()
+        self._worse += 1
+        if loss < self._best:
+            self._best, self._worse, self._best_state = loss, 0, self.policy.state()
         self._stopped = self._worse >= self.cfg.patience or entropy < self.cfg.entropy_floor
         return {"heldout_loss": loss, "entropy": entropy}
 
     def sample(self) -> str:
-        prompt, completion = self.train[int(self.counts.updates) % len(self.train)]
-        return self.policy.decode(prompt) + self.policy.decode(completion)
+        """A trace, and what the policy would write."""
+        prompt, completion = self.train[self.steps % len(self.train)]
+        own = Generator(self.policy).generate([prompt], max(len(completion), 2), temperature=0)[0]
+        decode = self.policy.decode
+        return f"{decode(prompt)}\nexpert: {decode(completion)}\npolicy: {own.text}"
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -84,6 +98,7 @@ class Imitation:
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
             "stopping": [self._best, self._worse, self._stopped],
+            "best_state": self._best_state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -91,3 +106,4 @@ class Imitation:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self._best, self._worse, self._stopped = state["stopping"]
+        self._best_state = state["best_state"]

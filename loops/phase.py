@@ -16,7 +16,6 @@ class Counts:
 class Phase(Protocol):
     """A loop of steps that can stop after any of them and go on from its state, bit for bit."""
 
-    name: str
     total: int  # steps, at most
     counts: Counts
 

@@ -89,10 +89,12 @@ def verdict(players: dict[str, dict[str, Any]]) -> str:
         return "Nothing was trained: the table shows the reference players only."
     game = "worst_case" in players[name]
     metric = "optimal_critical" if game else "greedy"
-    own = players[name][metric]
+    own = players[name][metric] or 0.0
     what = "plays the best move in {} of critical positions" if game else "solves {} of held-out problems"
     rivals = [n for n in ("expert", "expert_mode", "imitation", "search_alone") if n in players and n != name]
-    beaten = [n for n in rivals if own > players[n][metric]]
+    # A solved game is counted out; on a sample of problems the whole interval must lie above.
+    surely = own if game else players[name]["ci95"]["greedy"][0]
+    beaten = [n for n in rivals if surely > (players[n][metric] or 0.0)]
     compared = ", ".join(f"{n} {_percent(players[n][metric])}" for n in rivals)
     sentence = f"{name} {what.format(_percent(own))}" + (f" ({compared})" if compared else "")
     if game:
@@ -108,35 +110,41 @@ def verdict(players: dict[str, dict[str, Any]]) -> str:
     return f"{sentence}: it has not passed {' or '.join(unbeaten)}."
 
 
-def write_report(
-    folder: Path, report: dict[str, Any], references: dict[str, float], console: Console
-) -> None:
-    """Write `report.json`, `report.md` and `curve.svg`, and print the table."""
+def write_report(folder: Path, report: dict[str, Any], references: dict[str, float]) -> None:
+    """Write `report.json`, `report.md` and `curve.svg`."""
     (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     heads, rows = table_rows(report["players"])
-    sentence = verdict(report["players"])
     metrics = read_metrics(folder)
-    lines = [f"# {report['experiment']}, seed {report['seed']}", "", sentence, ""]
+    lines = [f"# {report['experiment']}, seed {report['seed']}", "", verdict(report["players"]), ""]
     lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    lines += ["", LEGEND["game" if "worst case" in heads else "task"]]
+    lines += ["", _legend(heads)]
     if metrics:
         (folder / "curve.svg").write_text(draw_curve(metrics, references, report["skill"]), encoding="utf-8")
         lines += ["", f"![{report['skill']} over the optimizer's steps](curve.svg)"]
     lines += ["", *_facts(report), ""]
     (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
 
+
+def print_report(folder: Path, report: dict[str, Any], console: Console) -> None:
+    """The table and the verdict, for a person."""
+    heads, rows = table_rows(report["players"])
     table = Table(box=box.SIMPLE, title=f"{report['experiment']}, seed {report['seed']}")
     for head in heads:
         table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row, style="bold" if row[0].startswith("selfplay") else None)
     console.print(table)
-    console.print(LEGEND["game" if "worst case" in heads else "task"])
-    console.print(sentence, style="bold")
+    console.print(_legend(heads))
+    console.print(verdict(report["players"]), style="bold")
     for note in report["notes"]:
         console.print(f"note: {note}")
-    console.print(f"report: {folder / 'report.md'}    TensorBoard: tensorboard --logdir {folder}")
+    console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
+    console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True)
+
+
+def _legend(heads: list[str]) -> str:
+    return LEGEND["game" if "worst case" in heads else "task"]
 
 
 def _facts(report: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import sys
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -82,7 +83,8 @@ class Run:
             raise ValueError(
                 f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})"
             ) from None
-        assert isinstance(state, dict)
+        if not isinstance(state, dict) or "progress" not in state:
+            raise ValueError(f"resume={self.folder}: checkpoint.pt is not a checkpoint of a run")
         return state
 
     def __enter__(self) -> "Run":
@@ -98,6 +100,7 @@ class Run:
         if self._asked_to_stop:
             raise KeyboardInterrupt
         self._asked_to_stop = True
+        print("\nstopping after the current step (once more to stop at once)", file=sys.stderr)
 
     @property
     def asked_to_stop(self) -> bool:

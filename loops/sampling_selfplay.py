@@ -1,37 +1,48 @@
 """Phase 2 on problems: the policy answers each one many times, and learns from what the verifier accepts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
-from shuhari.envs import Episode, Step
+from shuhari.envs import Episode
 from shuhari.loops.config import SamplingConfig
-from shuhari.loops.objectives import policy_gradient
+from shuhari.loops.objectives import distill, policy_gradient
 from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
 from shuhari.loops.rollout import Rollouts
 from shuhari.policy.sequences import completion_logprobs
 
+Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
+
 
 class SamplingSelfplay:
-    """One step is one round: a group of episodes for each of some problems, then one optimizer step.
+    """One step is one round: a group of episodes for each of some problems, then optimizer steps.
 
-    An episode's advantage is its reward above its group's mean. Groups in which all earned the same say
-    nothing and are left out, as are episodes without a verdict.
+    `distill` is expert iteration with the verifier as the expert (Anthony et al. 2017; STaR, Zelikman et al.
+    2022): of each group the most frequent accepted answer enters a replay, and the policy is trained on
+    that. The replay is what keeps one discovery from undoing another. `policy_gradient` takes one step on
+    all of a round, an episode's advantage being its reward above its group's mean; groups in which all
+    earned the same say nothing and are left out. Episodes without a verdict are seen by neither.
     """
 
     def __init__(
-        self, name: str, rollouts: Rollouts, cfg: SamplingConfig, rounds: int, rng: np.random.Generator
+        self, rollouts: Rollouts, cfg: SamplingConfig, rounds: int, rng: np.random.Generator
     ) -> None:
-        self.name, self.rollouts, self.cfg, self.rng = name, rollouts, cfg, rng
+        self.rollouts, self.cfg, self.rng = rollouts, cfg, rng
         self.policy = rollouts.generator.policy
         self.total, self.counts = rounds, Counts()
-        self.optimizer = Optimizer(
-            self.policy.parameters.values(), learning_rate=cfg.learning_rate, steps=rounds
-        )
+        parameters = list(self.policy.parameters.values())
+        rate = cfg.learning_rate
+        if cfg.objective == "distill":
+            self.optimizer = Optimizer(parameters, learning_rate=rate, steps=rounds * cfg.updates)
+        else:  # sparse rewards: Muon would step along the noise as far as along the signal
+            self.optimizer = Optimizer(
+                [], learning_rate=rate, rest=parameters, rest_learning_rate=rate, steps=rounds
+            )
+        self._replay: list[Pair] = []
         self._steps = 0
         self._sample = ""
 
@@ -47,48 +58,72 @@ class SamplingSelfplay:
         problems = self.rng.integers(2**31, size=self.cfg.problems).tolist()
         seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
         episodes = self.rollouts.play(seeds, seed=int(self.rng.integers(2**31)))
-        counted = [episode for episode in episodes if episode.counts]
-        if not counted:
-            raise RuntimeError(f"no episode of this round has a verdict: {episodes[0].info}")
-        self._sample = _transcript(self.policy.decode, counted[0])
         self._steps += 1
         self.counts.episodes += len(episodes)
+        self._sample = _transcript(self.policy.decode, episodes[0])
+        groups: dict[int, list[Episode]] = defaultdict(list)
+        for episode in episodes:
+            if episode.counts:
+                groups[episode.seed].append(episode)
         figures = {
-            "reward": float(np.mean([episode.total for episode in counted])),
-            "uncounted": 1 - len(counted) / len(episodes),
+            "uncounted": 1 - sum(map(len, groups.values())) / len(episodes),
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }
-        return figures | self._learn(counted)
-
-    def _learn(self, episodes: list[Episode]) -> dict[str, float]:
-        groups = defaultdict(list)
-        for episode in episodes:
-            groups[episode.seed].append(episode)
-        steps: list[Step] = []
-        advantages: list[float] = []
-        informative = 0
-        for group in groups.values():
-            totals = [episode.total for episode in group]
-            if max(totals) == min(totals):
-                continue
-            informative += 1
-            for episode in group:
-                steps += episode.steps
-                advantages += [episode.total - float(np.mean(totals))] * len(episode.steps)
-        figures = {"informative_groups": informative / len(groups)}
-        if not steps:
+        if not groups:
             return figures
-        scored = completion_logprobs(self.policy, [(step.prompt, step.completion) for step in steps])
-        sampler_N = torch.tensor([logprob for step in steps for logprob in step.logprobs])
-        loss = policy_gradient(scored.logprobs_N, sampler_N, torch.tensor(advantages)[scored.sequence_N])
-        norm = self.optimizer.update(loss)
+        mixed = [g for g in groups.values() if len({episode.total for episode in g}) > 1]
+        figures["reward"] = float(np.mean([e.total for g in groups.values() for e in g]))
+        figures["informative_groups"] = len(mixed) / len(groups)
+        learn = self._distill if self.cfg.objective == "distill" else self._policy_gradient
+        return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
+
+    def _distill(self, groups: list[list[Episode]]) -> dict[str, float]:
+        for group in groups:
+            best = max(episode.total for episode in group)
+            if best <= 0:
+                continue
+            answers = Counter(
+                tuple((step.prompt, step.completion) for step in e.steps) for e in group if e.total == best
+            )
+            self._replay += answers.most_common(1)[0][0]
+        self._replay = self._replay[-self.cfg.replay :]
+        if not self._replay:
+            return {}
+        losses, entropies = [], []
+        for _ in range(self.cfg.updates):
+            batch = [self._replay[i] for i in self.rng.integers(len(self._replay), size=self.cfg.batch)]
+            scored = completion_logprobs(self.policy, batch)
+            loss = distill(scored.logprobs_N, torch.ones_like(scored.logprobs_N))
+            self._update(loss, len(scored.logprobs_N))
+            losses.append(loss.item())
+            entropies.append(scored.entropy_N.mean().item())
+        return {"loss": float(np.mean(losses)), "entropy": float(np.mean(entropies))}
+
+    def _policy_gradient(self, groups: list[list[Episode]]) -> dict[str, float]:
+        if not groups:
+            return {}
+        pairs: list[Pair] = []
+        advantages: list[float] = []
+        sampler: list[float] = []
+        for group in groups:
+            mean = float(np.mean([episode.total for episode in group]))
+            for episode in group:
+                for step in episode.steps:
+                    pairs.append((step.prompt, step.completion))
+                    advantages.append(episode.total - mean)
+                    sampler += step.logprobs
+        scored = completion_logprobs(self.policy, pairs)
+        sampler_N, advantages_N = torch.tensor(sampler), torch.tensor(advantages)[scored.sequence_N]
+        self._update(policy_gradient(scored.logprobs_N, sampler_N, advantages_N), len(sampler))
+        drift = (scored.logprobs_N.detach() - sampler_N).abs().mean().item()
+        return {"entropy": scored.entropy_N.mean().item(), "sampler_drift": drift}
+
+    def _update(self, loss: torch.Tensor, tokens: int) -> None:
+        self.optimizer.update(loss)
         self.policy.updated()
         self.counts.updates += 1
-        self.counts.tokens += len(sampler_N)
-        drift = (scored.logprobs_N.detach() - sampler_N).abs().mean().item()
-        entropy = scored.entropy_N.mean().item()
-        return figures | {"gradient_norm": norm, "entropy": entropy, "sampler_drift": drift}
+        self.counts.tokens += tokens
 
     def sample(self) -> str:
         return self._sample
@@ -99,14 +134,16 @@ class SamplingSelfplay:
             "steps": self._steps,
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
+            "replay": self._replay,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.counts, self._steps = Counts(**state["counts"]), state["steps"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
+        self._replay = state["replay"]
 
 
 def _transcript(decode: Any, episode: Episode) -> str:
     lines = [f"{decode(step.prompt)}{step.text}   (reward {step.reward:g})" for step in episode.steps]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"ended: {episode.stop}"])

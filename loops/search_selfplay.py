@@ -1,7 +1,7 @@
 """Phase 2 in games: the policy plays itself on from many positions, and learns the moves that did best.
 
-Each round values every legal move of a sample of positions by continuations of the present policy
-(`policy/search.py`), turns the values into a soft target, and distils the newest few thousand of them. The
+Each round values every legal move of a sample of all reachable positions by continuations of the present
+policy (`policy/search.py`), turns the values into a soft target, and distils the newest few thousand. The
 continuations are played ever sharper and the targets become ever sharper, as the values grow reliable.
 Nothing here reads a solver.
 """
@@ -21,13 +21,9 @@ from shuhari.loops.phase import Counts
 from shuhari.policy.generator import Generator, choice_rows
 from shuhari.policy.search import PolicyTable, continuation_values
 
-RANDOM_GAMES = 500  # played before the first round, to have positions to start from
-
 
 class SearchSelfplay:
     """One step is one round: value positions, then `updates` optimizer steps."""
-
-    name = "selfplay"
 
     def __init__(
         self,
@@ -48,7 +44,6 @@ class SearchSelfplay:
         )
         self._nodes = np.zeros(0, dtype=np.int64)
         self._targets = np.zeros((0, 0))
-        self._discover()
 
     @property
     def steps(self) -> int:
@@ -58,23 +53,13 @@ class SearchSelfplay:
     def done(self) -> bool:
         return self.steps >= self.total
 
-    def _discover(self) -> None:
-        """Random games, so that the graph holds positions of every stage."""
-        for _ in range(RANDOM_GAMES):
-            node = 0
-            while self.graph.moves_N[node]:
-                self.graph.expand(np.array([node]))
-                node = int(self.graph.children_NA[node, self.rng.integers(self.graph.moves_N[node])])
-
     def _anneal(self, ends: list[float]) -> float:
         """From the first value to the last, geometrically over the rounds."""
         return float(ends[0] * (ends[1] / ends[0]) ** (self.steps / max(1, self.total - 1)))
 
     def _value_positions(self) -> None:
         """Targets for a fresh sample of positions go to the end of the replay."""
-        allowed = self.graph.moves_N > 0
-        allowed[: len(self.withheld_N)] &= ~self.withheld_N
-        candidates = np.flatnonzero(allowed)
+        candidates = np.flatnonzero((self.graph.moves_N > 0) & ~self.withheld_N)
         nodes = self.rng.choice(candidates, min(self.cfg.starts, len(candidates)), replace=False)
         values = continuation_values(
             self.graph,
@@ -116,16 +101,16 @@ class SearchSelfplay:
             "loss": float(np.mean(losses)),
             "gradient_norm": float(np.mean(norms)),
             "target_entropy": float(entropy),
-            "positions": float(len(self.graph)),
         }
 
     def sample(self) -> str:
         """One game of the present policy against itself."""
         node, lines = 0, []
+        rng = np.random.default_rng(self.counts.updates)  # looking on must not change the run
         while self.graph.moves_N[node]:
             self.graph.expand(np.array([node]))
             p = self.table(np.array([node]))[0]
-            move = int(self.rng.choice(len(p), p=p / p.sum()))
+            move = int(rng.choice(len(p), p=p / p.sum()))
             turn = self.graph.turns[node]
             lines.append(f"{turn.observation} {turn.legal_actions[move]}   (p = {p[move]:.2f})")
             node = int(self.graph.children_NA[node, move])
@@ -137,8 +122,6 @@ class SearchSelfplay:
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
             "replay": [torch.from_numpy(self._nodes), torch.from_numpy(self._targets)],
-            # Nodes are numbered in the order of their discovery, so the replay means nothing without it.
-            "positions": [turn.observation for turn in self.graph.turns],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -146,5 +129,3 @@ class SearchSelfplay:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self._nodes, self._targets = (t.numpy() for t in state["replay"])
-        if [turn.observation for turn in self.graph.turns[: len(state["positions"])]] != state["positions"]:
-            raise ValueError("the run's positions are numbered otherwise here: it cannot be resumed")

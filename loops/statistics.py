@@ -1,15 +1,23 @@
 """Intervals and estimators of the evaluation contract."""
 
+import math
+from collections.abc import Iterable
 from math import comb, sqrt
 
 
-def wilson(share: float, n: int, z: float = 1.96) -> list[float]:
+def wilson(mean: float, n: int, z: float = 1.96) -> list[float]:
     """Wilson's 95% interval (1927) of a share, or a mean score in [0, 1], over n trials."""
     if n == 0:
         return [0.0, 1.0]
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     return [round(max(0.0, centre - half), 4), round(min(1.0, centre + half), 4)]
+
+
+def share(values: Iterable[float | None]) -> float | None:
+    """The mean, cut (not rounded) to four digits, so that only what is perfect reads 1.0; None of nothing."""
+    known = [float(value) for value in values if value is not None]
+    return math.floor(math.fsum(known) / len(known) * 1e4 + 1e-9) / 1e4 if known else None
 
 
 def pass_at(n: int, correct: int, k: int) -> float:

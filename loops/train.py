@@ -1,6 +1,5 @@
 """The whole project on one page: imitate the expert, then play yourself past it, and measure both."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.deterministic
 from rich.console import Console
 
 from shuhari.envs import TextEnv, Trace
@@ -19,10 +19,10 @@ from shuhari.loops.config import TrainConfig, check
 from shuhari.loops.evaluate_game import GameEvaluation
 from shuhari.loops.evaluate_task import TaskEvaluation
 from shuhari.loops.imitate import Imitation
-from shuhari.loops.make_env import make_env
+from shuhari.loops.make_env import make_env, must_speak_text
 from shuhari.loops.monitor import Monitor, progress_bar
 from shuhari.loops.phase import Phase
-from shuhari.loops.report import write_report
+from shuhari.loops.report import print_report, write_report
 from shuhari.loops.rollout import Rollouts
 from shuhari.loops.run import Interrupted, Run, hardware, versions
 from shuhari.loops.sampling_selfplay import SamplingSelfplay
@@ -60,11 +60,14 @@ class Progress:
 class Training:
     """One run. Phases are built when their turn comes; each can be stopped after any step and resumed."""
 
-    def __init__(self, run: Run, console: Console) -> None:
-        cfg = run.cfg
+    def __init__(self, cfg: TrainConfig, console: Console) -> None:
+        """Everything that can be refused is refused here, before a folder is made."""
         check(cfg)
-        self.run, self.cfg, self.console = run, cfg, console
+        self.cfg, self.console = cfg, console
         torch.set_num_threads(cfg.threads)
+        # Some of torch's CPU kernels add in whatever order their threads arrive, unless told not to.
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.policy = Policy(
             cfg.policy.base,
             rank=cfg.policy.rank,
@@ -72,9 +75,16 @@ class Training:
             seed=cfg.seed,
             adapter=Path(cfg.adapter) if cfg.adapter else None,
         )
+        if cfg.policy.max_new_tokens >= self.policy.max_length:
+            length = self.policy.max_length
+            raise ValueError(
+                f"policy.max_new_tokens={cfg.policy.max_new_tokens}: the base's context is {length}"
+            )
         self.generator = Generator(self.policy)
         self.env = make_env(cfg.env, cfg.env_args)
+        must_speak_text(cfg.env, self.env)
         self.harder_args = cfg.env_args | cfg.harder.env_args
+        self.traces = None if cfg.imitate.traces is None else read_traces(Path(cfg.imitate.traces))
         self.evaluation, self.harder = self._evaluations()
         self.progress = Progress()
 
@@ -88,6 +98,8 @@ class Training:
                 withhold=cfg.search.withhold,
                 seed=cfg.seed,
             )
+            if "harder" in cfg.phases:
+                raise ValueError(f"phases: 'harder' is for problems; {cfg.env} is a game")
             return game, None
         tasks = partial(TaskEvaluation, generator=self.generator, n=cfg.evaluate_problems)
         first = tasks(partial(make_env, cfg.env, cfg.env_args), max_new_tokens=cfg.policy.max_new_tokens)
@@ -99,30 +111,29 @@ class Training:
             partial(make_env, cfg.env, self.harder_args), max_new_tokens=cfg.policy.max_new_tokens
         )
 
-    def main(self, resume: bool) -> dict[str, Any]:
+    def main(self, run: Run, resume: bool) -> dict[str, Any]:
         """Everything, from references to report. Raises `Interrupted` after saving when asked to stop."""
-        started = time.monotonic()
+        self.run = run
         saved = self._restore() if resume else None
+        self._started = time.monotonic() - self.progress.seconds
         if not self.progress.players:
-            self.console.print(
-                f"{self.run.folder}: measuring the players that need no training", highlight=False
-            )
+            self.console.print(f"{run.folder}: measuring the players that need no training", soft_wrap=True)
             self.progress.players = self.evaluation.references()
             self._measure_harder("base", "expert", "expert_mode")
-        self.monitor = Monitor(self.run.folder, self.levels())
-        elapsed = self.progress.seconds
-
-        def tick() -> None:
-            self.progress.seconds = elapsed + time.monotonic() - started
-
-        for name, phase in self._phases(saved):
-            self._train(phase, name, tick)
-            self._evaluate(name)
-            tick()
+            if isinstance(self.evaluation, TaskEvaluation) and not self.evaluation.splits:
+                self._note("this env has no held-out side: it may be measured on problems it was trained on")
             self._save(None)
+        self.monitor = Monitor(run.folder, self.levels())
+        for name, phase in self._phases(saved):
+            self._train(phase, name)
+            self._evaluate(name)
+            self._save(None)
+            write_report(run.folder, self.report(), self.levels())
         self.monitor.close()
-        tick()
-        return self._report()
+        report = self.report()
+        write_report(run.folder, report, self.levels())
+        print_report(run.folder, report, self.console)
+        return report
 
     def _phases(self, saved: dict[str, Any] | None) -> Iterator[tuple[str, Phase]]:
         """The phases still to do, each built when the one before has ended."""
@@ -138,7 +149,7 @@ class Training:
             if phase is None:
                 self.progress.finished.append(name)
                 continue
-            if saved is not None and saved["phase"] is not None and saved["phase_name"] == name:
+            if saved is not None and saved["phase_name"] == name:
                 phase.load_state_dict(saved["phase"])
             yield name, phase
 
@@ -153,19 +164,20 @@ class Training:
         return Imitation(self.policy, traces, self.cfg.imitate, self._rng("imitate"))
 
     def _traces(self) -> list[Trace]:
-        cfg, env = self.cfg.imitate, self.env.unwrapped
-        if cfg.traces is not None:
-            traces = read_traces(Path(cfg.traces))
+        env = self.env.unwrapped
+        if self.traces is not None:
+            traces = self.traces
         elif isinstance(env, TextEnv):
-            traces = env.expert_traces(cfg.examples, self._rng("traces"))
+            traces = env.expert_traces(self.cfg.imitate.examples, self._rng("traces"))
         else:
             traces = []
-        if isinstance(self.evaluation, GameEvaluation) and traces:
-            kept = [trace for trace in traces if not self.evaluation.is_withheld(trace.prompt)]
-            if not kept:
-                raise ValueError("every trace is of a withheld position: lower search.withhold")
-            return kept
-        return traces
+        evaluations = [e for e in (self.evaluation, self.harder) if e is not None]
+        kept = [t for t in traces if not any(e.is_withheld(t.prompt) for e in evaluations)]
+        if len(kept) < len(traces):
+            self._note(f"{len(traces) - len(kept)} of {len(traces)} traces are of held-out prompts: left out")
+        if traces and not kept:
+            raise ValueError("every trace is of a held-out prompt: there is nothing left to imitate")
+        return kept
 
     def _selfplay(self) -> Phase:
         if isinstance(self.evaluation, GameEvaluation):
@@ -177,16 +189,14 @@ class Training:
         return self._sampling("selfplay", self.cfg.env_args, self.cfg.sampling.rounds)
 
     def _harder(self) -> Phase:
-        if self.harder is None:
-            raise ValueError("phases: 'harder' is for problems; this environment is a game")
         return self._sampling("harder", self.harder_args, self.cfg.harder.rounds)
 
     def _sampling(self, name: str, env_args: dict[str, Any], rounds: int) -> Phase:
         make = partial(make_env, self.cfg.env, env_args)
         rollouts = Rollouts(make, self.generator, self.cfg.policy.max_new_tokens)
-        return SamplingSelfplay(name, rollouts, self.cfg.sampling, rounds, self._rng(name))
+        return SamplingSelfplay(rollouts, self.cfg.sampling, rounds, self._rng(name))
 
-    def _train(self, phase: Phase, name: str, tick: Callable[[], None]) -> None:
+    def _train(self, phase: Phase, name: str) -> None:
         every = max(1, phase.total // POINTS)
         before, started = self.progress.phase_seconds, time.monotonic()
         with progress_bar(self.console) as bar:
@@ -195,7 +205,6 @@ class Training:
                 self._show_skill(phase, name, bar, task)
             while not phase.done:
                 if self.run.asked_to_stop:
-                    tick()
                     self._save(phase, name)
                     raise Interrupted(f"stopped after step {phase.steps} of {name}")
                 self.monitor.scalars(name, phase.steps, phase.step())
@@ -204,7 +213,6 @@ class Training:
                 if phase.steps % every == 0 or phase.done:
                     self._show_skill(phase, name, bar, task)
                     self.monitor.text(f"{name}/episode", phase.steps, phase.sample())
-                    tick()
                     self._save(phase, name)
         summary = {"name": name, "seconds": round(self.progress.phase_seconds, 1), "steps": phase.steps}
         self.progress.phases.append(summary | asdict(phase.counts))
@@ -213,15 +221,15 @@ class Training:
         self.progress.finished.append(name)
 
     def _show_skill(self, phase: Phase, name: str, bar: Any, task: Any) -> None:
-        evaluation = self.harder if name == "harder" and self.harder is not None else self.evaluation
-        skill = evaluation.skill()
-        updates = self.progress.updates + phase.counts.updates
-        self.monitor.skill(name, phase.steps, updates, skill)
-        bar.update(task, skill=f"{self.evaluation.skill_name} {skill:.3f}")
+        if name == "harder" and self.harder is not None:  # other problems: not on the chart of the others
+            figure = f"{self.harder.skill_name} {(skill := self.harder.skill()):.3f}"
+            self.monitor.scalars(name, phase.steps, {"skill": skill})
+        else:
+            figure = f"{self.evaluation.skill_name} {(skill := self.evaluation.skill()):.3f}"
+            self.monitor.skill(name, phase.steps, self.progress.updates + phase.counts.updates, skill)
+        bar.update(task, skill=figure)
         if not self.console.is_terminal:  # a log file gets a line where a terminal gets a bar
-            self.console.print(
-                f"{name} {phase.steps}/{phase.total}: {self.evaluation.skill_name} {skill:.3f}"
-            )
+            self.console.print(f"{name} {phase.steps}/{phase.total}: {figure}")
 
     def _evaluate(self, name: str) -> None:
         players, row = self.progress.players, ROW[name]
@@ -255,10 +263,13 @@ class Training:
         self.console.print(f"note: {text}")
 
     def _save(self, phase: Phase | None, name: str = "") -> None:
+        self.progress.seconds = time.monotonic() - self._started
         self.run.save(
             {
                 "adapter": self.policy.state(),
                 "progress": asdict(self.progress),
+                "evaluation": self.evaluation.state_dict(),
+                "harder": self.harder.state_dict() if self.harder is not None else None,
                 "phase_name": name,
                 "phase": None if phase is None else phase.state_dict(),
             }
@@ -266,15 +277,21 @@ class Training:
 
     def _restore(self) -> dict[str, Any]:
         saved = self.run.load()
-        self.progress = Progress(**copy.deepcopy(saved["progress"]))
-        self.policy.load_state(saved["adapter"])
-        if isinstance(self.evaluation, GameEvaluation):
-            self.evaluation.references()  # the opponents' tables
+        try:
+            self.progress = Progress(**saved["progress"])
+            self.policy.load_state(saved["adapter"])
+            self.evaluation.load_state_dict(saved["evaluation"])
+            if self.harder is not None:
+                self.harder.load_state_dict(saved["harder"])
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            where = f"resume={self.run.folder}"
+            raise ValueError(f"{where}: the checkpoint is not of this run ({type(error).__name__})") from None
         return saved
 
-    def _report(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
+        """What is known so far, in the form of `report.json`."""
         progress = self.progress
-        report = {
+        return {
             "experiment": self.cfg.name,
             "seed": self.cfg.seed,
             "skill": self.evaluation.skill_name,
@@ -287,18 +304,16 @@ class Training:
             "notes": progress.notes,
             "seconds": round(progress.seconds, 1),
         }
-        write_report(self.run.folder, report, self.levels(), self.console)
-        return report
 
 
 def train(cfg: TrainConfig) -> dict[str, Any]:
     """Run or resume; the report."""
     console = Console()
-    run = Run.resume(Path(cfg.resume)) if cfg.resume else Run.create(cfg)
-    with run:
-        training = Training(run, console)
+    run = Run.resume(Path(cfg.resume)) if cfg.resume else None
+    training = Training(run.cfg if run is not None else cfg, console)
+    with run or Run.create(cfg) as run:
         try:
-            return training.main(resume=cfg.resume is not None)
+            return training.main(run, resume=cfg.resume is not None)
         except Interrupted as stop:
             raise Interrupted(f"{stop}; go on with: shuhari train resume={run.folder}") from None
 
@@ -306,10 +321,12 @@ def train(cfg: TrainConfig) -> dict[str, Any]:
 def evaluate(cfg: TrainConfig) -> dict[str, Any]:
     """Measure an adapter (or, without one, the base) beside the reference players."""
     console = Console()
+    training = Training(cfg, console)
     run = Run.create(cfg)
-    with run:
-        training = Training(run, console)
-        training.progress.players = training.evaluation.references()
-        if cfg.adapter:
-            training.progress.players["adapter"] = training.evaluation.policy("adapter")
-        return training._report()
+    training.progress.players = training.evaluation.references()
+    if cfg.adapter:
+        training.progress.players["adapter"] = training.evaluation.policy("adapter")
+    report = training.report()
+    write_report(run.folder, report, training.levels())
+    print_report(run.folder, report, console)
+    return report

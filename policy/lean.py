@@ -58,6 +58,8 @@ def unsupported(config: Any) -> str | None:
         return f"architecture {config.model_type!r}"
     if getattr(config, "use_sliding_window", config.model_type == "mistral") and config.sliding_window:
         return "sliding window"
+    if config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False):
+        return "bias of its attention's output"
     if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
         return "activation or bias of its MLP"
     if (config.rope_parameters or {}).get("rope_type", "default") != "default":

@@ -1,6 +1,6 @@
 """The policy: a Hugging Face causal LM from a folder, frozen, and a PEFT LoRA adapter that learns."""
 
-import json
+import hashlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
-from safetensors import SafetensorError
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
@@ -21,6 +21,7 @@ from shuhari.policy import lean
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
+BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
 class CheckpointError(ValueError):
@@ -43,6 +44,64 @@ def base_path(name: str) -> Path:
     return path
 
 
+def _load_base(base: str) -> tuple[Any, Any]:
+    """Model and tokenizer. Raises CheckpointError for whatever is wrong with them."""
+    folder = base_path(base)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a foreign folder can fail in any of transformers' own ways
+        raise CheckpointError(
+            f"policy.base={base}: not a readable checkpoint ({_first_line(error)})"
+        ) from None
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])[0]
+        raise CheckpointError(f"policy.base={base}: weights are missing, {missing} among them")
+    if tokenizer.eos_token_id is None:
+        raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token")
+    if getattr(model.config, "max_position_embeddings", None) is None:
+        raise CheckpointError(f"policy.base={base}: its configuration does not say how long a text may be")
+    return model, tokenizer
+
+
+def _mark(model: nn.Module) -> str:
+    """A short digest of a base's weights: the shape and first entries of each."""
+    digest = hashlib.sha256()
+    for name, p in model.named_parameters():
+        digest.update(f"{name}{tuple(p.shape)}".encode())
+        digest.update(p.detach().flatten()[:16].numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _with_adapter(model: nn.Module, adapter: Path, base_mark: str) -> PeftModel:
+    if not (adapter / "adapter_config.json").is_file():
+        raise CheckpointError(f"adapter={adapter}: no adapter_config.json there; give an adapter's folder")
+    mark = adapter / BASE_MARK
+    if mark.is_file() and mark.read_text().strip() != base_mark:
+        raise CheckpointError(f"adapter={adapter}: was trained on another base; set policy.base to that one")
+    try:
+        with warnings.catch_warnings():
+            # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
+            warnings.filterwarnings("error", message=".*missing adapter keys.*")
+            return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
+    except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
+        raise CheckpointError(
+            f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
+        ) from None
+
+
+def _not_plain(model: PeftModel) -> str | None:
+    """Why an adapter is more than W + s·BA on linear layers, or None."""
+    config = model.peft_config[model.active_adapter]
+    if config.peft_type != "LORA" or config.use_dora or config.lora_bias or config.modules_to_save:
+        return "an adapter that is not plain LoRA"
+    if not all(isinstance(m, LoraLinear) for m in model.modules() if isinstance(m, LoraLayer)):
+        return "LoRA on other than linear layers"
+    return None
+
+
 class Policy:
     """A frozen base with one trainable adapter.
 
@@ -53,60 +112,28 @@ class Policy:
     def __init__(
         self, base: str, *, rank: int, alpha: float, seed: int = 0, adapter: Path | None = None
     ) -> None:
-        folder = base_path(base)
-        try:
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, json.JSONDecodeError) as error:
-            raise CheckpointError(
-                f"policy.base={base}: not a readable checkpoint ({_first_line(error)})"
-            ) from None
-        if self.tokenizer.eos_token_id is None:
-            raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token")
+        model, self.tokenizer = _load_base(base)
         self.eos = int(self.tokenizer.eos_token_id)
         self.max_length = int(model.config.max_position_embeddings)
+        self._base_mark = _mark(model)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
             self.model = get_peft_model(model, config)
         else:
-            self.model = self._with_adapter(model, Path(adapter))
+            self.model = _with_adapter(model, Path(adapter), self._base_mark)
         self.model.eval()  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
         }
         self.version = 0
         self._snapshot: tuple[int, bool, lean.Weights] | None = None
-        reason = lean.unsupported(model.config)
+        reason = lean.unsupported(model.config) or _not_plain(self.model)
         self.path = "lean" if reason is None else f"module ({reason})"
         if reason is None:
             positions = torch.arange(self.max_length)[None]
             cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), positions)
             self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
-
-    @staticmethod
-    def _with_adapter(model: nn.Module, adapter: Path) -> PeftModel:
-        if not (adapter / "adapter_config.json").is_file():
-            raise CheckpointError(
-                f"adapter={adapter}: no adapter_config.json there; give an adapter's folder"
-            )
-        try:
-            with warnings.catch_warnings():
-                # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
-                warnings.filterwarnings("error", message=".*missing adapter keys.*")
-                return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            RuntimeError,
-            TypeError,
-            SafetensorError,
-            UserWarning,
-        ) as error:
-            raise CheckpointError(
-                f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
-            ) from None
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -171,8 +198,9 @@ class Policy:
         self.updated()
 
     def save(self, folder: Path) -> None:
-        """Write the adapter in PEFT's own format, loadable by transformers and vLLM."""
+        """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
         self.model.save_pretrained(str(folder))
+        (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""

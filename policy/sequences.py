@@ -20,7 +20,7 @@ class SequenceLogprobs:
 
 
 def completion_logprobs(
-    policy: Policy, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], temperature: float = 1.0
+    policy: Policy, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]
 ) -> SequenceLogprobs:
     """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
 
@@ -36,5 +36,5 @@ def completion_logprobs(
     keep = rows_BT.shape[1] - min(len(p) for p, _ in sequences)
     logits_BKV = policy.logits(rows_BT[:, :-1], keep)
     targets_BK, scored_BK = rows_BT[:, -keep:], scored_BT[:, -keep:]
-    logprobs_N, entropy_N = token_logprobs(logits_BKV[scored_BK], targets_BK[scored_BK], temperature)
+    logprobs_N, entropy_N = token_logprobs(logits_BKV[scored_BK], targets_BK[scored_BK])
     return SequenceLogprobs(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])

@@ -18,6 +18,8 @@ def test_the_env_accepts_right_work_and_refuses_wrong() -> None:
     assert task.key == env.problem(347, 85).key
     assert env.verify(task, worked(85, 347, 3)).status == "correct"
     assert env.verify(task, "432").status == "wrong"  # no =
+    assert env.verify(task, "=0432").reason == "right answer, wrong work"
+    assert env.verify(task, "752n 483c 304n=0432").reason == "right answer, wrong work"
     assert env.verify(task, "=431").status == "wrong"
     assert env.verify(task, task.prompt).status == "wrong"  # the prompt, copied
 

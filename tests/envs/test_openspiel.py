@@ -114,7 +114,8 @@ def test_hidden_cards_stay_hidden() -> None:
     env = OpenSpielEnv("kuhn_poker")
     seen = set()
     for seed in range(20):
-        observation, _ = env.reset(seed=seed)
+        observation, info = env.reset(seed=seed)
+        assert not info["state"]
         own, _ = str(env.referee.state).split()[:2]
         assert observation.split("\n")[0] == own  # and nothing of the other's card
         seen.add(observation)
