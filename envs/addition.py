@@ -29,9 +29,10 @@ def worked(a: int, b: int, width: int, forgotten: frozenset[int] = frozenset()) 
 
 
 class AdditionEnv(TaskEnv):
-    """`a+b=` with operands of at most `digits` digits, the shorter padded with zeros.
+    """`a+b=` with operands of at most `digits` digits, both written with as many columns.
 
-    `min_digits` (default 1) is the least number of digits of the longer operand.
+    `min_digits` is the least number of digits of the longer operand. Up to `pad` columns of leading zeros are
+    added at random, so that a policy meets the layout of longer sums before it meets longer numbers.
     """
 
     instructions = (
@@ -40,23 +41,26 @@ class AdditionEnv(TaskEnv):
         "Example: 58+07= is answered by 875c 506n=065."
     )
 
-    def __init__(self, digits: int = 4, min_digits: int = 1) -> None:
+    def __init__(self, digits: int = 4, min_digits: int = 1, pad: int = 0) -> None:
         if not 1 <= min_digits <= digits:
             raise ValueError(f"addition needs 1 <= min_digits <= digits, not {min_digits} and {digits}")
+        if pad < 0:
+            raise ValueError(f"addition needs pad >= 0, not {pad}")
         super().__init__()
-        self.digits, self.min_digits = digits, min_digits
+        self.digits, self.min_digits, self.pad = digits, min_digits, pad
 
     @staticmethod
-    def problem(a: int, b: int) -> Task:
-        """The problem `a+b`; the same one as `b+a`."""
-        width = len(str(max(a, b)))
+    def problem(a: int, b: int, pad: int = 0) -> Task:
+        """The problem `a+b`; the same one as `b+a`, and with other padding."""
+        width = len(str(max(a, b))) + pad
         return Task(f"{a:0{width}}+{b:0{width}}=", (a, b), f"{min(a, b)}+{max(a, b)}")
 
     def generate(self, rng: np.random.Generator) -> Task:
         width = int(rng.integers(self.min_digits, self.digits + 1))
         longer = int(rng.integers(10 ** (width - 1) if width > 1 else 0, 10**width))
         other = int(rng.integers(0, 10**width))
-        return self.problem(*((longer, other) if rng.random() < 0.5 else (other, longer)))
+        a, b = (longer, other) if rng.random() < 0.5 else (other, longer)
+        return self.problem(a, b, int(rng.integers(self.pad + 1)) if self.pad else 0)
 
     def verify(self, task: Task, completion: str) -> Verdict:
         """The answer must be right, and so must the work: a carry that is written down but not heeded would
@@ -70,7 +74,7 @@ class AdditionEnv(TaskEnv):
     def work(task: Task, forgotten: frozenset[int] = frozenset()) -> str:
         """The worked sum of a problem."""
         a, b = task.gold
-        return worked(a, b, len(str(max(a, b))), forgotten)
+        return worked(a, b, len(task.prompt) // 2 - 1, forgotten)
 
     def expert(self, task: Task, rng: np.random.Generator) -> str:
         return self.work(task, FORGOTTEN)
@@ -83,7 +87,7 @@ class AdditionEnv(TaskEnv):
         """
         task = self.draw(rng, "train")
         a, b = task.gold
-        width = len(str(max(a, b)))
+        width = len(task.prompt) // 2 - 1
         if width == 1:
             return task.prompt, self.work(task)
         digits = "".join(str(d) for d in rng.integers(0, 10, width))

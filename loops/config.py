@@ -62,7 +62,7 @@ class SamplingConfig:
     rounds: int = 50
     problems: int = 128  # groups a round
     samples: int = 8  # completions a group
-    updates: int = 8  # optimizer steps a round (policy gradient: one)
+    updates: int = 12  # optimizer steps a round (policy gradient: one)
     batch: int = 128  # accepted completions an update
     replay: int = 4096  # accepted completions remembered, newest first
     learning_rate: float = 0.005

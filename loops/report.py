@@ -26,7 +26,7 @@ LEGEND = {
     ),
     "task": (
         "greedy: held-out problems solved by the most probable answer, with Wilson's 95% interval. pass@k: "
-        "by k samples at temperature 1. expert failed: of the problems that the expert gets wrong, the share "
+        "by k samples at temperature 1. fixed: of the problems that the expert gets wrong, the share "
         "solved. harder: greedy, then pass@1, on problems harder than any trace."
     ),
 }
@@ -60,7 +60,7 @@ def _task_cells(row: dict[str, Any]) -> dict[str, str]:
         "ci95": f"{100 * low:.1f}-{100 * high:.1f}",
         "pass@1": _percent(row["pass_at"]["1"]),
         "pass@2": _percent(row["pass_at"]["2"]),
-        "expert failed": _percent(row.get("expert_failed_solved")),
+        "fixed": _percent(row.get("expert_failed_solved")),
     }
     if "harder" in row:
         cells |= {
@@ -129,7 +129,12 @@ def write_report(folder: Path, report: dict[str, Any], references: dict[str, flo
 def print_report(folder: Path, report: dict[str, Any], console: Console) -> None:
     """The table and the verdict, for a person."""
     heads, rows = table_rows(report["players"])
-    table = Table(box=box.SIMPLE, title=f"{report['experiment']}, seed {report['seed']}")
+    table = Table(
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        title=f"{report['experiment']}, seed {report['seed']}",
+    )
     for head in heads:
         table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
     for row in rows:

@@ -42,7 +42,7 @@ class SamplingSelfplay:
             self.optimizer = Optimizer(
                 [], learning_rate=rate, rest=parameters, rest_learning_rate=rate, steps=rounds
             )
-        self._replay: list[Pair] = []
+        self.replay: list[Pair] = []
         self._steps = 0
         self._sample = ""
 
@@ -86,13 +86,13 @@ class SamplingSelfplay:
             answers = Counter(
                 tuple((step.prompt, step.completion) for step in e.steps) for e in group if e.total == best
             )
-            self._replay += answers.most_common(1)[0][0]
-        self._replay = self._replay[-self.cfg.replay :]
-        if not self._replay:
+            self.replay += answers.most_common(1)[0][0]
+        self.replay = self.replay[-self.cfg.replay :]
+        if not self.replay:
             return {}
         losses, entropies = [], []
         for _ in range(self.cfg.updates):
-            batch = [self._replay[i] for i in self.rng.integers(len(self._replay), size=self.cfg.batch)]
+            batch = [self.replay[i] for i in self.rng.integers(len(self.replay), size=self.cfg.batch)]
             scored = completion_logprobs(self.policy, batch)
             loss = distill(scored.logprobs_N, torch.ones_like(scored.logprobs_N))
             self._update(loss, len(scored.logprobs_N))
@@ -134,14 +134,14 @@ class SamplingSelfplay:
             "steps": self._steps,
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
-            "replay": self._replay,
+            "replay": self.replay,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.counts, self._steps = Counts(**state["counts"]), state["steps"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self._replay = state["replay"]
+        self.replay = state["replay"]
 
 
 def _transcript(decode: Any, episode: Episode) -> str:

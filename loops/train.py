@@ -30,7 +30,7 @@ from shuhari.loops.search_selfplay import SearchSelfplay
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 
-POINTS = 20  # of the learning curve, per phase
+POINTS = 12  # of the learning curve, per phase
 ROW = {
     "imitate": "imitation",
     "selfplay": "selfplay",
@@ -55,6 +55,7 @@ class Progress:
     updates: int = 0  # by finished phases
     seconds: float = 0.0
     phase_seconds: float = 0.0  # of the phase under way
+    replay: list[Any] = field(default_factory=list)  # what self-play has verified, for a harder phase to keep
 
 
 class Training:
@@ -189,9 +190,11 @@ class Training:
         return self._sampling("selfplay", self.cfg.env_args, self.cfg.sampling.rounds)
 
     def _harder(self) -> Phase:
-        return self._sampling("harder", self.harder_args, self.cfg.harder.rounds)
+        phase = self._sampling("harder", self.harder_args, self.cfg.harder.rounds)
+        phase.replay = list(self.progress.replay)  # or what was learned before would be forgotten
+        return phase
 
-    def _sampling(self, name: str, env_args: dict[str, Any], rounds: int) -> Phase:
+    def _sampling(self, name: str, env_args: dict[str, Any], rounds: int) -> SamplingSelfplay:
         make = partial(make_env, self.cfg.env, env_args)
         rollouts = Rollouts(make, self.generator, self.cfg.policy.max_new_tokens)
         return SamplingSelfplay(rollouts, self.cfg.sampling, rounds, self._rng(name))
@@ -218,6 +221,8 @@ class Training:
         self.progress.phases.append(summary | asdict(phase.counts))
         self.progress.updates += phase.counts.updates
         self.progress.phase_seconds = 0.0
+        if isinstance(phase, SamplingSelfplay):
+            self.progress.replay = phase.replay
         self.progress.finished.append(name)
 
     def _show_skill(self, phase: Phase, name: str, bar: Any, task: Any) -> None:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shuhari.kernels.logprobs import token_logprobs
 from shuhari.policy import lean
 from shuhari.policy.lm import Policy
 
@@ -92,14 +91,16 @@ class Generator:
         lengths = torch.full((B,), limit)
         ended = torch.zeros(B, dtype=torch.bool)
         for t in range(limit):
+            logprobs_NV = (logits_NV / (temperature or 1.0)).log_softmax(-1)
             if temperature == 0:
-                chosen = logits_NV.argmax(-1)
+                chosen = logprobs_NV.argmax(-1)
             else:
-                # Gumbel-max, with noise for all rows ever: what has ended does not move the others' draws.
-                uniform_BV = torch.rand(B, logits_NV.shape[1], generator=rng)[live]
-                chosen = (logits_NV / temperature - (-uniform_BV.log()).log()).argmax(-1)
+                # Gumbel-max in its exponential form: the first of exponential clocks to ring. One clock a
+                # token for all rows ever, so that what has ended does not move the others' draws.
+                clocks_BV = torch.empty(B, logits_NV.shape[1]).exponential_(generator=rng)
+                chosen = (logprobs_NV.exp() / clocks_BV[live]).argmax(-1)
             tokens_BT[live, t] = chosen
-            logprobs_BT[live, t] = token_logprobs(logits_NV, chosen, temperature or 1.0)[0]
+            logprobs_BT[live, t] = logprobs_NV.gather(1, chosen[:, None])[:, 0]
             done = chosen == self.policy.eos
             lengths[live[done]] = t + 1
             ended[live[done]] = True

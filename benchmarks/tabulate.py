@@ -1,0 +1,43 @@
+"""Print finished runs as one Markdown table: python benchmarks/tabulate.py runs/*/*/report.json"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+GAME = ("optimal_critical", "optimal_critical_sampled", "optimal_critical_seen", "optimal_critical_withheld")
+TASK = ("greedy", "pass@1", "expert_failed_solved", "harder greedy", "harder pass@1")
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """A player's figures under the names of the heads."""
+    flat = {key: row[key] for key in (*GAME, "greedy", "expert_failed_solved") if key in row}
+    if "worst_case" in row:
+        flat["worst case"] = f"{row['worst_case']['0']:+g} / {row['worst_case']['1']:+g}"
+    if "pass_at" in row:
+        flat["pass@1"] = row["pass_at"]["1"]
+    if "harder" in row:
+        flat["harder greedy"] = row["harder"]["greedy"]
+        flat["harder pass@1"] = row["harder"]["pass_at"]["1"]
+    return {key: value if isinstance(value, str) else f"{value:.4f}" for key, value in flat.items()}
+
+
+def main(paths: list[str]) -> None:
+    """One row for each player of each run; columns that no row fills are left out."""
+    rows = []
+    for path in paths:
+        report = json.loads(Path(path).read_text())
+        for player, row in report["players"].items():
+            rows.append(
+                {"seed": str(report["seed"]), "player": player, "run, s": f"{report['seconds']:.0f}"}
+                | cells(row)
+            )
+    order = ("seed", "player", *GAME, "worst case", *TASK, "run, s")
+    heads = [head for head in order if any(head in row for row in rows)]
+    print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
+    for row in rows:
+        print(f"| {' | '.join(row.get(head, '') for head in heads)} |")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
