@@ -62,6 +62,8 @@ def _explain(error: Exception, schema: type) -> str:
 
     text = str(error)
     chain = f"{text} {error.__cause__ or ''}"
+    if group := re.search(r"Could not override '((?:harder\.)?env_args)'.*?Key '([^']+)'", chain, re.DOTALL):
+        return f"{group.group(1)}: give its keys one by one, as in {group.group(1)}.{group.group(2)}=3"
     if missing := re.search(r"In '[^']*': Could not find '(\w+)/([^']+)'", text):
         group, choice = missing.groups()
         options = [path.stem for path in (CONF / group).glob("*.yaml")]
@@ -120,6 +122,8 @@ def main() -> None:
         others = [a for a in arguments if not a.startswith(("resume=", "phases=["))]
         if others:
             _fail(f"resume= goes on with the run's own configuration: leave out {' '.join(others)}")
+    # An env's arguments are its own: Hydra cannot know them beforehand, which "++" tells it.
+    arguments = [f"++{a}" if re.match(r"(harder\.)?env_args\.", a) else a for a in arguments]
     # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

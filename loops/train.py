@@ -125,12 +125,14 @@ class Training:
                 self._note("this env has no held-out side: it may be measured on problems it was trained on")
             self._save(None)
         self.monitor = Monitor(run.folder, self.levels())
-        for name, phase in self._phases(saved):
-            self._train(phase, name)
-            self._evaluate(name)
-            self._save(None)
-            write_report(run.folder, self.report(), self.levels())
-        self.monitor.close()
+        try:
+            for name, phase in self._phases(saved):
+                self._train(phase, name)
+                self._evaluate(name)
+                self._save(None)
+                write_report(run.folder, self.report(), self.levels())
+        finally:
+            self.monitor.close()
         report = self.report()
         write_report(run.folder, report, self.levels())
         print_report(run.folder, report, self.console)
@@ -264,6 +266,8 @@ class Training:
         }
 
     def _note(self, text: str) -> None:
+        if text in self.progress.notes:  # said before the run was stopped
+            return
         self.progress.notes.append(text)
         self.console.print(f"note: {text}")
 
@@ -272,7 +276,7 @@ class Training:
         self.run.save(
             {
                 "adapter": self.policy.state(),
-                "progress": asdict(self.progress),
+                "progress": dict(vars(self.progress)),
                 "evaluation": self.evaluation.state_dict(),
                 "harder": self.harder.state_dict() if self.harder is not None else None,
                 "phase_name": name,

@@ -37,7 +37,8 @@ QUICK = ["imitate.examples=50", "imitate.steps=1", "search.rounds=1", "search.st
         (["train", "search.rounds=0"], "search.rounds=0: must be greater than 0"),
         (["train", "env=shuhari/TicTacTo-v0"], "TicTacToe"),
         (["train", "env=nomodule:x/Y-v0"], "nomodule"),
-        (["train", "env_args={sides: 3}"], "sides"),
+        (["train", "env_args={sides: 3}"], "give its keys one by one, as in env_args.sides=3"),
+        (["train", "env_args.sides=3"], "'sides'"),
         (["train", "policy.base=/nowhere"], "policy.base=/nowhere"),
         (["train", "adapter=/nowhere"], "adapter=/nowhere"),
         (["train", "resume=/nowhere"], "resume=/nowhere: no config.yaml"),
@@ -55,7 +56,7 @@ def test_a_mistake_is_one_line_and_status_2(
     tmp_path: Path,
 ) -> None:
     if arguments[0] == "train" and not any(a.startswith("resume=") for a in arguments):
-        arguments = [*arguments, f"out={tmp_path}", *QUICK]
+        arguments = ["train", f"out={tmp_path}", *QUICK, *arguments[1:]]
     assert run(monkeypatch, *arguments) == 2
     error = capfd.readouterr().err
     assert message in error

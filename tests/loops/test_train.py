@@ -82,7 +82,7 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
         name="mirror",
         env="toy/Mirror-v0",
         policy=PolicyConfig(base="math", max_new_tokens=4),
-        imitate=ImitateConfig(examples=400, steps=60, batch=32),
+        imitate=ImitateConfig(examples=400, steps=150, batch=32),
         sampling=SamplingConfig(rounds=4, problems=8, samples=8, updates=3, batch=16),
         evaluate_problems=20,
         out=str(out),
@@ -96,7 +96,7 @@ def tic_tac_toe(out: Path, **changes: Any) -> TrainConfig:
         name="game",
         env="shuhari/TicTacToe-v0",
         policy=PolicyConfig(base="games"),
-        imitate=ImitateConfig(examples=200, steps=3, batch=16),
+        imitate=ImitateConfig(examples=200, steps=5, batch=16),
         search=SearchConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
         evaluate_problems=20,
         out=str(out),
@@ -318,13 +318,8 @@ def test_any_gymnasium_env_of_text_will_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", ["distill", "policy_gradient"])
 def test_both_objectives_learn_from_reward_alone(objective: str, tmp_path: Path) -> None:
-    rate = {"distill": 0.005, "policy_gradient": 0.003}[objective]
-    cfg = mirror(tmp_path, phases=["selfplay"], env="toy/NoExpert-v0", evaluate_problems=5)
-    cfg.env = "shuhari/Addition-v0"
-    cfg.env_args, cfg.policy.max_new_tokens = {"digits": 2}, 20
-    cfg.sampling = SamplingConfig(
-        objective=objective, rounds=12, problems=16, samples=16, updates=4, batch=64, learning_rate=rate
-    )
-    train(cfg)
-    metrics = [json.loads(line) for line in (run_folder(tmp_path) / "metrics.jsonl").read_text().splitlines()]
-    assert max(m["skill"] for m in metrics[1:]) > metrics[0]["skill"]
+    cfg = mirror(tmp_path)
+    cfg.imitate.steps = 80  # enough to try the right answer, not enough to give it
+    cfg.sampling = SamplingConfig(objective=objective, rounds=15, problems=32, samples=8, updates=4, batch=64)
+    players = train(cfg)["players"]
+    assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]
