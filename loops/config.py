@@ -40,7 +40,7 @@ class ImitateConfig:
 class SearchConfig:
     """Phase 2 in games: moves valued by the policy's own continuations, distilled back."""
 
-    rounds: int = 100
+    rounds: int = 80
     starts: int = 1024  # positions valued a round
     continuations: int = 8  # simulations a legal move
     updates: int = 16  # optimizer steps a round
