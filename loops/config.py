@@ -59,10 +59,11 @@ class SamplingConfig:
     """Phase 2 on problems: groups of completions with verified reward."""
 
     objective: str = "distill"  # what the verifier accepted; or "policy_gradient", on all of it
-    rounds: int = 50
+    rounds: int = 60
     problems: int = 128  # groups a round
     samples: int = 8  # completions a group
-    updates: int = 12  # optimizer steps a round (policy gradient: one)
+    updates: int = 8  # optimizer steps a round (policy gradient: one)
+    temperature: float = 1.5  # of the samples; above 1 tries what the policy would hardly try any more
     batch: int = 128  # accepted completions an update
     replay: int = 4096  # accepted completions remembered, newest first
     learning_rate: float = 0.005
@@ -147,6 +148,7 @@ def check(cfg: TrainConfig) -> None:
         "sampling.problems": cfg.sampling.problems,
         "sampling.learning_rate": cfg.sampling.learning_rate,
         "sampling.updates": cfg.sampling.updates,
+        "sampling.temperature": cfg.sampling.temperature,
         "sampling.batch": cfg.sampling.batch,
         "sampling.replay": cfg.sampling.replay,
         "harder.rounds": cfg.harder.rounds,
@@ -158,6 +160,8 @@ def check(cfg: TrainConfig) -> None:
         raise ValueError(f"sampling.samples={cfg.sampling.samples}: a group needs 2 completions to compare")
     if cfg.sampling.objective not in ("distill", "policy_gradient"):
         raise ValueError(f"sampling.objective={cfg.sampling.objective}: distill or policy_gradient")
+    if cfg.sampling.objective == "policy_gradient" and cfg.sampling.temperature != 1:
+        raise ValueError("sampling.objective=policy_gradient: is on-policy only with sampling.temperature=1")
     if cfg.seed < 0:
         raise ValueError(f"seed={cfg.seed}: must not be negative")
     if not 0 <= cfg.search.withhold < 1:

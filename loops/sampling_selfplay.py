@@ -23,7 +23,8 @@ class SamplingSelfplay:
 
     `distill` is expert iteration with the verifier as the expert (Anthony et al. 2017; STaR, Zelikman et al.
     2022): of each group the most frequent accepted answer enters a replay, and the policy is trained on
-    that. The replay is what keeps one discovery from undoing another. `policy_gradient` takes one step on
+    that. The replay keeps one discovery from undoing another, and a temperature above 1 keeps a mistake from
+    becoming so certain that nothing else is ever tried. `policy_gradient` takes one step on
     all of a round, an episode's advantage being its reward above its group's mean; groups in which all
     earned the same say nothing and are left out. Episodes without a verdict are seen by neither.
     """
@@ -57,7 +58,8 @@ class SamplingSelfplay:
     def step(self) -> dict[str, float]:
         problems = self.rng.integers(2**31, size=self.cfg.problems).tolist()
         seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
-        episodes = self.rollouts.play(seeds, seed=int(self.rng.integers(2**31)))
+        seed = int(self.rng.integers(2**31))
+        episodes = self.rollouts.play(seeds, temperature=self.cfg.temperature, seed=seed)
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])

@@ -321,5 +321,6 @@ def test_both_objectives_learn_from_reward_alone(objective: str, tmp_path: Path)
     cfg = mirror(tmp_path)
     cfg.imitate.steps = 80  # enough to try the right answer, not enough to give it
     cfg.sampling = SamplingConfig(objective=objective, rounds=15, problems=32, samples=8, updates=4, batch=64)
+    cfg.sampling.temperature = 1.0
     players = train(cfg)["players"]
     assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]
