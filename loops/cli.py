@@ -62,8 +62,8 @@ def _explain(error: Exception, schema: type) -> str:
 
     text = str(error)
     chain = f"{text} {error.__cause__ or ''}"
-    if group := re.search(r"Could not override '((?:harder\.)?env_args)'.*?Key '([^']+)'", chain, re.DOTALL):
-        return f"{group.group(1)}: give its keys one by one, as in {group.group(1)}.{group.group(2)}=3"
+    if args := re.search(r"Could not override '((?:harder\.)?env_args)'.*?Key '([^']+)'", chain, re.DOTALL):
+        return f"{args.group(1)}: give its keys one by one, as in {args.group(1)}.{args.group(2)}=3"
     if missing := re.search(r"In '[^']*': Could not find '(\w+)/([^']+)'", text):
         group, choice = missing.groups()
         options = [path.stem for path in (CONF / group).glob("*.yaml")]

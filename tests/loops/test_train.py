@@ -131,9 +131,12 @@ def test_it_masters_a_trivial_env_and_passes_its_expert(tmp_path: Path) -> None:
 
 
 def test_imitation_alone_reaches_its_expert(tmp_path: Path) -> None:
-    report = train(mirror(tmp_path, phases=["imitate"]))
+    report = train(mirror(tmp_path / "alone", phases=["imitate"]))
     assert report["players"]["imitation"]["greedy"] >= 0.7
     assert "selfplay" not in report["players"]
+    both = train(mirror(tmp_path / "both"))
+    assert both["players"]["imitation"] == report["players"]["imitation"]
+    assert_equal(adapter(tmp_path / "alone", "imitation"), adapter(tmp_path / "both", "imitation"))
 
 
 @pytest.mark.parametrize(("make", "name"), [(mirror, "selfplay"), (tic_tac_toe, "selfplay")])
