@@ -171,6 +171,12 @@ class TestCheckpoints:
         assert "\n" not in str(error.value)
         assert str(base) in str(error.value)
 
+    def test_an_adapter_of_another_base_is_refused_even_where_it_would_fit(self, tmp_path: Path) -> None:
+        Policy("games", rank=2, alpha=4.0).save(tmp_path / "adapter")
+        Policy("games", rank=2, alpha=4.0, adapter=tmp_path / "adapter")
+        with pytest.raises(CheckpointError, match="trained on another base"):
+            Policy("math", rank=2, alpha=4.0, adapter=tmp_path / "adapter")
+
     @pytest.mark.parametrize("break_it", ["missing", "weights", "other_base"])
     def test_a_bad_adapter_is_one_line(self, tmp_path: Path, break_it: str) -> None:
         checkpoints.random_policy(tmp_path / "base", "llama").save(tmp_path / "adapter")
