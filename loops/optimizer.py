@@ -2,7 +2,7 @@
 
 Muon (Jordan et al. 2024) steps along the orthogonalised momentum of each matrix; the step's size is matched
 to AdamW's (Liu et al. 2025, "Muon is scalable"). Matrices of one shape are handled as one batch, in fp32:
-torch.optim.Muon takes them one by one and in bf16, which on a CPU cost more than the gradient itself.
+torch.optim.Muon takes them one by one and in bf16, which a CPU without bf16 instructions has to emulate.
 """
 
 import copy
