@@ -1,4 +1,4 @@
-"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate`, each a Hydra app.
+"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate`, Hydra apps, and `verify`.
 
 Whatever a user gets wrong is answered in one line on standard error, with exit status 2. Heavy imports wait
 until a command is known.
@@ -18,20 +18,24 @@ COMMANDS = {
     "evaluate": "measure adapter=PATH (or the base) beside the reference players",
     "pretrain": "make a tiny base from unlabelled text of the environments",
 }
+ANSWER_AT_ONCE = {
+    "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
+}
 CONF = Path(__file__).parent / "conf"
 INTERRUPTED = 130
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<10} {text}" for name, text in (COMMANDS | ANSWER_AT_ONCE).items()]
     return "\n".join(
         [
-            "usage: shuhari COMMAND [key=value ...]",
+            "usage: shuhari COMMAND [key=value ... | --options]",
             *lines,
             "examples:",
             "  shuhari train experiment=addition seed=1",
             "  shuhari train resume=runs/tic_tac_toe/2026-01-31_12-00-00",
             "  shuhari train --cfg job        (the configuration; --help for more)",
+            "  shuhari verify --answer '\\frac{2}{4}' --gold 1/2",
         ]
     )
 
@@ -113,8 +117,12 @@ def main() -> None:
 
         print(f"shuhari {__version__}")
         return
+    if name == "verify":
+        from shuhari.rewards import cli
+
+        sys.exit(cli.main(sys.argv[2:]))
     if name not in COMMANDS:
-        _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS))}")
+        _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS | ANSWER_AT_ONCE))}")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
         arguments.append(f"phases=[{name}]")

@@ -12,10 +12,10 @@ from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.players import ModePlayer, PerfectPlayer, Probabilities, RandomPlayer
 from shuhari.envs.types import Turn
-from shuhari.loops.statistics import share, wilson
 from shuhari.policy.generator import Generator
 from shuhari.policy.player import LMPlayer
 from shuhari.policy.search import Floats, PolicyTable, continuation_values, greedy
+from shuhari.rewards.statistics import share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 

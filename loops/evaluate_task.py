@@ -7,8 +7,8 @@ import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
 from shuhari.loops.rollout import Rollouts, TextLike
-from shuhari.loops.statistics import pass_at, share, wilson
 from shuhari.policy.generator import Generator
+from shuhari.rewards.statistics import pass_at, share, wilson
 
 SAMPLES = 4  # completions a problem at temperature 1
 KS = (1, 2)  # the unbiased estimator wants at least 2k samples

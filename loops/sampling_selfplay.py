@@ -44,6 +44,7 @@ class SamplingSelfplay:
                 [], learning_rate=rate, rest=parameters, rest_learning_rate=rate, steps=rounds
             )
         self.replay: list[Pair] = []
+        self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
         self._steps = 0
         self._sample = ""
 
@@ -56,10 +57,11 @@ class SamplingSelfplay:
         return self._steps >= self.total
 
     def step(self) -> dict[str, float]:
-        problems = self.rng.integers(2**31, size=self.cfg.problems).tolist()
-        seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
-        seed = int(self.rng.integers(2**31))
-        episodes = self.rollouts.play(seeds, temperature=self.cfg.temperature, seed=seed)
+        episodes = []
+        for problems, temperature in self._problems():
+            seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
+            seed = int(self.rng.integers(2**31))
+            episodes += self.rollouts.play(seeds, temperature=temperature, seed=seed)
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])
@@ -74,11 +76,20 @@ class SamplingSelfplay:
         }
         if not groups:
             return figures
+        failed = [seed for seed, group in groups.items() if min(e.total for e in group) <= 0]
+        self.failed = [*(s for s in self.failed if s not in groups), *failed][-self.cfg.replay :]
         mixed = [g for g in groups.values() if len({episode.total for episode in g}) > 1]
         figures["reward"] = float(np.mean([e.total for g in groups.values() for e in g]))
         figures["informative_groups"] = len(mixed) / len(groups)
         learn = self._distill if self.cfg.objective == "distill" else self._policy_gradient
         return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
+
+    def _problems(self) -> list[tuple[list[int], float]]:
+        """Seeds of a round's problems with the temperature they are tried at. Up to half failed before."""
+        again = min(len(self.failed), self.cfg.problems // 2)
+        old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
+        new = self.rng.integers(2**31, size=self.cfg.problems - again).tolist()
+        return [(new, self.cfg.temperature)] + ([(old, self.cfg.temperature)] if old else [])
 
     def _distill(self, groups: list[list[Episode]]) -> dict[str, float]:
         for group in groups:
@@ -88,7 +99,8 @@ class SamplingSelfplay:
             answers = Counter(
                 tuple((step.prompt, step.completion) for step in e.steps) for e in group if e.total == best
             )
-            self.replay += answers.most_common(1)[0][0]
+            accepted = answers.most_common(1)[0][0]
+            self.replay += accepted
         self.replay = self.replay[-self.cfg.replay :]
         if not self.replay:
             return {}

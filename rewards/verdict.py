@@ -4,6 +4,21 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Status = Literal["correct", "wrong", "unknown", "error"]
+Kind = Literal[
+    "auto",
+    "integer",
+    "number",
+    "expression",
+    "equation",
+    "set",
+    "tuple",
+    "interval",
+    "matrix",
+    "choice",
+    "text",
+]
+Form = Literal["any", "evaluated", "reduced", "expanded", "factored", "solved"]
+VERSION = "1"  # of the rules; it changes whenever some pair may be judged otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +32,9 @@ class Verdict:
 
     status: Status
     reason: str = ""
-    rung: str = ""  # the rule that decided, such as "extract" or "integer"
+    rung: str = ""  # the rule that decided, such as "extract" or "rational"
     ms: float = field(default=0.0, compare=False)  # two equal judgements may take different times
+    version: str = VERSION
 
     @property
     def score(self) -> float:

@@ -7,7 +7,7 @@ import torch
 
 from shuhari.loops.objectives import distill, policy_gradient
 from shuhari.loops.optimizer import Optimizer, orthogonalise
-from shuhari.loops.statistics import pass_at, wilson
+from shuhari.rewards.statistics import pass_at, wilson
 
 
 def test_distill_is_weighted_cross_entropy() -> None:

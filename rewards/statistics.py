@@ -1,4 +1,4 @@
-"""Intervals and estimators of the evaluation contract."""
+"""Intervals and estimators, of evaluations and of self-tests."""
 
 import math
 from collections.abc import Iterable

@@ -1,0 +1,72 @@
+"""Where in a completion is the answer? The last box or tag; without one, the whole text.
+
+Nothing inside a thinking block counts, and an answer is never found by searching for it.
+"""
+
+import re
+
+from shuhari.rewards.node import Unparsable
+
+_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
+_OPENED = re.compile(r"<(?:think|thinking|thought|reasoning)>.*\Z", re.DOTALL | re.IGNORECASE)
+_CLOSED = re.compile(r"\A.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+_MARK = re.compile(r"\\f?boxed\b\s*(\{)?|<answer>|^####", re.MULTILINE | re.IGNORECASE)
+_ESCAPED = re.compile(r"\\.|[{}]", re.DOTALL)
+
+
+def without_thinking(text: str) -> str:
+    """The text outside thinking blocks; one that is never closed hides the rest."""
+    if "<" not in text:
+        return text
+    text = _OPENED.sub("", _THINKING.sub("", text))
+    return _CLOSED.sub("", text)  # an end whose beginning stood in the prompt
+
+
+def extract(text: str) -> str:
+    """The answer's own text. Raises Unparsable where a box or tag is empty or never closed."""
+    text = without_thinking(text)
+    marks = list(_MARK.finditer(text))
+    if not marks:
+        return trim(text)
+    last = marks[-1]
+    mark, rest = last.group().lower(), text[last.end() :]
+    if mark.startswith("####"):
+        answer = rest.split("\n", 1)[0]
+    elif mark == "<answer>":
+        answer, closed, _ = rest.partition("</answer>")
+        if not closed:
+            raise Unparsable("an <answer> is never closed")
+    elif last.group(1):
+        answer = rest[: _closing(rest)]
+    else:
+        answer = rest[:1]  # TeX's \boxed 5
+    if not answer.strip():
+        raise Unparsable("an empty box or tag")
+    return trim(answer)
+
+
+def _closing(text: str) -> int:
+    """Where the brace that is open at the start is closed."""
+    depth = 1
+    for found in _ESCAPED.finditer(text):
+        piece = found.group()
+        depth += (piece == "{") - (piece == "}")
+        if depth == 0:
+            return found.start()
+    raise Unparsable("a box is never closed")
+
+
+def trim(text: str) -> str:
+    """Without what surrounds a formula: spaces, dollar signs, display brackets, bold, a full stop."""
+    text = text.strip()
+    while True:
+        before = text
+        text = text.removesuffix(".").rstrip() if not text.endswith("..") else text
+        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
+            inner = text[len(left) : len(text) - len(right)]
+            if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
+                if left not in inner and right not in inner:
+                    text = inner.strip()
+                break
+        if text == before:
+            return text

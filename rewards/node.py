@@ -1,0 +1,97 @@
+"""The syntax tree of a mathematical answer, the limits it is held to, and how judging it can fail."""
+
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+# What is refused before anything is computed. Answers in the known data sets stay far below.
+MAX_CHARS = 4000
+MAX_TOKENS = 600
+MAX_DEPTH = 40
+MAX_DIGITS = 1000  # of one literal; below CPython's own limit of 4,300, where int() raises
+MAX_BITS = 20_000  # of any exact number on the way
+
+
+class Unparsable(ValueError):
+    """The text is not mathematics as this parser knows it."""
+
+
+class TooLarge(ValueError):
+    """A limit on size, depth or magnitude is exceeded."""
+
+
+class Undefined(ValueError):
+    """The expression has no value, as in a division by zero."""
+
+
+class Node(NamedTuple):
+    """One node; trees compare and hash by value.
+
+    Leaves: `num` (int, not negative), `dec` (Fraction, written with a point), `var` and `const` (name;
+    constants are pi, e and i), `inf`. Arithmetic: `+` and `*` (any number), `neg`, `inv` (a divisor within
+    a product), `/`, `^`, `mixed` (whole, fraction), `fact`, `percent`, `deg`, `pm` (what stands before, the
+    term, its sign). Functions carry their name. Calculus: `diff` (body, variable), `int` (body, variable,
+    bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body). Structure:
+    `rel` (operators, sides), `list`, `set`, `seq` (open, close, items: tuple or interval), `union`,
+    `matrix` (rows), `unit` (value, unit), `text`.
+    """
+
+    op: str
+    args: tuple[Any, ...]
+
+
+def number(value: int | Fraction) -> Node:
+    """The node of an exact number."""
+    if isinstance(value, Fraction) and value.denominator != 1:
+        top = Node("num", (abs(value.numerator),))
+        node = Node("/", (top, Node("num", (value.denominator,))))
+    else:
+        node = Node("num", (abs(int(value)),))
+    return Node("neg", (node,)) if value < 0 else node
+
+
+def children(node: Node) -> list[Node]:
+    """The nodes right below, wherever they stand among the arguments."""
+    found = []
+    for arg in node.args:
+        if isinstance(arg, Node):
+            found.append(arg)
+        elif isinstance(arg, tuple):
+            found += [item for item in arg if isinstance(item, Node)]
+    return found
+
+
+def operators(node: Node) -> set[str]:
+    """Every `op` that occurs in the tree."""
+    found, todo = set(), [node]
+    while todo:
+        node = todo.pop()
+        found.add(node.op)
+        todo += children(node)
+    return found
+
+
+def size(node: Node) -> int:
+    """How many nodes the tree has."""
+    total, todo = 0, [node]
+    while todo:
+        total += 1
+        todo += children(todo.pop())
+    return total
+
+
+BINDERS = {"sum": 0, "prod": 0, "lim": 0, "int": 1, "diff": 1}  # where each names its own variable
+
+
+def variables(node: Node) -> frozenset[str]:
+    """Names of the free variables."""
+    if node.op == "var":
+        return frozenset(node.args)
+    names: frozenset[str] = frozenset().union(*map(variables, children(node)))
+    if node.op in BINDERS:
+        bounded = node.op in ("sum", "prod", "lim") or len(node.args) > 2
+        return names - frozenset(node.args[BINDERS[node.op]].args) if bounded else names
+    return names
+
+
+STRUCTURES = frozenset({"rel", "list", "set", "seq", "union", "matrix", "unit", "text", "pm", "inf"})
+CALCULUS = frozenset({"diff", "int", "sum", "prod", "lim"})
