@@ -127,7 +127,12 @@ def closed_form(node: Node) -> Node | None:
     """The tree with its integrals, sums, limits and derivatives worked out, or None."""
     import sympy
 
-    worked = to_sympy(node).doit()
+    try:
+        worked = to_sympy(node).doit()
+    except (MemoryError, Undefined, Unparsable):
+        raise
+    except Exception:  # sympy's own faults, of every kind
+        return None
     if worked.has(sympy.nan, sympy.zoo):
         raise Undefined("no value")
     if worked.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit, sympy.Derivative):
@@ -139,7 +144,12 @@ def provably_equal(left: Node, right: Node) -> bool | None:
     """True or False where sympy proves it, else None."""
     import sympy
 
-    difference = sympy.simplify(to_sympy(left) - to_sympy(right))
+    try:
+        difference = sympy.simplify(to_sympy(left) - to_sympy(right))
+    except (MemoryError, Unparsable):
+        raise
+    except Exception:  # sympy's own faults, of every kind
+        return None
     if difference.has(sympy.nan, sympy.zoo):
         return None
     zero = difference.is_zero

@@ -7,19 +7,24 @@ import re
 
 from shuhari.rewards.node import Unparsable
 
-_THINKING = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_OPENED = re.compile(r"<(?:think|thinking|thought|reasoning)>.*\Z", re.DOTALL | re.IGNORECASE)
-_CLOSED = re.compile(r"\A.*</(?:think|thinking|thought|reasoning)>", re.DOTALL | re.IGNORECASE)
+_THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _MARK = re.compile(r"\\f?boxed\b\s*(\{)?|<answer>|^####", re.MULTILINE | re.IGNORECASE)
+_BLANK = " \t\r\n"  # ASCII only: str.strip() would take look-alikes too
 _ESCAPED = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def without_thinking(text: str) -> str:
     """The text outside thinking blocks; one that is never closed hides the rest."""
-    if "<" not in text:
-        return text
-    text = _OPENED.sub("", _THINKING.sub("", text))
-    return _CLOSED.sub("", text)  # an end whose beginning stood in the prompt
+    kept, depth, start = "", 0, 0
+    for tag in _THINKING.finditer(text):
+        if tag.group(1):
+            # An end whose beginning stood in the prompt hides all before it.
+            kept = "" if depth == 0 else kept
+            depth, start = max(0, depth - 1), tag.end()
+        else:
+            kept += text[start : tag.start()] if depth == 0 else ""
+            depth += 1
+    return kept + text[start:] if depth == 0 else kept
 
 
 def extract(text: str) -> str:
@@ -40,7 +45,7 @@ def extract(text: str) -> str:
         answer = rest[: _closing(rest)]
     else:
         answer = rest[:1]  # TeX's \boxed 5
-    if not answer.strip():
+    if not answer.strip(_BLANK):
         raise Unparsable("an empty box or tag")
     return trim(answer)
 
@@ -58,15 +63,15 @@ def _closing(text: str) -> int:
 
 def trim(text: str) -> str:
     """Without what surrounds a formula: spaces, dollar signs, display brackets, bold, a full stop."""
-    text = text.strip()
+    text = text.strip(_BLANK)
     while True:
         before = text
-        text = text.removesuffix(".").rstrip() if not text.endswith("..") else text
+        text = text.removesuffix(".").rstrip(_BLANK) if not text.endswith("..") else text
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
             inner = text[len(left) : len(text) - len(right)]
             if text.startswith(left) and text.endswith(right) and len(text) > len(left + right):
                 if left not in inner and right not in inner:
-                    text = inner.strip()
+                    text = inner.strip(_BLANK)
                 break
         if text == before:
             return text

@@ -105,7 +105,7 @@ _OPERATORS = {
 }
 _LEXER = re.compile(
     r"""
-    (?P<space>[ \t\r\n~$]+|\\[,;:!\ $]|\\(?:left|right)\.?(?![a-zA-Z]))
+    (?P<space>[ \t\r\n~]+|\$(?!\{)|\\[,;:!\ $]|\\(?:left|right)\.?(?![a-zA-Z]))
   | (?P<rep>[0-9]*\.[0-9]*(?:\\(?:overline|bar)\ ?(?:\{[0-9]+\}|[0-9])|\([0-9]+\)))
   | (?P<num>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE](?:[+-][0-9]{2,}|-?[0-9]+)(?![0-9]))?)
   | (?P<styled>\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\*?\ ?\{[^{}]*\})

@@ -14,7 +14,8 @@ PIECES = (
     "1 2 0 10 3.5 .5 x y a e i \\pi pi + - * / ^ ** ( ) [ ] { } \\{ \\} | , ; = < > \\le \\frac "
     "\\dfrac \\sqrt \\sqrt[3] \\sin cos ln log_2 \\log ! % \\% ^\\circ \\text{ cm} \\boxed{ } \\left( "
     "\\right) \\cdot \\pm \\infty \\cup \\int_0^1 dx \\sum_{k=1}^{3} \\binom 1,234 \\overline{3} nan oo "
-    "0.\\overline{3} and or ' \\begin{pmatrix} & \\\\ \\end{pmatrix} <think> </think> #### \\ $ _ : ~ \x00 \u0663"
+    "0.\\overline{3} and or ' \\begin{pmatrix} & \\\\ \\end{pmatrix} <think> </think> "
+    "#### \\ $ _ : ~ \x00 \u0663"
 ).split(" ")
 STATUSES = {"correct", "wrong", "unknown", "error"}
 
