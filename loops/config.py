@@ -62,7 +62,9 @@ class SamplingConfig:
     rounds: int = 60
     problems: int = 128  # groups a round
     samples: int = 8  # completions a group
-    updates: int = 8  # optimizer steps a round (policy gradient: one)
+    updates: list[int] = field(
+        default_factory=lambda: [4, 16]
+    )  # optimizer steps, in the first and the last round (policy gradient: always one)
     temperature: float = 1.5  # of the samples; above 1 tries what the policy would hardly try any more
     batch: int = 128  # accepted completions an update
     replay: int = 4096  # accepted completions remembered, newest first
@@ -147,7 +149,6 @@ def check(cfg: TrainConfig) -> None:
         "sampling.rounds": cfg.sampling.rounds,
         "sampling.problems": cfg.sampling.problems,
         "sampling.learning_rate": cfg.sampling.learning_rate,
-        "sampling.updates": cfg.sampling.updates,
         "sampling.temperature": cfg.sampling.temperature,
         "sampling.batch": cfg.sampling.batch,
         "sampling.replay": cfg.sampling.replay,
@@ -166,6 +167,8 @@ def check(cfg: TrainConfig) -> None:
         raise ValueError(f"seed={cfg.seed}: must not be negative")
     if not 0 <= cfg.search.withhold < 1:
         raise ValueError(f"search.withhold={cfg.search.withhold}: a share from 0 to below 1")
+    if len(cfg.sampling.updates) != 2 or min(cfg.sampling.updates) < 1:
+        raise ValueError(f"sampling.updates={cfg.sampling.updates}: two numbers, of the first and last round")
     for key, pair in (("sharpness", cfg.search.sharpness), ("temperature", cfg.search.temperature)):
         if len(pair) != 2 or min(pair) <= 0:
             raise ValueError(f"search.{key}={pair}: two numbers above 0, of the first and the last round")

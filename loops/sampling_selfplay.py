@@ -38,7 +38,8 @@ class SamplingSelfplay:
         parameters = list(self.policy.parameters.values())
         rate = cfg.learning_rate
         if cfg.objective == "distill":
-            self.optimizer = Optimizer(parameters, learning_rate=rate, steps=rounds * cfg.updates)
+            steps = sum(self._update_count(number) for number in range(rounds))
+            self.optimizer = Optimizer(parameters, learning_rate=rate, steps=steps)
         else:  # sparse rewards: Muon would step along the noise as far as along the signal
             self.optimizer = Optimizer(
                 [], learning_rate=rate, rest=parameters, rest_learning_rate=rate, steps=rounds
@@ -57,11 +58,9 @@ class SamplingSelfplay:
         return self._steps >= self.total
 
     def step(self) -> dict[str, float]:
-        episodes = []
-        for problems, temperature in self._problems():
-            seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
-            seed = int(self.rng.integers(2**31))
-            episodes += self.rollouts.play(seeds, temperature=temperature, seed=seed)
+        seeds = [problem for problem in self._problems() for _ in range(self.cfg.samples)]
+        seed = int(self.rng.integers(2**31))
+        episodes = self.rollouts.play(seeds, temperature=self.cfg.temperature, seed=seed)
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])
@@ -84,12 +83,17 @@ class SamplingSelfplay:
         learn = self._distill if self.cfg.objective == "distill" else self._policy_gradient
         return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
 
-    def _problems(self) -> list[tuple[list[int], float]]:
-        """Seeds of a round's problems with the temperature they are tried at. Up to half failed before."""
+    def _problems(self) -> list[int]:
+        """Seeds of a round's problems: up to half of them failed before, the rest are new."""
         again = min(len(self.failed), self.cfg.problems // 2)
         old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
         new = self.rng.integers(2**31, size=self.cfg.problems - again).tolist()
-        return [(new, self.cfg.temperature)] + ([(old, self.cfg.temperature)] if old else [])
+        return [*old, *new]
+
+    def _update_count(self, number: int) -> int:
+        """Optimizer steps of a round: few while much is still to be found, more once little is."""
+        first, last = self.cfg.updates
+        return round(first + (last - first) * number / max(1, self.total - 1))
 
     def _distill(self, groups: list[list[Episode]]) -> dict[str, float]:
         for group in groups:
@@ -105,7 +109,7 @@ class SamplingSelfplay:
         if not self.replay:
             return {}
         losses, entropies = [], []
-        for _ in range(self.cfg.updates):
+        for _ in range(self._update_count(self.steps - 1)):
             batch = [self.replay[i] for i in self.rng.integers(len(self.replay), size=self.cfg.batch)]
             scored = completion_logprobs(self.policy, batch)
             loss = distill(scored.logprobs_N, torch.ones_like(scored.logprobs_N))
@@ -149,13 +153,14 @@ class SamplingSelfplay:
             "optimizer": self.optimizer.state_dict(),
             "rng": self.rng.bit_generator.state,
             "replay": self.replay,
+            "failed": self.failed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.counts, self._steps = Counts(**state["counts"]), state["steps"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
-        self.replay = state["replay"]
+        self.replay, self.failed = state["replay"], state["failed"]
 
 
 def _transcript(decode: Any, episode: Episode) -> str:

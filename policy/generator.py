@@ -95,10 +95,8 @@ class Generator:
             if temperature == 0:
                 chosen = logprobs_NV.argmax(-1)
             else:
-                # Gumbel-max in its exponential form: the first of exponential clocks to ring. One clock a
-                # token for all rows ever, so that what has ended does not move the others' draws.
-                clocks_BV = torch.empty(B, logits_NV.shape[1]).exponential_(generator=rng)
-                chosen = (logprobs_NV.exp() / clocks_BV[live]).argmax(-1)
+                # One draw for every row there ever was, so that what has ended does not move the others'.
+                chosen = draw(logprobs_NV, torch.rand(B, generator=rng)[live])
             tokens_BT[live, t] = chosen
             logprobs_BT[live, t] = logprobs_NV.gather(1, chosen[:, None])[:, 0]
             done = chosen == self.policy.eos
@@ -145,6 +143,15 @@ class Generator:
         if any(b[: len(a)] == a for a, b in pairwise(ordered)):
             return [(*t, self.policy.eos) for t in tokens]
         return tokens
+
+
+def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+    """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
+    cumulative_NV = logprobs_NV.exp().cumsum(-1)
+    # Rounding may leave the last sum beside 1; and a token of no probability must never be drawn.
+    below_N = uniform_N * cumulative_NV[:, -1]
+    chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
+    return chosen_N.clamp(max=logprobs_NV.shape[-1] - 1)
 
 
 class _Decoder:

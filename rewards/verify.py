@@ -19,7 +19,7 @@ from shuhari.rewards.compare import (
 from shuhari.rewards.exact import rational
 from shuhari.rewards.extract import extract
 from shuhari.rewards.forms import FORMS, copies_prompt, violation
-from shuhari.rewards.lexer import RESERVED
+from shuhari.rewards.lexer import RESERVED, tokenize
 from shuhari.rewards.node import (
     MAX_CHARS,
     MAX_DIGITS,
@@ -40,6 +40,9 @@ KINDS: tuple[str, ...] = get_args(Kind)
 MAX_COMPLETION = 200_000  # characters a completion may have around its answer
 _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(?([A-Za-z])(?:\)|[.:])\s.*", re.DOTALL)
+# A gold that may be an option, and an answer that can only be one: `B) 5 cm`, `\text{(B)}`.
+_OPTION = re.compile(r"\(?[A-E]\)?")
+_LABELLED = re.compile(r"\(?[A-E](?:\)|[.:])(?:\s.*)?|\\text(?:bf)?\{\(?[A-E]\)?\}", re.DOTALL)
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.;:'!?()-]*")
 # Short words that would otherwise be read as products of letters.
 _SHORT_WORDS = frozenset("yes no one two six ten all any day mon tue wed thu fri sat sun red".split())
@@ -130,11 +133,18 @@ def _gold(text: str, kind: str) -> _Gold:
         if kind == "auto" and _PROSE.fullmatch(text) and not _mentions_reserved(text):
             return _Gold(text, None, "text")
         raise error
-    if node.op == "text" and kind == "auto":
+    if kind == "auto" and (node.op == "text" or _is_prose(text)):
         return _Gold(text, None, "text")
     node = _of_kind(node, kind)
     require_values(node)
     return _Gold(text, node, kind)
+
+
+def _is_prose(text: str) -> bool:
+    """Whether there are words in it that mathematics does not know, and no number."""
+    if not _PROSE.fullmatch(text):
+        return False
+    return any(token.kind == "text" and token.text not in ("and", "or") for token in tokenize(text))
 
 
 def _mentions_reserved(text: str) -> bool:
@@ -214,9 +224,10 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, s
         return Decision(True, "form"), "it copies the prompt"
     if text == truth.text and form == "any":
         return Decision(True, "text"), ""
+    if truth.kind == "auto" and _OPTION.fullmatch(truth.text) and _LABELLED.fullmatch(text):
+        equal = _letter(text) == _letter(truth.text)
+        return Decision(equal, "text", "" if equal else "another option"), ""
     node = parse(text)
-    if truth.kind == "auto" and len(truth.text) == 1 and truth.text in "ABCDE" and node.op == "text":
-        return Decision(_letter(text) == truth.text, "text"), ""
     written, node = node, _of_kind(node, truth.kind)
     if node.op in ("rel", "list", "set", "seq", "union", "matrix"):
         require_values(node)
