@@ -46,6 +46,7 @@ class SamplingSelfplay:
             )
         self.replay: list[Pair] = []
         self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
+        self.trouble = ""  # why the first episode without a verdict has none
         self._steps = 0
         self._sample = ""
 
@@ -68,6 +69,8 @@ class SamplingSelfplay:
         for episode in episodes:
             if episode.counts:
                 groups[episode.seed].append(episode)
+            elif not self.trouble:
+                self.trouble = str(episode.info.get("verdict") or episode.info.get("error"))
         figures = {
             "uncounted": 1 - sum(map(len, groups.values())) / len(episodes),
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),

@@ -31,6 +31,7 @@ from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 
 POINTS = 12  # of the learning curve, per phase
+UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
 ROW = {
     "imitate": "imitation",
     "selfplay": "selfplay",
@@ -88,6 +89,7 @@ class Training:
         self.traces = None if cfg.imitate.traces is None else read_traces(Path(cfg.imitate.traces))
         self.evaluation, self.harder = self._evaluations()
         self.progress = Progress()
+        self.warned: set[str] = set()
 
     def _evaluations(self) -> tuple[GameEvaluation | TaskEvaluation, TaskEvaluation | None]:
         cfg = self.cfg
@@ -212,7 +214,10 @@ class Training:
                 if self.run.asked_to_stop:
                     self._save(phase, name)
                     raise Interrupted(f"stopped after step {phase.steps} of {name}")
-                self.monitor.scalars(name, phase.steps, phase.step())
+                figures = phase.step()
+                self.monitor.scalars(name, phase.steps, figures)
+                if figures.get("uncounted", 0.0) > UNCOUNTED and isinstance(phase, SamplingSelfplay):
+                    self._warn(name, phase)
                 self.progress.phase_seconds = before + time.monotonic() - started
                 bar.update(task, completed=phase.steps)
                 if phase.steps % every == 0 or phase.done:
@@ -226,6 +231,13 @@ class Training:
         if isinstance(phase, SamplingSelfplay):
             self.progress.replay = phase.replay
         self.progress.finished.append(name)
+
+    def _warn(self, name: str, phase: SamplingSelfplay) -> None:
+        """Say, once a phase, that too many episodes have no verdict: they teach nothing."""
+        if name not in self.warned:
+            self.warned.add(name)
+            share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
+            self.console.print(f"warning: {name}: {share}; the first: {phase.trouble}", soft_wrap=True)
 
     def _show_skill(self, phase: Phase, name: str, bar: Any, task: Any) -> None:
         if name == "harder" and self.harder is not None:  # other problems: not on the chart of the others

@@ -46,6 +46,17 @@ def judge_line(line: str) -> Verdict:
     return verify(**task)
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--answer -x` as `--answer=-x`: an answer may begin with a minus."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] in ("--answer", "--gold", "--prompt"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def main(arguments: Sequence[str]) -> int:
     """Entry point; the exit status."""
     parser = argparse.ArgumentParser(
@@ -58,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--kind", choices=KINDS, default="auto", help="what the gold is (default: auto)")
     parser.add_argument("--form", choices=FORMS, default="any", help="how the answer must be written")
     parser.add_argument("--prompt", default="", help="the task's text: an answer that copies it is wrong")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_joined(arguments))
     if (options.answer is None) != (options.gold is None):
         parser.error("--answer and --gold go together")
     try:

@@ -21,8 +21,8 @@ from typing import Any
 
 from shuhari.rewards.node import TooLarge, Undefined, Unparsable
 
-SECONDS = 0.5  # of processor time a call
-MEMORY_MB = 160  # beyond what a fresh worker holds
+SECONDS = 0.4  # of processor time a call
+MEMORY_MB = 96  # beyond what a fresh worker holds
 WALL_FACTOR = 8  # a call may take that many times its budget on a busy machine
 IDLE_SECONDS = 0.25  # a worker that waits longer than this without using the processor is asleep
 _HEADER = struct.Struct("!I")

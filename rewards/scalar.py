@@ -31,6 +31,8 @@ AGREE = 0.6  # of these digits must agree: the rest may be lost to cancellation
 MAX_PRECISION = 1500  # digits; what needs more is left to the next rung
 POINTS, PIECEWISE_POINTS, CONFIRMED = 10, 40, 3
 OPERATIONS = 12_000  # evaluations of a node in doubles, at most: points are dropped before time is lost
+# What evaluating may raise where there is no value, or none that doubles can hold.
+NO_VALUE = (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError)
 _PIECEWISE = frozenset({"abs", "floor", "ceil", "sign", "min", "max", "sqrt", "root", "^"})
 
 
@@ -60,28 +62,22 @@ def require_value(node: Node) -> None:
 
 
 def _has_value(node: Node) -> bool:
-    """Whether it can be evaluated at one of some points; constants are held to full precision."""
+    """Whether it can be evaluated at one of some points, in doubles or, where these overflow, in more."""
     import mpmath
 
     from shuhari.rewards.numeric import Evaluator
 
     names = sorted(variables(node))
-    for real in (True, False):
-        for point in sample_points(names, node, count=PIECEWISE_POINTS):
-            try:
-                Evaluator(mpmath.fp, point, real=real).value(node)
-            except (Undefined, OverflowError, ZeroDivisionError, TypeError, ValueError):
-                pass
-            else:
-                return True
-            try:
+    for context, count in ((mpmath.fp, POINTS), (mpmath.mp, CONFIRMED)):
+        for real in (True, False):
+            for point in sample_points(names, node, count=count):
                 with mpmath.workdps(DIGITS):
-                    exact = {name: mpmath.mpf(value) for name, value in point.items()}
-                    Evaluator(mpmath.mp, exact, real=real).value(node)
-                return True
-            except Undefined:
-                if not names:
-                    break
+                    at = {name: context.mpf(value) for name, value in point.items()}
+                    try:
+                        Evaluator(context, at, real=real).value(node)
+                        return True
+                    except NO_VALUE:
+                        continue
     return False
 
 
@@ -150,7 +146,7 @@ def _numeric(answer: Node, gold: Node) -> Decision:
             for node in (answer, gold):
                 try:
                     values.append(Evaluator(mpmath.fp, point, real=real).value(node))
-                except (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError):
+                except NO_VALUE:
                     values.append(None)
             defined |= values[0] is not None
             if names and None in values:
@@ -205,7 +201,7 @@ def double(node: Node) -> float | None:
 
     try:
         return float(Evaluator(mpmath.fp, {}, real=True).value(node))
-    except (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError):
+    except NO_VALUE:
         return None
 
 
@@ -229,7 +225,7 @@ def constant_ratio(left: Node, right: Node, *, proven: bool) -> float | None:
                     with mpmath.workdps(DIGITS):
                         exact = {name: mpmath.mpf(value) for name, value in point.items()}
                         a, b = (Evaluator(mpmath.mp, exact, real=real).value(node) for node in (left, right))
-            except (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError):
+            except NO_VALUE:
                 continue
             if bool(a) != bool(b):
                 return None

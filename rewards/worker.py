@@ -71,7 +71,8 @@ def _virtual_bytes() -> int:
 def _work(sock: socket.socket, memory: int) -> None:
     """Answer calls until the caller closes. Processor time is limited by a timer whose signal kills."""
     limit = _virtual_bytes() + memory
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    with suppress(ValueError, OSError):  # macOS knows no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     while (message := receive(sock)) is not None:

@@ -83,7 +83,7 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
         env="toy/Mirror-v0",
         policy=PolicyConfig(base="math", max_new_tokens=4),
         imitate=ImitateConfig(examples=400, steps=150, batch=32),
-        sampling=SamplingConfig(rounds=4, problems=8, samples=8, updates=3, batch=16),
+        sampling=SamplingConfig(rounds=4, problems=8, samples=8, updates=[2, 4], batch=16),
         evaluate_problems=20,
         out=str(out),
         threads=1,
@@ -121,7 +121,7 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 
 def test_it_masters_a_trivial_env_and_passes_its_expert(tmp_path: Path) -> None:
     cfg = mirror(tmp_path)
-    cfg.sampling = SamplingConfig(rounds=20, problems=32, samples=16, updates=6, batch=64)
+    cfg.sampling = SamplingConfig(rounds=20, problems=32, samples=16, updates=[6, 6], batch=64)
     report = train(cfg)
     players = report["players"]
     assert players["base"]["greedy"] < 0.2
@@ -277,10 +277,15 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     assert len(seen) > 3000
 
 
-def test_episodes_that_fail_are_counted_and_never_learned_from(tmp_path: Path) -> None:
+def test_episodes_that_fail_are_counted_and_never_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cfg = mirror(tmp_path, env="toy/Broken-v0", phases=["imitate", "selfplay"])
     report = train(cfg)
     assert report["players"]["selfplay"]["unknown_rate"] == pytest.approx(0.5, abs=0.3)
+    printed = capsys.readouterr().out
+    assert printed.count("over 5% of a round's episodes have no verdict") == 1
+    assert "the verifier fell over" in printed or "unknown" in printed
 
 
 def test_without_expert_and_traces_imitation_is_skipped_and_the_report_says_so(tmp_path: Path) -> None:
@@ -323,7 +328,9 @@ def test_any_gymnasium_env_of_text_will_do(tmp_path: Path) -> None:
 def test_both_objectives_learn_from_reward_alone(objective: str, tmp_path: Path) -> None:
     cfg = mirror(tmp_path)
     cfg.imitate.steps = 80  # enough to try the right answer, not enough to give it
-    cfg.sampling = SamplingConfig(objective=objective, rounds=15, problems=32, samples=8, updates=4, batch=64)
+    cfg.sampling = SamplingConfig(
+        objective=objective, rounds=15, problems=32, samples=8, updates=[4, 4], batch=64
+    )
     cfg.sampling.temperature = 1.0
     players = train(cfg)["players"]
     assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]

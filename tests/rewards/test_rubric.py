@@ -1,5 +1,9 @@
 """Rubrics, the registry, and the self-test that catches unsound rewards."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from shuhari.envs.addition import AdditionEnv
@@ -70,3 +74,11 @@ def test_selftest_catches_an_environment_that_pays_for_an_echo() -> None:
 
     failed = [check.name for check in selftest(Echo(digits=2)).checks if check.failed]
     assert "prompt echo" in failed
+
+
+def test_the_example_in_the_documentation_runs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "verifier.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1.0 ok   gold: 2/2")
+    assert "FAIL" not in done.stdout
