@@ -14,3 +14,14 @@ _register = partial(gymnasium.register, disable_env_checker=True, order_enforce=
 _register("shuhari/OpenSpiel-v0", "shuhari.envs.openspiel:OpenSpielEnv")
 _register("shuhari/TicTacToe-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": "tic_tac_toe"})
 _register("shuhari/Addition-v0", "shuhari.envs.addition:AdditionEnv")
+for _module, _names in {
+    "arithmetic": ("Subtraction", "Multiplication", "Modular", "Gcd", "Fractions"),
+    "algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
+    "calculus": ("Differentiate", "Integrate"),
+    "countdown": ("Countdown",),
+}.items():
+    for _name in _names:
+        _register(f"shuhari/{_name}-v0", f"shuhari.envs.{_module}:{_name}Env")
+_register(
+    "shuhari/IntegrateForward-v0", "shuhari.envs.calculus:IntegrateEnv", kwargs={"direction": "forward"}
+)

@@ -20,6 +20,7 @@ class PolicyConfig:
     base: str = MISSING  # a base that ships with us ("games", "math") or a checkpoint folder
     rank: int = 16
     alpha: float = 32.0
+    head: bool = False  # adapt the output head too: a small base can only then become very sure of a token
     max_new_tokens: int = 64  # longest completion in free generation
 
 

@@ -74,6 +74,7 @@ class Training:
             cfg.policy.base,
             rank=cfg.policy.rank,
             alpha=cfg.policy.alpha,
+            head=cfg.policy.head,
             seed=cfg.seed,
             adapter=Path(cfg.adapter) if cfg.adapter else None,
         )
