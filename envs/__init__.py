@@ -1,27 +1,67 @@
 """Where does it happen? Text environments, referees, experts and traces. Never knows policies."""
 
 from functools import partial
+from importlib.util import find_spec
 
 import gymnasium
 
+from shuhari.envs.make import load_plugins, make_env
 from shuhari.envs.text import FreeText, Task, TaskEnv, TextEnv
 from shuhari.envs.types import Episode, Player, Step, Trace, Turn
 
-__all__ = ["Episode", "FreeText", "Player", "Step", "Task", "TaskEnv", "TextEnv", "Trace", "Turn"]
+__all__ = [
+    "Episode",
+    "FreeText",
+    "Player",
+    "Step",
+    "Task",
+    "TaskEnv",
+    "TextEnv",
+    "Trace",
+    "Turn",
+    "load_plugins",
+    "make_env",
+]
 
-# The passive checker re-checks every observation of every step: `check_env` in the tests does that once.
+# The passive checker re-checks every observation of every step: `shuhari envs --check` does that once.
 _register = partial(gymnasium.register, disable_env_checker=True, order_enforce=False)
+
 _register("shuhari/OpenSpiel-v0", "shuhari.envs.openspiel:OpenSpielEnv")
-_register("shuhari/TicTacToe-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": "tic_tac_toe"})
+for _name, _game in {
+    "TicTacToe": "tic_tac_toe",
+    "ConnectFour4x4": "connect_four(rows=4,columns=4)",
+    "ConnectFour5x4": "connect_four(rows=4,columns=5)",
+    "ConnectFour7x6": "connect_four",
+    "Nim": "nim",
+    "Breakthrough4x4": "breakthrough(rows=4,columns=4)",
+    "Breakthrough8x8": "breakthrough",
+    "Hex3x3": "hex(board_size=3)",
+    "Hex5x5": "hex(board_size=5)",
+    "Othello": "othello",
+    "DotsAndBoxes": "dots_and_boxes",
+    "KuhnPoker": "kuhn_poker",
+    "LeducPoker": "leduc_poker",
+    "Pig": "pig",
+    "2048": "2048",
+}.items():
+    _register(f"shuhari/{_name}-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": _game})
+
 _register("shuhari/Addition-v0", "shuhari.envs.addition:AdditionEnv")
 for _module, _names in {
     "arithmetic": ("Subtraction", "Multiplication", "Modular", "Gcd", "Fractions"),
     "algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
     "calculus": ("Differentiate", "Integrate"),
     "countdown": ("Countdown",),
+    "calculator": ("Calculator",),
+    "dataset": ("Dataset",),
 }.items():
     for _name in _names:
         _register(f"shuhari/{_name}-v0", f"shuhari.envs.{_module}:{_name}Env")
 _register(
     "shuhari/IntegrateForward-v0", "shuhari.envs.calculus:IntegrateEnv", kwargs={"direction": "forward"}
 )
+_register("shuhari/CalculatorJson-v0", "shuhari.envs.calculator:CalculatorEnv", kwargs={"syntax": "json"})
+for _name in ("FrozenLake", "Taxi", "Blackjack"):
+    _register(f"shuhari/{_name}-v0", f"shuhari.envs.adapters:{_name.lower()}_env")
+if find_spec("reasoning_gym") is not None:
+    _register("shuhari/ReasoningGym-v0", "shuhari.envs.adapters:ReasoningGymEnv")

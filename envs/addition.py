@@ -35,6 +35,7 @@ class AdditionEnv(TaskEnv):
     added at random, so that a policy meets the layout of longer sums before it meets longer numbers.
     """
 
+    knob, teacher = "digits, min_digits, pad", "worked columns, forgets some carries"
     instructions = (
         "Add the two numbers. Work from the right: for each column write both digits, the digit of the sum, "
         "and c if a carry goes on or n if not; then = and the answer. Work and answer must both be right. "

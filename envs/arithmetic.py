@@ -9,13 +9,14 @@ from shuhari.envs.mathematics import MathEnv, Problem, between, nonzero
 
 
 class SubtractionEnv(MathEnv):
-    """`a-b`, column by column from the right with borrows; the result may be negative from level 3 on."""
+    """`a-b` with up to `difficulty + 1` digits, column by column from the right with borrows; the result may
+    be negative from level 3 on."""
 
-    levels = 6
+    levels = 5
     kind, form, task_text = "integer", "evaluated", "Subtract."
 
     def problem(self, rng: np.random.Generator) -> Problem:
-        most = 10**self.difficulty - 1
+        most = 10 ** (self.difficulty + 1) - 1
         a, b = between(rng, 0, most), between(rng, 0, most)
         if self.difficulty < 3 and a < b:
             a, b = b, a

@@ -1,9 +1,10 @@
 """How a game is shown to a language model: compact, complete text for positions and moves.
 
-A game without an entry here is shown as OpenSpiel shows it. Entries exist where that wastes tokens: a
-prompt's length is the cost of every rollout.
+A game without an entry here is shown as OpenSpiel shows it. Entries exist where that wastes tokens, which are
+the cost of every rollout, or where it would show a seat what the rules hide from it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class GameText:
-    """The text form of one game. `board` and `move` take OpenSpiel's state (and its action)."""
+    """The text form of one game.
+
+    `board` takes OpenSpiel's state and the seat that looks at it, `move` the state and an action.
+    """
 
     instructions: str
-    board: Callable[[Any], str]
+    board: Callable[[Any, int], str]
     move: Callable[[Any, int], str]
     seats: tuple[str, ...]
     # The same string for positions that a symmetry of the rules maps onto each other.
-    canonical: Callable[[str], str]
+    canonical: Callable[[str], str] = lambda observation: observation
 
 
 def _square_symmetries(cells: str) -> list[str]:
@@ -37,39 +41,210 @@ def _tic_tac_toe_canonical(observation: str) -> str:
     return min(_square_symmetries(board)) + mover
 
 
+def _mirrored(observation: str) -> str:
+    """A board of rows is the same game as its mirror image."""
+    board, mover = observation[:-2], observation[-2:]
+    return min(board, "/".join(row[::-1] for row in board.split("/"))) + mover
+
+
+def _rows(state: Any) -> list[str]:
+    return str(state).strip("\n").split("\n")
+
+
+def _labelled_rows(state: Any, first: int, last: int) -> str:
+    """The rows of a board that OpenSpiel frames with labels, without them."""
+    return "/".join(row[1:].strip().rstrip("0123456789").replace(" ", "") for row in _rows(state)[first:last])
+
+
+def _name(state: Any, action: int) -> str:
+    return str(state.action_to_string(state.current_player(), action))
+
+
+_HEX_STONES = str.maketrans("XyzOpq", "xxxooo")  # OpenSpiel marks which edge a stone is connected to
+
+
+def _dots_and_boxes(state: Any) -> str:
+    """Lines and boxes row by row: `-` or `|` where drawn, a box's owner, `.` elsewhere."""
+    rows = []
+    for number, line in enumerate(_rows(state)):
+        if number % 2 == 0:
+            edges = [line[i : i + 3] for i in range(1, len(line) - 1, 4)]
+            rows.append("".join("-" if edge == "\u2500" * 3 else "." for edge in edges))
+        else:
+            cells = line.ljust(1 + 4 * len(rows[0]))[::2]  # a line, a box, a line, ...
+            rows.append("".join("|" if c == "\u2502" else c if c in "12" else "." for c in cells))
+    return "/".join(rows)
+
+
+def _kuhn(state: Any, seat: int) -> str:
+    """The card of the seat that looks, and what was done: p passes, b bets."""
+    seen = str(state.information_state_string(seat))
+    return f"{'JQK'[int(seen[0])]} {seen[1:]} "
+
+
+def _leduc(state: Any, seat: int) -> str:
+    """Own card, the public card once it lies there, and the actions of both rounds."""
+    seen = str(state.information_state_string(seat))
+
+    def found(name: str) -> str:
+        match = re.search(rf"\[{name}:? ?([^\]]*)\]", seen)
+        return match.group(1).strip() if match else ""
+
+    own, public = found("Private"), found("Public")
+    rounds = ["".join("fcr"[int(action)] for action in found(name).split()) for name in ("Round1", "Round2")]
+    cards = "JJQQKK"
+    public = cards[int(public)] if public.isdigit() and int(public) < 6 else "-"
+    return f"{cards[int(own)]}{public} {rounds[0]}/{rounds[1]} "
+
+
+def _pig(state: Any) -> str:
+    scores = re.findall("[0-9]+", _rows(state)[0])
+    return f"{scores[0]} {scores[1]} +{scores[2]} "
+
+
+_MARKS = ("x", "o")
+_COLUMN = "Answer with a column, 1 is the leftmost."
+_SLASHES = "Rows from the top are separated by / (. is empty); then who moves, then >."
+
 GAMES: dict[str, GameText] = {
     "tic_tac_toe": GameText(
         instructions=(
-            "Tic-tac-toe: x moves first; three of your marks in a row, column or diagonal win. The position "
-            "is the nine cells row by row (. is empty), then who moves, then >. Answer with a cell from 1 "
-            "(top left) to 9 (bottom right)."
+            "Tic-tac-toe: x moves first; three of your marks in a row, column or diagonal win. The "
+            "position is the nine cells row by row (. is empty), then who moves, then >. Answer with a "
+            "cell from 1 (top left) to 9 (bottom right)."
         ),
-        board=lambda state: str(state).replace("\n", ""),
+        board=lambda state, seat: str(state).replace("\n", ""),
         move=lambda state, action: str(action + 1),
-        seats=("x", "o"),
+        seats=_MARKS,
         canonical=_tic_tac_toe_canonical,
+    ),
+    "connect_four": GameText(
+        instructions=(
+            "Connect Four: x moves first; a mark falls to the lowest free cell of its column, and four of"
+            f" yours in a row, column or diagonal win. {_SLASHES} {_COLUMN}"
+        ),
+        board=lambda state, seat: "/".join(_rows(state)),
+        move=lambda state, action: str(action + 1),
+        seats=_MARKS,
+        canonical=_mirrored,
+    ),
+    "nim": GameText(
+        instructions=(
+            "Nim: take any number of objects from one pile; who takes the last one loses (wins, in games "
+            "with is_misere=false). The position is the size of each pile. Answer pile:number, piles from"
+            " 1."
+        ),
+        board=lambda state, seat: str(state).partition(": ")[2].replace(" ", ",") + " ",
+        move=lambda state, action: ":".join(re.findall("[0-9]+", _name(state, action))),
+        seats=("0", "1"),
+    ),
+    "breakthrough": GameText(
+        instructions=(
+            "Breakthrough: b moves down and w up, one step straight or diagonally forward; only a "
+            f"diagonal step may take. Who reaches the far row, or takes every piece, wins. {_SLASHES} "
+            "Answer with from and to, as in a2b3, and * where it takes; the lowest row is 1."
+        ),
+        board=lambda state, seat: "/".join(row.lstrip("0123456789") for row in _rows(state)[:-1]),
+        move=_name,
+        seats=("b", "w"),
+    ),
+    "hex": GameText(
+        instructions=(
+            "Hex: x connects the top and the bottom, o the left and the right, on cells with six "
+            f"neighbours, each row shifted half a cell to the right. {_SLASHES} Answer with column and "
+            "row, as in a1 (top left)."
+        ),
+        board=lambda state, seat: "/".join(
+            row.replace(" ", "").translate(_HEX_STONES) for row in _rows(state)
+        ),
+        move=_name,
+        seats=_MARKS,
+    ),
+    "othello": GameText(
+        instructions=(
+            "Othello: a disc is placed so that it encloses a line of the other's discs, which turn over; "
+            f"most discs at the end win. {_SLASHES} Answer with column and row, as in d3, or pass."
+        ),
+        board=lambda state, seat: _labelled_rows(state, -9, -1).replace("-", "."),
+        move=_name,
+        seats=_MARKS,
+    ),
+    "dots_and_boxes": GameText(
+        instructions=(
+            "Dots and Boxes: draw a line; who draws the fourth side of a box owns it and moves again; "
+            "most boxes win. Rows of horizontal lines and of vertical lines with boxes between them "
+            "alternate, separated by / (. is free). Answer with h or v, row and column from 0, as in h01."
+        ),
+        board=lambda state, seat: _dots_and_boxes(state) + " ",
+        move=lambda state, action: re.sub("[^hv0-9]", "", _name(state, action)[2:]),
+        seats=("1", "2"),
+    ),
+    "kuhn_poker": GameText(
+        instructions=(
+            "Kuhn poker: each seat holds one of J, Q, K and has put in 1. p passes (checks or folds), b "
+            "bets 1 (or calls). The higher card wins the pot. You see your card and what was done. Answer"
+            " p or b."
+        ),
+        board=_kuhn,
+        move=lambda state, action: "pb"[action],
+        seats=("0", "1"),
+    ),
+    "leduc_poker": GameText(
+        instructions=(
+            "Leduc poker: six cards, two each of J, Q, K; one each, and one public card before the second"
+            " round. A pair with it wins, else the higher card. f folds, c checks or calls, r raises (2, "
+            "in the second round 4; two raises a round). You see your card, the public one (- before), "
+            "and the actions of both rounds. Answer f, c or r."
+        ),
+        board=_leduc,
+        move=lambda state, action: "fcr"[action],
+        seats=("0", "1"),
+    ),
+    "pig": GameText(
+        instructions=(
+            "Pig: roll as often as you like; a 1 ends your turn and loses its points, stop banks them. "
+            "Who reaches the winning score first wins. You see both scores and the points of this turn. "
+            "Answer roll or stop."
+        ),
+        board=lambda state, seat: _pig(state),
+        move=_name,
+        seats=("0", "1"),
+    ),
+    "2048": GameText(
+        instructions=(
+            "2048: all tiles slide up, right, down or left; equal neighbours merge and score their sum. "
+            "Then a 2 or a 4 appears. Rows are separated by /, 0 is empty. Answer u, r, d or l."
+        ),
+        board=lambda state, seat: "/".join(" ".join(row.split()) for row in _rows(state)) + " ",
+        move=lambda state, action: "urdl"[action],
+        seats=("0",),
     ),
 }
 
 
 def game_text(game: Any) -> GameText:
-    """The entry for an OpenSpiel game, or OpenSpiel's own strings where there is none."""
-    name = game.get_type().short_name
-    if name in GAMES:
-        return GAMES[name]
+    """The entry for an OpenSpiel game, or OpenSpiel's own strings where there is none.
 
-    def board(state: Any) -> str:
-        if game.get_type().information.name == "PERFECT_INFORMATION":
+    Raises ValueError for a game with hidden information that gives no seat a string of its own.
+    """
+    kind = game.get_type()
+    if kind.short_name in GAMES:
+        return GAMES[kind.short_name]
+    hidden = kind.information.name != "PERFECT_INFORMATION"
+    if hidden and not (kind.provides_information_state_string or kind.provides_observation_string):
+        raise ValueError(f"{kind.short_name}: OpenSpiel has no text of what one seat may see")
+
+    def board(state: Any, seat: int) -> str:
+        if not hidden:
             return str(state)
-        seat = state.current_player()  # str(state) would show every hand: only what this seat may see
-        if game.get_type().provides_information_state_string:
+        # str(state) would show every hand: only what this seat may see.
+        if kind.provides_information_state_string:
             return str(state.information_state_string(seat))
         return str(state.observation_string(seat))
 
     return GameText(
-        instructions=f"{game.get_type().long_name}. Answer with one of the legal moves.",
-        board=lambda state: f"{board(state)}\n",
-        move=lambda state, action: str(state.action_to_string(state.current_player(), action)),
+        instructions=f"{kind.long_name}. Answer with one of the legal moves.",
+        board=lambda state, seat: f"{board(state, seat)}\n",
+        move=_name,
         seats=tuple(str(seat) for seat in range(game.num_players())),
-        canonical=lambda observation: observation,
     )

@@ -49,6 +49,7 @@ class MathEnv(TaskEnv):
     """
 
     levels: ClassVar[int] = 3
+    teacher = "worked steps, wrong at error_rate"
     kind: ClassVar[str] = "auto"
     form: ClassVar[str] = "any"
     task_text: ClassVar[str] = ""
@@ -64,6 +65,10 @@ class MathEnv(TaskEnv):
         super().__init__()
         self.difficulty, self.error_rate, self.answer = difficulty, error_rate, answer
         self.instructions = f"{self.task_text} {_FORMATS[answer]}"
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.knob = f"difficulty=1..{cls.levels}"
 
     def problem(self, rng: np.random.Generator) -> Problem:
         """Draw one problem of this difficulty."""

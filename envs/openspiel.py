@@ -1,14 +1,17 @@
 """Any sequential OpenSpiel game as a text environment."""
 
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from shuhari.envs.players import MCTSPlayer
+from shuhari.envs.players import GreedyPlayer, MCTSPlayer
 from shuhari.envs.referee import IllegalMove, Referee
 from shuhari.envs.text import TextEnv
 from shuhari.envs.types import Player, Trace, Turn
 
+PATIENCE = 50  # random games tried for an opening of some length before a shorter one is drawn
+LONGEST = 80  # plies of a random opening: the longest possible game says little of how long games are
 MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
 
 
@@ -19,6 +22,8 @@ class OpenSpielEnv(TextEnv):
     mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
     `legal_actions` after reset and every step, `returns` at the end, and `state` for players that search.
     """
+
+    knob, teacher = "game, expert_simulations", "OpenSpiel's MCTS (perfect information)"
 
     def __init__(
         self,
@@ -40,8 +45,11 @@ class OpenSpielEnv(TextEnv):
         return Referee(self.game)
 
     @property
-    def expert(self) -> MCTSPlayer:
-        """The teacher: imperfect by design, `expert_simulations` says how much."""
+    def expert(self) -> MCTSPlayer | GreedyPlayer:
+        """The teacher: imperfect by design, `expert_simulations` says how much. Games that pay on the way,
+        such as 2048, are beyond OpenSpiel's tree search: there it takes what it gets at once."""
+        if self.referee.game.get_type().reward_model.name != "TERMINAL":
+            return GreedyPlayer()
         return MCTSPlayer(self.expert_simulations)
 
     def reset(
@@ -90,17 +98,20 @@ class OpenSpielEnv(TextEnv):
 
     def random_position(self, rng: np.random.Generator) -> Referee:
         """A position some random play reaches: a random number of plies into a random legal game."""
-        plies = int(rng.integers(self.referee.game.max_game_length()))
-        while True:
+        plies = int(rng.integers(min(self.referee.game.max_game_length(), LONGEST)))
+        for attempt in count(1):
             referee = self.root()
             referee.resolve_chance(rng)
-            for _ in range(plies):
+            for ply in range(plies):
                 if referee.over:
+                    # Games that hardly ever last so long would be played for ever.
+                    plies = int(rng.integers(ply)) if attempt % PATIENCE == 0 else plies
                     break
                 referee.apply(str(rng.choice(referee.legal_actions)))
                 referee.resolve_chance(rng)
             if not referee.over:
                 return referee
+        raise AssertionError("unreachable")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` moves of the expert against itself, from random openings so that positions are spread; none

@@ -15,6 +15,10 @@ Probabilities = list[npt.NDArray[np.float64]]  # per turn: [len(legal_actions)],
 UCT_C = 2.0  # OpenSpiel's own default exploration constant
 
 
+# What searches of (simulations, runs) found, by state: the same in every run of a process.
+_FREQUENCIES: dict[tuple[int, int], dict[str, npt.NDArray[np.float64]]] = {}
+
+
 class RandomPlayer:
     """Every legal move with the same probability."""
 
@@ -30,7 +34,6 @@ class MCTSPlayer:
 
     def __init__(self, simulations: int) -> None:
         self.simulations = simulations
-        self._frequencies: dict[tuple[str, int], npt.NDArray[np.float64]] = {}
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
         moves = []
@@ -45,12 +48,13 @@ class MCTSPlayer:
         return [self._search_often(turn.state, runs) for turn in turns]
 
     def _search_often(self, state: str, runs: int) -> npt.NDArray[np.float64]:
-        if (state, runs) not in self._frequencies:
+        known = _FREQUENCIES.setdefault((self.simulations, runs), {})
+        if state not in known:
             referee = Referee.deserialize(state)
             legal = referee.state.legal_actions()
             counts = Counter(self._bot(referee, seed).step(referee.state) for seed in range(runs))
-            self._frequencies[state, runs] = np.array([counts[action] / runs for action in legal])
-        return self._frequencies[state, runs]
+            known[state] = np.array([counts[action] / runs for action in legal])
+        return known[state]
 
     def _bot(self, referee: Referee, seed: int) -> pyspiel.MCTSBot:
         evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
@@ -58,6 +62,23 @@ class MCTSPlayer:
         return pyspiel.MCTSBot(
             referee.game, evaluator, UCT_C, self.simulations, megabytes, solve, seed, verbose
         )
+
+
+class GreedyPlayer:
+    """The move that earns most at once, for games that pay on the way; ties are drawn."""
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        moves = []
+        for turn in turns:
+            referee = Referee.deserialize(turn.state)
+            earned = []
+            for action in referee.state.legal_actions():
+                after = referee.state.clone()
+                after.apply_action(action)
+                earned.append(after.returns()[turn.seat])
+            best = [m for m, e in zip(turn.legal_actions, earned, strict=True) if e == max(earned)]
+            moves.append(str(np.random.default_rng(turn.seed).choice(best)))
+        return moves
 
 
 class ModePlayer:

@@ -60,9 +60,14 @@ class Referee:
 
     @property
     def observation(self) -> str:
-        """The position as the seat to move may see it; the whole prompt in games of perfect information."""
+        """The position as the seat to move may see it; the whole prompt, because strategies need no more.
+
+        At the end there is nobody to see it, and what was hidden stays hidden.
+        """
+        if self.seat < 0 and not self.perfect_information:
+            return "->"
         seat = self.text.seats[self.seat] if self.seat >= 0 else "-"
-        return f"{self.text.board(self.state)}{seat}>"
+        return f"{self.text.board(self.state, self.seat)}{seat}>"
 
     @property
     def legal_actions(self) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ class TextEnv(gymnasium.Env[str, str]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 (Gymnasium's own declaration)
     instructions: str = ""
     history: ClassVar[bool] = False
+    knob: ClassVar[str] = ""  # the argument that sets the difficulty, and its range
+    teacher: ClassVar[str] = "none"  # who writes the traces
 
     def __init__(self) -> None:
         self.observation_space = FreeText()

@@ -1,4 +1,7 @@
-"""Trace files: one JSON object a line, `{"prompt": ..., "completion": ...}`; other keys are ignored."""
+"""Trace files: one JSON object a line, `{"prompt": ..., "completion": ...}`; other keys are ignored.
+
+Where the policy must remember, `"turns": [[observation, completion], ...]` holds what came before.
+"""
 
 import json
 from pathlib import Path
@@ -29,7 +32,11 @@ def read_traces(path: Path) -> list[Trace]:
         for key in ("prompt", "completion"):
             if not isinstance(record.get(key), str) or not record[key]:
                 raise TraceError(f"{path}:{number}: {key!r} is missing, empty or not a string")
-        traces.append(Trace(record["prompt"], record["completion"]))
+        turns = record.get("turns", [])
+        pairs = isinstance(turns, list) and all(isinstance(t, list) and len(t) == 2 for t in turns)
+        if not pairs or not all(isinstance(text, str) for turn in turns for text in turn):
+            raise TraceError(f"{path}:{number}: 'turns' is a list of pairs, [observation, completion]")
+        traces.append(Trace(record["prompt"], record["completion"], tuple((o, c) for o, c in turns)))
     if not traces:
         raise TraceError(f'{path}: holds no traces; each line is {{"prompt": ..., "completion": ...}}')
     return traces

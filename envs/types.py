@@ -10,10 +10,19 @@ StopReason = Literal["done", "truncated", "overlong", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an expert wrote: one line `{"prompt": ..., "completion": ...}` of a trace file."""
+    """What an expert wrote: one line `{"prompt": ..., "completion": ..., "turns"?: [[...], ...]}` of a file.
+
+    `turns` are the observations and completions before this one, where the policy must remember them.
+    """
 
     prompt: str
     completion: str
+    turns: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The first observation: what tells one problem from another."""
+        return self.turns[0][0] if self.turns else self.prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate`, Hydra apps, and `verify`.
+"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate` (Hydra), `verify`, `envs`.
 
 Whatever a user gets wrong is answered in one line on standard error, with exit status 2. Heavy imports wait
 until a command is known.
@@ -19,6 +19,7 @@ COMMANDS = {
     "pretrain": "make a tiny base from unlabelled text of the environments",
 }
 ANSWER_AT_ONCE = {
+    "envs": "list the environments, or check one, anyone's: --check ID",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
 CONF = Path(__file__).parent / "conf"
@@ -118,9 +119,13 @@ def main() -> None:
         print(f"shuhari {__version__}")
         return
     if name == "verify":
-        from shuhari.rewards import cli
+        from shuhari.rewards import cli as verify
 
-        sys.exit(cli.main(sys.argv[2:]))
+        sys.exit(verify.main(sys.argv[2:]))
+    if name == "envs":
+        from shuhari.envs import cli as envs
+
+        sys.exit(envs.main(sys.argv[2:]))
     if name not in COMMANDS:
         _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS | ANSWER_AT_ONCE))}")
     arguments = sys.argv[2:]

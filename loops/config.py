@@ -20,7 +20,6 @@ class PolicyConfig:
     base: str = MISSING  # a base that ships with us ("games", "math") or a checkpoint folder
     rank: int = 16
     alpha: float = 32.0
-    head: bool = False  # adapt the output head too: a small base can only then become very sure of a token
     max_new_tokens: int = 64  # longest completion in free generation
 
 
@@ -64,7 +63,7 @@ class SamplingConfig:
     problems: int = 128  # groups a round
     samples: int = 8  # completions a group
     updates: list[int] = field(
-        default_factory=lambda: [4, 16]
+        default_factory=lambda: [4, 28]
     )  # optimizer steps, in the first and the last round (policy gradient: always one)
     temperature: float = 1.5  # of the samples; above 1 tries what the policy would hardly try any more
     batch: int = 128  # accepted completions an update

@@ -10,7 +10,7 @@ import torch
 
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.openspiel import OpenSpielEnv
-from shuhari.envs.players import ModePlayer, PerfectPlayer, Probabilities, RandomPlayer
+from shuhari.envs.players import MCTSPlayer, ModePlayer, PerfectPlayer, Probabilities, RandomPlayer
 from shuhari.envs.types import Turn
 from shuhari.policy.generator import Generator
 from shuhari.policy.player import LMPlayer
@@ -67,6 +67,8 @@ class GameEvaluation:
     def references(self) -> dict[str, dict[str, Any]]:
         """The players that need no training."""
         expert = self.env.expert
+        if not isinstance(expert, MCTSPlayer):
+            raise ValueError(f"{self.env.game}: its expert gives no move frequencies to measure")
         self._opponents = {
             "random": self._tabulate(RandomPlayer().probabilities),
             "expert": self._tabulate(expert.probabilities),

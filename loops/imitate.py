@@ -32,7 +32,7 @@ class Imitation:
     ) -> None:
         self.policy, self.cfg, self.rng = policy, cfg, rng
         self.total, self.counts = cfg.steps, Counts()
-        pairs = [(policy.encode(t.prompt), (*policy.encode(t.completion), policy.eos)) for t in traces]
+        pairs = [(_context(policy, t), (*policy.encode(t.completion), policy.eos)) for t in traces]
         for number, (prompt, completion) in enumerate(pairs, 1):
             if len(prompt) + len(completion) > policy.max_length:
                 length = len(prompt) + len(completion)
@@ -107,3 +107,11 @@ class Imitation:
         self.rng.bit_generator.state = state["rng"]
         self._best, self._worse, self._stopped = state["stopping"]
         self._best_state = state["best_state"]
+
+
+def _context(policy: Policy, trace: Trace) -> tuple[int, ...]:
+    """The tokens before a trace's completion, as a rollout would have them."""
+    tokens: tuple[int, ...] = ()
+    for observation, completion in trace.turns:
+        tokens += (*policy.encode(observation), *policy.encode(completion), policy.eos)
+    return tokens + policy.encode(trace.prompt)

@@ -4,12 +4,13 @@ from typing import Any
 
 import gymnasium
 
-import shuhari.envs  # noqa: F401  (registers our environments)
+from shuhari.envs import load_plugins  # importing it registers our environments
 
 
 def make_env(env_id: str, env_args: dict[str, Any]) -> gymnasium.Env[str, str]:
     """The environment. Raises ValueError, with Gymnasium's suggestion, for an unknown id or argument."""
     where = f"env={env_id}" + (f", env_args={env_args}" if env_args else "")
+    load_plugins()
     try:
         return gymnasium.make(env_id, **env_args)
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built

@@ -74,7 +74,6 @@ class Training:
             cfg.policy.base,
             rank=cfg.policy.rank,
             alpha=cfg.policy.alpha,
-            head=cfg.policy.head,
             seed=cfg.seed,
             adapter=Path(cfg.adapter) if cfg.adapter else None,
         )
@@ -178,7 +177,7 @@ class Training:
         else:
             traces = []
         evaluations = [e for e in (self.evaluation, self.harder) if e is not None]
-        kept = [t for t in traces if not any(e.is_withheld(t.prompt) for e in evaluations)]
+        kept = [t for t in traces if not any(e.is_withheld(t.task) for e in evaluations)]
         if len(kept) < len(traces):
             self._note(f"{len(traces) - len(kept)} of {len(traces)} traces are of held-out prompts: left out")
         if traces and not kept:

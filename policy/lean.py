@@ -98,7 +98,7 @@ def gather(model: Any, project: Project, cos_TD: Tensor, sin_TD: Tensor) -> Weig
         embedding_VC=body.embed_tokens.weight,
         layers=layers,
         norm=body.norm.weight,
-        head_VC=project(model.lm_head)[0],
+        head_VC=model.lm_head.weight,
         cos_TD=cos_TD,
         sin_TD=sin_TD,
         heads=config.num_attention_heads,

@@ -85,19 +85,11 @@ def _with_adapter(model: nn.Module, adapter: Path, base_mark: str) -> PeftModel:
         with warnings.catch_warnings():
             # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
-            warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
             return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
         raise CheckpointError(
             f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
         ) from None
-
-
-def _linear_names(model: Any, *, head: bool) -> str | list[str]:
-    """What the adapter is put on: every linear layer, the output head included or not."""
-    if not head:
-        return "all-linear"
-    return sorted({name.rpartition(".")[2] for name, m in model.named_modules() if isinstance(m, nn.Linear)})
 
 
 def _not_plain(model: PeftModel) -> str | None:
@@ -123,7 +115,6 @@ class Policy:
         *,
         rank: int,
         alpha: float,
-        head: bool = False,
         seed: int = 0,
         adapter: Path | None = None,
     ) -> None:
@@ -133,12 +124,8 @@ class Policy:
         self._base_mark = _mark(model)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
-            targets = _linear_names(model, head=head)
-            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets)
-            with warnings.catch_warnings():
-                # A head that shares its weights with the embedding cannot be merged into them; we never do.
-                warnings.filterwarnings("ignore", message=".*tie_word_embeddings.*")
-                self.model = get_peft_model(model, config)
+            config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
+            self.model = get_peft_model(model, config)
         else:
             self.model = _with_adapter(model, Path(adapter), self._base_mark)
         self.model.eval()  # no dropout anywhere; gradients do not depend on it
@@ -218,7 +205,7 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
-        self.model.save_pretrained(str(folder), save_embedding_layers=False)
+        self.model.save_pretrained(str(folder))
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
     def describe(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shuhari.rewards.extract import extract
+from shuhari.rewards.node import Unparsable
 from shuhari.rewards.rewrites import KINDS, pairs
 from shuhari.rewards.statistics import wilson
 from shuhari.rewards.verdict import Verdict
@@ -60,15 +62,25 @@ def perturbed(text: str) -> Iterator[str]:
 
 
 def attacks(gold: str, prompt: str = "") -> dict[str, list[str]]:
-    """Answers that must not be judged correct, by the name of the attack."""
-    candidates = ", ".join([*map(str, range(10)), gold])
+    """Answers that must not be judged correct, by the name of the attack.
+
+    `gold` may be a whole completion: what stands in its box or tag is then exchanged, the rest stays.
+    """
+    try:
+        core = extract(gold)
+    except Unparsable:
+        core = gold
+    before, _, after = gold.rpartition(core)
+    candidates = ", ".join([*map(str, range(10)), core])
+    lists = [candidates, candidates.replace(", ", " or ")]
     found = {
-        "empty": ["", " ", "\n"],
-        "constant": [constant for constant in CONSTANTS if constant.casefold() != gold.casefold()],
-        "all candidates": [candidates, candidates.replace(", ", " or "), f"\\boxed{{{candidates}}}"],
-        "perturbed gold": list(perturbed(gold)),
+        "empty": ["", " ", "\n", before],
+        "all candidates": [before + text + after for text in lists],
+        "perturbed gold": [before + text + after for text in perturbed(core)],
         "thinking only": [f"<think>{gold}</think>", f"<think>{gold}"],
     }
+    if not before:
+        found["all candidates"].append(f"\\boxed{{{candidates}}}")
     if prompt:
         found["prompt echo"] = [prompt, prompt.strip().rstrip("=?.: ")]
     return found
@@ -93,6 +105,18 @@ def _guarded(judge: Callable[..., Verdict], *args: Any) -> Verdict | None:
         return None
 
 
+def _constants(judge: Callable[[str, int], Verdict], golds: Sequence[str]) -> Check:
+    """One answer for everything: it may be right now and then, and must not be for most tasks."""
+    failed, example = 0, ""
+    for constant in CONSTANTS:
+        others = [i for i, gold in enumerate(golds) if gold.casefold() != constant.casefold()]
+        paid = sum(getattr(_guarded(judge, constant, i), "status", "") == "correct" for i in others)
+        if paid > len(others) / 2:
+            failed += 1
+            example = example or f"{constant!a} is correct for {paid} of {len(others)}"
+    return Check("constant", len(CONSTANTS), failed, example)
+
+
 def selftest(subject: Any, golds: Sequence[str] = ()) -> Report:
     """Check a verifier on `golds`, or an environment on its own tasks.
 
@@ -102,35 +126,39 @@ def selftest(subject: Any, golds: Sequence[str] = ()) -> Report:
         return _environment(subject)
     if not golds:
         raise ValueError("a verifier is tested on some golds: selftest(verify, golds=[...])")
-    right = [("gold", gold, _guarded(subject, gold, gold)) for gold in golds]
-    wrong = [
-        (name, answer, _guarded(subject, answer, gold))
-        for gold in golds
-        for name, answers in attacks(gold).items()
-        for answer in answers
-    ]
-    return Report(_tally(right, want_correct=True) + _tally(wrong, want_correct=False))
+    return _report(lambda answer, i: subject(answer, golds[i]), list(golds), [""] * len(golds))
 
 
 def _environment(env: Any) -> Report:
-    def judge(seed: int, answer: str) -> Verdict:
-        env.reset(seed=seed)
+    def judge(answer: str, i: int) -> Verdict:
+        env.reset(seed=seeds[i])
         _, reward, _, _, info = env.step(answer)
         verdict = info.get("verdict")
         return verdict if verdict is not None else Verdict("correct" if reward >= 1 else "wrong")
 
-    right, wrong = [], []
+    seeds, golds, prompts = [], [], []
     for seed in range(TASKS):
         prompt, _ = env.reset(seed=seed)
         gold = solution(env)
-        if gold is None:
-            continue
-        right.append(("gold", gold, _guarded(judge, seed, gold)))
-        for name, answers in attacks(gold, prompt).items():
-            wrong += [(name, a, _guarded(judge, seed, a)) for a in answers]
-    if not right:
+        if gold is not None:
+            seeds.append(seed)
+            golds.append(gold)
+            prompts.append(prompt)
+    if not golds:
         raise ValueError("the environment knows no right answer: give it solution(task)")
-    return Report(_tally(right, want_correct=True) + _tally(wrong, want_correct=False))
+    return _report(judge, golds, prompts)
+
+
+def _report(judge: Callable[[str, int], Verdict], golds: list[str], prompts: list[str]) -> Report:
+    right = [("gold", gold, _guarded(judge, gold, i)) for i, gold in enumerate(golds)]
+    wrong = [
+        (name, answer, _guarded(judge, answer, i))
+        for i, (gold, prompt) in enumerate(zip(golds, prompts, strict=True))
+        for name, answers in attacks(gold, prompt).items()
+        for answer in answers
+    ]
+    checks = _tally(right, want_correct=True) + _tally(wrong, want_correct=False)
+    return Report([*checks, _constants(judge, golds)])
 
 
 def solution(env: Any) -> str | None:

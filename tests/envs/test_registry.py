@@ -68,7 +68,7 @@ class TestEveryTask:
         assert isinstance(env, TaskEnv)
         heldout = {env.reset(seed=s, options={"split": "heldout"})[0] for s in range(2000)}
         rng = np.random.default_rng(0)
-        assert not heldout & {trace.prompt for trace in env.expert_traces(2000, rng)}
+        assert not heldout & {trace.task for trace in env.expert_traces(2000, rng)}
         assert not heldout & {env.document(rng)[0] for _ in range(2000)}
 
     def test_an_unknown_split_is_refused(self, env_id: str) -> None:

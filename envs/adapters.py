@@ -1,0 +1,159 @@
+"""Any Gymnasium environment with discrete actions and printable observations, as text; and reasoning-gym."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+
+from shuhari.envs.text import Task, TaskEnv, TextEnv
+from shuhari.envs.types import Trace
+from shuhari.rewards import Verdict, verify
+
+MAX_MALFORMED = 3  # consecutive actions that name none before the episode is truncated
+
+
+class DiscreteEnv(TextEnv):
+    """The Gymnasium environment `inner`, its actions by name.
+
+    `actions` are their texts in order (numbers by default), `describe(env, observation)` is what the policy
+    sees: it must be the whole of what it may know, because every prompt stands alone.
+    """
+
+    knob = "the inner environment's arguments"
+
+    def __init__(
+        self,
+        inner: str,
+        actions: tuple[str, ...] = (),
+        describe: Callable[[Any, Any], str] | None = None,
+        instructions: str = "",
+        **arguments: Any,
+    ) -> None:
+        super().__init__()
+        self.inner = gymnasium.make(inner, **arguments)
+        space = self.inner.action_space
+        if not isinstance(space, gymnasium.spaces.Discrete):
+            raise ValueError(f"{inner}: its actions are {type(space).__name__}, not Discrete")
+        self.actions = tuple(actions) or tuple(str(i) for i in range(int(space.n)))
+        if len(self.actions) != int(space.n):
+            raise ValueError(f"{inner}: has {int(space.n)} actions, and {len(self.actions)} names are given")
+        self.first = int(space.start)
+        self.describe = describe or (lambda env, observation: str(observation))
+        self.instructions = instructions or f"{inner}. Answer with one of: {' '.join(self.actions)}."
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        super().reset(seed=seed)
+        # Inner environments may know no option of ours, such as the split.
+        observation, _ = self.inner.reset(seed=int(self.np_random.integers(2**31)))
+        self._malformed, self._shown = 0, self._text(observation)
+        return self._shown, self._info()
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        if action.strip() not in self.actions:
+            self._malformed += 1
+            trouble = f"{action[:40]!r} is no action; actions: {' '.join(self.actions)}"
+            observation = f"{trouble}\n{self._shown}"
+            return observation, 0.0, False, self._malformed >= MAX_MALFORMED, self._info()
+        self._malformed = 0
+        chosen = self.first + self.actions.index(action.strip())
+        observation, reward, terminated, truncated, _ = self.inner.step(chosen)
+        self._shown = self._text(observation)
+        return self._shown, float(reward), terminated, truncated, self._info()
+
+    def _text(self, observation: Any) -> str:
+        return f"{self.describe(self.inner.unwrapped, observation)}>"
+
+    def _info(self) -> dict[str, Any]:
+        return {"legal_actions": self.actions, "seat": 0}
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def document(self, rng: np.random.Generator) -> tuple[str, str]:
+        """A state that random actions reach, and a random action."""
+        observation, _ = self.reset(seed=int(rng.integers(2**31)))
+        for _ in range(int(rng.integers(8))):
+            following, _, terminated, truncated, _ = self.step(str(rng.choice(self.actions)))
+            if terminated or truncated:
+                break
+            observation = following
+        return observation, str(rng.choice(self.actions))
+
+
+def frozen_lake(env: Any, observation: Any) -> str:
+    """The map with P where the player stands."""
+    rows = ["".join(cell.decode() for cell in row) for row in env.desc]
+    row, column = divmod(int(observation), len(rows[0]))
+    rows[row] = f"{rows[row][:column]}P{rows[row][column + 1 :]}"
+    return "/".join(rows)
+
+
+def taxi(env: Any, observation: Any) -> str:
+    """Where the taxi is, where the passenger waits (or `in`), and where to."""
+    row, column, passenger, target = env.decode(int(observation))
+    return f"taxi {row},{column} passenger {('R', 'G', 'Y', 'B', 'in')[passenger]} to {'RGYB'[target]}"
+
+
+def blackjack(env: Any, observation: Any) -> str:
+    """The player's sum, the dealer's open card, and whether an ace counts as 11."""
+    total, dealer, ace = observation
+    return f"{int(total)} against {int(dealer)}{' ace' if ace else ''}"
+
+
+def frozenlake_env(**arguments: Any) -> DiscreteEnv:
+    """FrozenLake-v1: find the way to G without falling into H; the ice is slippery unless told otherwise."""
+    text = "Cross the ice from S to G; H is a hole, P is you, / separates rows. Answer l, d, r or u."
+    return DiscreteEnv("FrozenLake-v1", tuple("ldru"), frozen_lake, text, **arguments)
+
+
+def taxi_env(**arguments: Any) -> DiscreteEnv:
+    """Taxi-v4 (v3 in older Gymnasium): fetch a passenger and bring it where it wants to go."""
+    version = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
+    actions = ("south", "north", "east", "west", "pickup", "dropoff")
+    text = (
+        f"Drive to the passenger, pick it up, and drop it where it wants to go. Answer {' '.join(actions)}."
+    )
+    return DiscreteEnv(version, actions, taxi, text, **arguments)
+
+
+def blackjack_env(**arguments: Any) -> DiscreteEnv:
+    """Blackjack-v1: as close to 21 as possible, not above."""
+    text = "Blackjack: your sum against the dealer's open card. Answer stick or hit."
+    return DiscreteEnv("Blackjack-v1", ("stick", "hit"), blackjack, text, **arguments)
+
+
+class ReasoningGymEnv(TaskEnv):
+    """A generator of reasoning-gym (optional: `pip install reasoning-gym`).
+
+    Its scorers execute text that a model wrote, so they are never called: answers are judged by our verifier.
+    """
+
+    heldout_share: ClassVar[float] = 0.1
+    knob = "dataset and its arguments"
+
+    def __init__(self, dataset: str = "basic_arithmetic", kind: str = "auto", **arguments: Any) -> None:
+        super().__init__()
+        try:
+            import reasoning_gym
+        except ImportError:
+            raise ValueError("ReasoningGym: needs the package: pip install reasoning-gym") from None
+        self.dataset, self.kind, self.arguments = dataset, kind, arguments
+        self._make = reasoning_gym.create_dataset
+        self.instructions = f"{dataset} of reasoning-gym. End with #### and the answer."
+        self._make(dataset, seed=0, size=1, **arguments)  # an unknown name is refused here
+
+    def generate(self, rng: np.random.Generator) -> Task:
+        entry = self._make(self.dataset, seed=int(rng.integers(2**31)), size=1, **self.arguments)[0]
+        return Task(f"{entry['question']}\n", str(entry["answer"]), entry["question"])
+
+    def verify(self, task: Task, completion: str) -> Verdict:
+        return verify(completion, task.gold, kind=self.kind, prompt=task.prompt)
+
+    def solution(self, task: Task) -> str:
+        return f"#### {task.gold}"
+
+    def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
+        return []

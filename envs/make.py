@@ -1,0 +1,76 @@
+"""A full environment out of two functions, and the environments of installed packages."""
+
+import inspect
+from collections.abc import Callable
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from shuhari.envs.text import Task, TaskEnv
+from shuhari.rewards import Verdict
+
+Generator = Callable[[np.random.Generator], tuple[str, Any] | Task]
+Verifier = Callable[[str, Any], Verdict | bool | float]
+
+
+def make_env(
+    generator: Generator,
+    verifier: Verifier,
+    *,
+    id: str,
+    instructions: str = "",
+    expert: Callable[[str, Any], str] | None = None,
+    solution: Callable[[str, Any], str] | None = None,
+) -> str:
+    """Register an environment and return its id, which `gymnasium.make` and `env=` take.
+
+    `generator(rng)` draws a problem: a prompt and its gold, what the verifier needs to know (or a Task).
+    `verifier(completion, gold)` returns a Verdict, a bool, or a number that is right from 1 on.
+    `expert(prompt, gold)` writes a trace, `solution(prompt, gold)` a completion that earns full reward, for
+    self-tests. Problems with one prompt are the same problem; their hash splits train from held-out.
+    """
+    if "/" not in id:
+        raise ValueError(f"id={id!r}: an id has a namespace, as in mine/{id}")
+
+    class Made(TaskEnv):
+        def generate(self, rng: np.random.Generator) -> Task:
+            drawn = generator(rng)
+            return drawn if isinstance(drawn, Task) else Task(drawn[0], drawn[1], drawn[0])
+
+        def verify(self, task: Task, completion: str) -> Verdict:
+            outcome = verifier(completion, task.gold)
+            if isinstance(outcome, Verdict):
+                return outcome
+            return Verdict("correct" if outcome >= 1 else "wrong")
+
+        def expert(self, task: Task, rng: np.random.Generator) -> str | None:
+            return None if expert is None else expert(task.prompt, task.gold)
+
+        def solution(self, task: Task) -> str | None:
+            return None if solution is None else solution(task.prompt, task.gold)
+
+    Made.instructions = instructions or (inspect.getdoc(generator) or "").split("\n")[0]
+    Made.__name__ = Made.__qualname__ = id.rpartition("/")[2].partition("-")[0]
+    made: Any = Made
+    gymnasium.register(id, made, disable_env_checker=True, order_enforce=False)
+    return id
+
+
+@lru_cache(maxsize=1)
+def load_plugins() -> tuple[str, ...]:
+    """Import what installed packages registered under the entry-point group `shuhari.envs`; what went wrong.
+
+    An entry point names a module that registers environments when it is imported, or a function that does.
+    """
+    troubles = []
+    for entry in entry_points(group="shuhari.envs"):
+        try:
+            loaded = entry.load()
+            if callable(loaded):
+                loaded()
+        except Exception as error:  # somebody else's code
+            troubles.append(f"plug-in {entry.name} ({entry.value}): {type(error).__name__}: {error}")
+    return tuple(troubles)
