@@ -168,5 +168,5 @@ def is_factored(node: Node) -> bool:
     except sympy.PolynomialError:  # such as sin(x): one piece
         return True
     irreducible = len(factors) == 1 and factors[0][1] == 1
-    # A content such as 1/2 clears denominators; one above 1 is a factor left inside.
-    return irreducible and (abs(content) == 1 or not sympy.Rational(content).is_Integer)
+    # A content such as 1/2 clears denominators; any other is a factor left inside.
+    return irreducible and abs(sympy.Rational(content).p) == 1

@@ -79,6 +79,8 @@ class Commands(Stream):
             node = Node("/", (Node("ln", node.args), Node("ln", (base,))))
         if power == Node("neg", (number(1),)) and f"arc{name}" in ("arcsin", "arccos", "arctan"):
             return Node(f"arc{name}", node.args)
+        if power == Node("neg", (number(1),)) and name in ("cot", "sec", "csc"):
+            raise Unparsable(f"the inverse of {name} is not known here")
         return node if power is None else Node("^", (node, power))
 
     def exponent_group(self) -> Node:
@@ -212,16 +214,18 @@ class Commands(Stream):
     def limit(self) -> Node:
         index = self.index()
         self.expect("to")
-        point = self.sum()
         side = ""
-        if self.accept("^"):
-            side = self.group_text()
+        for at in range(self.at, min(self.at + 8, len(self.tokens) - 2)):
+            first, sign, last = (token.text for token in self.tokens[at : at + 3])
+            if first == "^" and sign in ("+", "-") and last == "}":
+                side = sign
+                del self.tokens[at : at + 2]
+                break
+        point = self.sum()
         self.expect("}")
         self.bound.append(index)
         body = self.operand()
         self.bound.pop()
-        if side not in ("", "+", "-"):
-            raise Unparsable("a limit is taken from + or -")
         return Node("lim", (Node("var", (index,)), point, side, body))
 
     def integral(self) -> Node:

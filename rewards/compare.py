@@ -12,37 +12,33 @@ from shuhari.rewards.node import STRUCTURES, Node, TooLarge, number, operators, 
 from shuhari.rewards.scalar import Decision, constant_ratio, double, require_value, same_expression
 
 Link = tuple[str, Node, Node]  # a relation and its two sides
-MAX_ITEMS = 100
+MAX_ITEMS = 40
 RUNGS = ("text", "ast", "rational", "modular", "numeric", "sympy")
 _FLIPPED = {"<": ">", "<=": ">=", "=": "=", "!=": "!="}
 _DIFFERENT = Decision(False, "ast", "another kind of object")
-_FUNCTION_NAMES = frozenset("fghuvyFGHPQRSTVWpqrs")
+_FUNCTION_NAMES = frozenset("fghFGH")
 
 
 def all_of(decisions: Sequence[Callable[[], Decision]]) -> Decision:
-    """Equal if every part is; the first that is not decides, and else the highest rung any needed."""
-    rung, unknown = "ast", None
+    """Equal if every part is; the first that is not, or cannot be decided, decides."""
+    rung = "ast"
     for decide in decisions:
         found = decide()
-        if found.equal is False:
-            return found
-        if found.equal is None:
-            unknown = found
+        if found.equal is not True:
+            return found  # what cannot be decided has cost enough
         rung = max(rung, found.rung, key=RUNGS.index)
-    return unknown or Decision(True, rung)
+    return Decision(True, rung)
 
 
 def any_of(decisions: Sequence[Callable[[], Decision]]) -> Decision:
     """Equal if some alternative is."""
-    unknown, rung = None, "ast"
+    rung = "ast"
     for decide in decisions:
         found = decide()
-        if found.equal:
+        if found.equal is not False:
             return found
-        if found.equal is None:
-            unknown = found
         rung = max(rung, found.rung, key=RUNGS.index)
-    return unknown or Decision(False, rung, "another value")
+    return Decision(False, rung, "another value")
 
 
 def assigned(node: Node) -> tuple[str, Node] | None:
@@ -55,8 +51,20 @@ def assigned(node: Node) -> tuple[str, Node] | None:
             return name.args[0], value
     if left.op == "*" and left.args[0].op == "var" and left.args[0].args[0].rstrip("'") in _FUNCTION_NAMES:
         name = left.args[0].args[0]
-        if name not in variables(right) and all(arg.op in ("var", "seq", "num") for arg in left.args[1:]):
+        if (
+            name not in variables(right)
+            and len(left.args) == 2
+            and all(arg.op in ("var", "seq", "num") for arg in left.args[1:])
+        ):
             return name, right
+    if (
+        left.op == "*"
+        and not variables(right)
+        and all(arg.op == "var" and arg.args[0].isupper() for arg in left.args)
+    ):
+        return "".join(arg.args[0] for arg in left.args), right  # a segment, as in AB = 5
+    if left.op == right.op == "seq" and all(arg.op == "var" for arg in left.args[2:]):
+        return "()", right  # (x, y) = (1, 2)
     return None
 
 
@@ -98,7 +106,7 @@ def require_values(node: Node) -> None:
         return
     if node.op == "neg" and node.args[0].op == "inf":
         return
-    if node.op in ("rel", "list", "set", "seq", "union", "matrix", "unit"):
+    if node.op in ("rel", "list", "all", "set", "seq", "union", "matrix", "unit"):
         for part in _parts(node):
             require_values(part)
     elif "pm" in operators(node):
@@ -118,21 +126,27 @@ def same(answer: Node, gold: Node) -> Decision:
     """Raises Undefined or TooLarge for the answer; the gold is known to have values."""
     if answer == gold:
         return Decision(True, "ast")
+    answer, gold = _signed_degrees(answer), _signed_degrees(gold)
     if "unit" in (answer.op, gold.op):
         return _with_units(answer, gold)
     if "deg" in (answer.op, gold.op):
         return _degrees(answer, gold)
     both = (assigned(answer), assigned(gold))
-    if gold.op == "rel":
+    if "all" in (answer.op, gold.op):
+        ranges = as_interval(answer) or answer, as_interval(gold) or gold
+        if ranges[0].op in ("seq", "union") and ranges[1].op in ("seq", "union"):
+            return same(*ranges)
+        return _same_members(list(answer.args), list(gold.args)) if answer.op == gold.op else _DIFFERENT
+    if gold.op == "rel" and answer.op not in ("list", "set"):
         if answer.op == "rel":
             return _relations(answer, gold)
         if answer.op in ("seq", "union"):
             interval = as_interval(gold)
             return same(answer, interval) if interval else _DIFFERENT
         return same(answer, both[1][1]) if both[1] else _DIFFERENT
-    if answer.op == "rel":
+    if answer.op == "rel" and gold.op not in ("list", "set"):
         if gold.op in ("seq", "union"):
-            interval = as_interval(answer)
+            interval = both[0][1] if both[0] else as_interval(answer)
             return same(interval, gold) if interval else _DIFFERENT
         # A leading `name =` says what the answer is the value of.
         if both[0] and both[0][0] not in variables(gold):
@@ -143,10 +157,11 @@ def same(answer: Node, gold: Node) -> Decision:
         if gold.op in ("union", "seq") and members is not None:
             interval = as_interval(answer)
             return same(interval, gold) if interval else _DIFFERENT
-        return _same_members(members or [answer], expected or [gold])
+        mine = [answer] if members is None else members
+        return _same_members(mine, [gold] if expected is None else expected)
     if "matrix" in (answer.op, gold.op):
-        mine, other = as_matrix(answer), as_matrix(gold)
-        return _structures(mine, other) if mine and other else _DIFFERENT
+        left, right = as_matrix(answer), as_matrix(gold)
+        return _structures(left, right) if left and right else _DIFFERENT
     if gold.op in ("seq", "union", "text", "inf"):
         return _structures(answer, gold)
     if answer.op in ("seq", "union", "text", "inf"):
@@ -170,6 +185,13 @@ def as_matrix(node: Node) -> Node | None:
     if rows and node.args[0] == "[" and all(row.op != "seq" for row in rows):
         return Node("matrix", (rows,))
     return None
+
+
+def _signed_degrees(node: Node) -> Node:
+    """-90 degrees is the degrees of -90."""
+    if node.op == "neg" and node.args[0].op == "deg":
+        return Node("deg", (Node("neg", node.args[0].args),))
+    return node
 
 
 def _structures(answer: Node, gold: Node) -> Decision:
@@ -212,8 +234,13 @@ def _same_members(answers: list[Node], golds: list[Node]) -> Decision:
     if len(golds) == 1 and len(answers) > 1 and golds[0].op != "rel":
         return Decision(False, "ast", "a list where one answer is asked")
 
+    names = {found[0] for gold in golds if (found := assigned(gold))}
+    if len(names) > 1 and any(answer.op != "rel" for answer in answers):
+        return Decision(False, "ast", "each value needs its name")
+
     def member(item: Node, of: list[Node], *, mine: bool) -> Decision:
         pairs = [(item, other) if mine else (other, item) for other in of]
+        pairs = [(a, g) for a, g in pairs if (a.op == "set") == (g.op == "set")]
         return any_of([lambda a=a, g=g: same(a, g) for a, g in pairs])  # type: ignore[misc]
 
     for answer in answers:
@@ -230,8 +257,6 @@ def _with_units(answer: Node, gold: Node) -> Decision:
     units = [unit_name(node) for node in (answer, gold)]
     if all(units) and units[0] != units[1]:
         return Decision(False, "ast", "another unit")
-    if variables(values[1]) and not all(units):
-        return Decision(False, "ast", "a unit on one side only")
     return same(*values)
 
 
@@ -239,8 +264,8 @@ def unit_name(node: Node) -> str:
     """A unit's letters, without spaces, full stops and plural."""
     if node.op != "unit":
         return ""
-    name = "".join(c for c in node.args[1].casefold() if c.isalnum() or c in "^/")
-    return name.removesuffix("s") if len(name) > 3 else name
+    name = "".join(c for c in node.args[1] if c.isalnum() or c in "^/-")
+    return name.casefold().removesuffix("s") if len(name) > 3 else name
 
 
 def _degrees(answer: Node, gold: Node) -> Decision:
@@ -327,6 +352,8 @@ def _same_link(answer: Link, gold: Link) -> Decision:
         return Decision(False, "ast", "another relation")
     if set().union(*map(operators, (*answer[1:], *gold[1:]))) & STRUCTURES:
         return in_order((answer[1], answer[2]), (gold[1], gold[2]))
+    if not any(map(variables, (*answer[1:], *gold[1:]))):
+        return Decision(False, "ast", "a relation between constants")
     ours, theirs = (Node("+", (link[1], Node("neg", (link[2],)))) for link in (answer, gold))
     # ours(P)·theirs(Q) = ours(Q)·theirs(P) at independent points P and Q.
     residues = [[Residue(point) for point in (1, 2)] for _ in range(2)]
@@ -353,9 +380,9 @@ def as_interval(node: Node) -> Node | None:
         if any(part is None for part in parts):
             return None
         return Node("union", tuple(part for part in parts if part is not None))
-    if node.op != "rel":
+    if node.op not in ("rel", "all"):
         return None
-    links = _atomic(node)
+    links = [link for part in (node.args if node.op == "all" else [node]) for link in _atomic(part)]
     low, high = (Node("neg", (Node("inf", ()),)), "("), (Node("inf", ()), ")")
     names = set()
     for operator, left, right in links:
@@ -364,9 +391,13 @@ def as_interval(node: Node) -> Node | None:
         closed = operator == ">="
         if left.op == "var" and left.args[0] not in variables(right):
             names.add(left.args[0])
+            if low[1] != "(" or low[0].op != "neg" or low[0].args[0].op != "inf":
+                return None  # two lower bounds
             low = (right, "[" if closed else "(")
         elif right.op == "var" and right.args[0] not in variables(left):
             names.add(right.args[0])
+            if high[1] != ")" or high[0].op != "inf":
+                return None
             high = (left, "]" if closed else ")")
         else:
             return None

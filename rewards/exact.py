@@ -192,7 +192,7 @@ _I = _imaginary(PRIME)
 
 
 def _hashed(name: str, *values: int) -> int:
-    message = f"{name}{values}".encode()
+    message = ",".join([name, *(format(value, "x") for value in values)]).encode()
     return int.from_bytes(hashlib.blake2b(message, key=_KEY, digest_size=8).digest()) % PRIME
 
 

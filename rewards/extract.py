@@ -9,6 +9,9 @@ from shuhari.rewards.node import Unparsable
 
 _THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
 _MARK = re.compile(r"\\f?boxed\b\s*(\{)?|<answer>|^####", re.MULTILINE | re.IGNORECASE)
+_ANSWER_END = re.compile("</answer>", re.IGNORECASE)
+_CURRENCY = re.compile(r"\\?\$\s?([0-9][0-9,]*(?:\.[0-9]+)?)")
+_HEADING = re.compile(r" *[A-Za-z]{4,}[A-Za-z :]*$", re.MULTILINE)
 _BLANK = " \t\r\n"  # ASCII only: str.strip() would take look-alikes too
 _ESCAPED = re.compile(r"\\.|[{}]", re.DOTALL)
 
@@ -33,14 +36,17 @@ def extract(text: str) -> str:
     marks = list(_MARK.finditer(text))
     if not marks:
         return trim(text)
-    last = marks[-1]
+    # A heading such as `#### Explanation` is no answer beside a box.
+    answers = [m for m in marks if m.group() != "####" or not _HEADING.match(text, m.end())]
+    last = (answers or marks)[-1]
     mark, rest = last.group().lower(), text[last.end() :]
     if mark.startswith("####"):
         answer = rest.split("\n", 1)[0]
     elif mark == "<answer>":
-        answer, closed, _ = rest.partition("</answer>")
-        if not closed:
+        end = _ANSWER_END.search(rest)
+        if not end:
             raise Unparsable("an <answer> is never closed")
+        answer = rest[: end.start()]
     elif last.group(1):
         answer = rest[: _closing(rest)]
     else:
@@ -64,7 +70,9 @@ def _closing(text: str) -> int:
 def trim(text: str) -> str:
     """Without what surrounds a formula: spaces, dollar signs, display brackets, bold, a full stop."""
     text = text.strip(_BLANK)
-    while True:
+    if money := _CURRENCY.fullmatch(text):
+        return f"{money.group(1)}\\text{{ dollars}}"
+    for _ in range(8):
         before = text
         text = text.removesuffix(".").rstrip(_BLANK) if not text.endswith("..") else text
         for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**")):
@@ -74,4 +82,5 @@ def trim(text: str) -> str:
                     text = inner.strip(_BLANK)
                 break
         if text == before:
-            return text
+            break
+    return text

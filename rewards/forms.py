@@ -1,13 +1,23 @@
 """Demands on how an answer is written, beside what it equals. They bind the answer, never the gold."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import get_args
 
 from shuhari.rewards.compare import assigned
 from shuhari.rewards.exact import rational
 from shuhari.rewards.lexer import tokenize
-from shuhari.rewards.node import CALCULUS, Node, TooLarge, Unparsable, children, operators, variables
+from shuhari.rewards.node import (
+    CALCULUS,
+    STRUCTURES,
+    Node,
+    TooLarge,
+    Unparsable,
+    children,
+    operators,
+    variables,
+)
 from shuhari.rewards.verdict import Form
 
 FORMS: tuple[str, ...] = get_args(Form)
@@ -19,10 +29,42 @@ def violation(answer: Node, form: str, gold: Node) -> str:
     if form == "any":
         return ""
     if form == "solved":
-        return _unsolved(answer)
-    found = assigned(answer)
-    value = found[1] if found and gold.op != "rel" else answer
+        return _unsolved(answer, gold)
+    found, wanted = assigned(answer), assigned(gold)
+    value = found[1] if found and (gold.op != "rel" or wanted) else answer
+    goal = wanted[1] if wanted else gold
+    if form in ("expanded", "factored"):
+        # Whatever hides a product, such as a root or a quotient, must be called for by the gold.
+        strange = operators(value) - operators(goal) - _POLYNOMIAL - STRUCTURES
+        if strange or (_divides(value) and not _divides(goal)):
+            return "it is not written as a polynomial"
+    if form == "evaluated" and goal.op not in STRUCTURES and rational(goal) is not None:
+        return _unevaluated(value) if is_literal(_bare(value)) else "arithmetic is left"
     return _CHECKS[form](value)
+
+
+_POLYNOMIAL = frozenset({"+", "*", "/", "neg", "^", "inv", "num", "dec", "var", "const", "mixed", "deg"})
+
+
+def _bare(node: Node) -> Node:
+    """The value without its unit, degrees, or a power of ten behind it."""
+    if node.op in ("unit", "deg"):
+        return _bare(node.args[0])
+    if node.op == "*" and len(node.args) == 2 and node.args[1].op == "^":
+        ten = node.args[1].args[0] == Node("num", (10,))
+        return node.args[0] if ten and node.args[0].op in ("num", "dec") else node
+    return node
+
+
+def _divides(node: Node) -> bool:
+    """Whether some divisor, or power below zero, holds a variable."""
+    if node.op in ("/", "inv") and variables(node.args[-1]):
+        return True
+    if node.op == "^" and variables(node.args[0]):
+        power = rational(node.args[1])
+        if power is not None and (power < 0 or power.denominator != 1):
+            return True
+    return any(map(_divides, children(node)))
 
 
 def _each(check: Callable[[Node], str]) -> Callable[[Node], str]:
@@ -52,9 +94,16 @@ def _unevaluated(node: Node) -> str:
     """Something is left to compute: calculus, or arithmetic between numbers."""
     if operators(node) & CALCULUS:
         return "an integral, derivative, sum or limit is left"
+    if node.op == "neg":
+        return _unevaluated(node.args[0])
+    if node.op in ("unit", "deg") or _bare(node) is not node:
+        return _unevaluated(_bare(node))
     if is_literal(node):
-        whole = node.op == "/" and rational(node)
-        return "a division is left" if whole and whole.denominator == 1 else ""
+        value = rational(node.args[-1] if node.op == "mixed" else node)
+        divided = node.op in ("/", "mixed") and value is not None and value.denominator == 1
+        return "a division is left" if divided else ""
+    if node.op == "+" and _repeats_a_term(node):
+        return "like terms are left"
     if not variables(node) and rational(node) is not None:
         return "arithmetic is left"
     if node.op in ("+", "*"):
@@ -67,6 +116,13 @@ def _unevaluated(node: Node) -> str:
         if why := _unevaluated(part):
             return why
     return ""
+
+
+def _repeats_a_term(node: Node) -> bool:
+    """Whether two terms of a sum are multiples of one another."""
+    keys = [_monomial(term) for term in node.args]
+    known = [key for key in keys if key is not None]
+    return len(set(known)) < len(known)
 
 
 def _is_quotient(known: list[Node]) -> bool:
@@ -119,12 +175,15 @@ def _monomial(node: Node) -> tuple[tuple[str, object], ...] | None:
             # An irrational constant such as sqrt(2) or pi is a coefficient like any other.
             if factor.op == "+" or _unevaluated(factor.args[0] if factor.op == "inv" else factor):
                 return None
-            coefficients += factor.op != "inv" and rational(factor) is not None
+            exact = rational(factor) if factor.op != "inv" else 1
+            coefficients += factor.op != "inv" and exact is not None
+            if exact is None:  # sqrt(2) and 1 are no like terms
+                powers[repr(hash(factor))] = 1
             continue
         base, power = factor.args if factor.op == "^" else (factor, Node("num", (1,)))
-        if base.op == "+" or variables(power) or (base.op in ("*", "/", "neg") and factor.op == "^"):
+        if base.op in ("+", "^") or variables(power) or (base.op in ("*", "/", "neg") and factor.op == "^"):
             return None
-        key = repr(base)
+        key = repr(hash(base))
         if key in powers:
             return None
         powers[key] = rational(power) or power
@@ -164,21 +223,26 @@ def _unfactored(node: Node) -> str:
             if why := _unfactored(base):
                 return why
             continue
+        if base.op == "+" and (why := _unexpanded(base)):
+            return why
         if not default_pool().call(algebra.is_factored, base):
             return "a factor can be factored further"
     return ""
 
 
-def _unsolved(answer: Node) -> str:
+def _unsolved(answer: Node, gold: Node) -> str:
     """Whether a relation has one variable alone on a side; a bare value has nothing to solve."""
     if answer.op in ("list", "set"):
-        return next((why for part in answer.args if (why := _unsolved(part))), "")
+        return next((why for part in answer.args if (why := _unsolved(part, gold))), "")
     if answer.op in ("seq", "union"):
         return ""
     if answer.op == "rel":
         if answer.args[0] == ("=",):
-            if assigned(answer) is None or answer.args[1].op == "*":
+            found, wanted = assigned(answer), assigned(gold)
+            if found is None or answer.args[1].op == "*":
                 return "no variable stands alone on one side"
+            if wanted and not variables(wanted[1]) and variables(found[1]):
+                return "variables are left on the other side"
             return ""
         sides = answer.args[1:]
         if sum(side.op == "var" for side in sides) == 1 and all(
@@ -202,29 +266,31 @@ def copies_prompt(answer: str, gold: str, prompt: str) -> bool:
 
     Writing what the gold writes is no copy: a task may ask to choose from what it shows.
     """
-
-    def bare(text: str) -> list[str]:
-        return [token.text for token in tokenize(text) if token.kind != "end" and token.text not in _BRACKETS]
-
-    try:
-        mine = bare(answer)
-        if len(mine) < 3 or mine == bare(gold):
-            return False
-    except (Unparsable, TooLarge):
+    mine = _tokens(answer)
+    if len(mine) > 2 and mine[1] == "=" and mine[0].isalpha():
+        mine = mine[2:]  # a leading name
+    if len(mine) < 3 or mine == _tokens(gold):
         return False
-    return _squeeze(" ".join(mine)) in _squeeze(_tokens_of(prompt))
+    shown = _tokens(prompt)
+    return any(shown[i : i + len(mine)] == mine for i in range(len(shown) - len(mine) + 1))
 
 
-def _tokens_of(prompt: str) -> str:
-    """A prompt's tokens where it can be read; prose and formulas mix, so piece by piece."""
-    pieces = []
-    for line in prompt.replace("$", "\n").splitlines():
+def _tokens(text: str) -> list[str]:
+    """Tokens without brackets, words and whatever cannot be read: prompts mix prose and formulas."""
+    pieces: list[str] = []
+    raw = ""
+    for piece in _PIECES.findall(text):
+        before, raw = raw, piece
         try:
-            pieces += [t.text for t in tokenize(line) if t.kind != "end" and t.text not in _BRACKETS]
+            found = tokenize(piece)
         except (Unparsable, TooLarge):
-            pieces += [c for c in line if c not in _BRACKETS]
-    return " ".join(pieces)
+            continue
+        for kind, word in found:
+            if kind == "num" and len(word) == 2 and before.endswith("frac"):
+                pieces += word  # TeX reads \\frac12 as one half
+            elif kind not in ("end", "text") and word not in _BRACKETS:
+                pieces.append(word)
+    return pieces
 
 
-def _squeeze(text: str) -> str:
-    return "".join(text.split())
+_PIECES = re.compile(r"\\[A-Za-z]+|\\.|[A-Za-z]+|[0-9.]*[0-9]|\*\*|\S")

@@ -38,7 +38,13 @@ GREEK = frozenset(
     "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar".split()
 )
 # Units that are no longer than a product of variables: read as units only behind a number and a space.
-_SHORT_UNITS = frozenset("mm cm km dm kg mg ml mph ft yd lb lbs oz sec hr hrs usd".split())
+_SHORT_UNITS = frozenset("mm cm km dm kg mg ml mph ft yd lb lbs oz sec hr hrs usd USD min in m".split())
+# Words behind a number that change it: no units.
+_NUMERALS = re.compile(
+    "(hundred|thousand|[mb]illion|trillion|dozen|score|half|halves|third|quarter|fourth|fifth|sixth|tenth|"
+    "squared|cubed|point|times|plus|minus|over|not|about|maybe|approximately)s?",
+    re.IGNORECASE,
+)
 # LaTeX commands that are another token, or nothing at all.
 _COMMANDS = {
     **dict.fromkeys(("cdot", "times", "ast", "cdotp"), Token("op", "*")),
@@ -147,7 +153,11 @@ def _word(text: str) -> list[Token]:
         for name in sorted(FUNCTIONS, key=len, reverse=True):
             if text.endswith(name) and len(text) - len(name) <= 2:
                 return [*_word(text[: -len(name)]), Token("fn", name)]
+            if text.startswith(name) and len(text) - len(name) <= 2:
+                return [Token("fn", name), *_word(text[len(name) :])]
         return [Token("text", text)]
+    if text.startswith("ln"):
+        return [Token("fn", "ln"), *_word(text[2:])]
     if text.startswith("pi") or text.endswith("pi"):
         rest = text[2:] if text.startswith("pi") else text[:-2]
         pi = Token("const", "pi")
@@ -170,10 +180,14 @@ def _styled(text: str) -> list[Token]:
     """`\\text{...}` and its kin: a function, a letter, or words."""
     content = text[text.index("{") + 1 : -1].strip()
     word = _WORDS.get(content)
-    if word and word.kind in ("fn", "const", "text"):
+    if word and word.kind in ("fn", "const", "text") and not (content == "min" and text.startswith("\\text")):
         return [word]
+    if re.search(r"(?:^|\s)[0-9]+\s*[^0-9.\s]|[a-z]\s+[0-9]", content):
+        raise Unparsable(f"{content[:20]!a} is no unit")
     if content in RESERVED:
         raise Unparsable(f"{content} is a reserved word")
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", content):
+        return [Token("num", content)]
     if len(content) == 1 and content.isalpha() and not text.startswith("\\text"):
         return [Token("letter", content)]
     return [Token("text", content)] if content else []
@@ -189,8 +203,8 @@ def tokenize(text: str) -> list[Token]:
         text = _THIN.sub("", text)
     tokens: list[Token] = []
     spaced = False  # whether a space stands right before
-    for found in _LEXER.finditer(text):
-        kind, piece = found.lastgroup, found.group()
+    for match in _LEXER.finditer(text):
+        kind, piece = match.lastgroup, match.group()
         if kind == "space":
             spaced = True
             continue
@@ -200,7 +214,11 @@ def tokenize(text: str) -> list[Token]:
             tokens.append(Token("op", _OPERATORS.get(piece, piece)))
         elif kind == "word":
             unit = piece in _SHORT_UNITS and spaced and tokens and tokens[-1].kind == "num"
-            tokens += [Token("text", piece)] if unit else _word(piece)
+            found = [Token("text", piece)] if unit else _word(piece)
+            glued = not spaced and tokens and tokens[-1].kind in ("num", "letter")
+            if found[0].kind == "text" and (glued or (tokens and _NUMERALS.fullmatch(piece))):
+                raise Unparsable(f"{piece} is no unit")
+            tokens += found
         elif kind == "command":
             token = _command(piece[1:])
             if token:

@@ -31,8 +31,8 @@ class Node(NamedTuple):
     a product), `/`, `^`, `mixed` (whole, fraction), `fact`, `percent`, `deg`, `pm` (what stands before, the
     term, its sign). Functions carry their name. Calculus: `diff` (body, variable), `int` (body, variable,
     bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body). Structure:
-    `rel` (operators, sides), `list`, `set`, `seq` (open, close, items: tuple or interval), `union`,
-    `matrix` (rows), `unit` (value, unit), `text`.
+    `rel` (operators, sides), `all` (relations that hold together), `list`, `set`, `union`, `matrix` (rows),
+    `seq` (open, close, items: a tuple or an interval), `unit` (value, unit), `text`.
     """
 
     op: str
@@ -93,5 +93,5 @@ def variables(node: Node) -> frozenset[str]:
     return names
 
 
-STRUCTURES = frozenset({"rel", "list", "set", "seq", "union", "matrix", "unit", "text", "pm", "inf"})
+STRUCTURES = frozenset({"rel", "list", "all", "set", "seq", "union", "matrix", "unit", "text", "pm", "inf"})
 CALCULUS = frozenset({"diff", "int", "sum", "prod", "lim"})

@@ -13,7 +13,7 @@ from typing import Any
 import mpmath
 
 from shuhari.rewards.exact import rational
-from shuhari.rewards.node import STRUCTURES, Node, TooLarge, Undefined, children
+from shuhari.rewards.node import STRUCTURES, Node, TooLarge, Undefined, children, variables
 
 MAX_LOG10 = 20_000  # largest power of ten that may turn up
 MAX_FACTORIAL = 10_000
@@ -166,9 +166,14 @@ class Evaluator:
             return mp.ln(x)
         if op in ("sinh", "cosh", "tanh"):
             self._guard(mp.e, x)
+            self.spread = max(self.spread, abs(float(mp.re(x))))  # tanh(80) is 1 but for 69 digits
             return getattr(mp, op)(x)
-        if op in ("arsinh", "arcosh", "artanh"):
-            return getattr(mp, f"a{op[2:]}")(x)
+        if op == "arsinh":
+            return mp.ln(x + mp.sqrt(x * x + 1))
+        if op == "arcosh":
+            return mp.ln(x + mp.sqrt(x - 1) * mp.sqrt(x + 1))
+        if op == "artanh":
+            return mp.ln(self._divide(1 + x, 1 - x)) / 2
         if op in ("arcsin", "arccos", "arctan"):
             return getattr(mp, f"a{op[3:]}")(x)
         if op == "abs":
@@ -201,6 +206,8 @@ class Evaluator:
             return min(values) if op == "min" else max(values)
         if op == "binom":
             return mp.binomial(x, values[1])
+        if op in ("gcd", "lcm") and all(value == int(value) for value in values):
+            return mp.mpf((math.gcd if op == "gcd" else math.lcm)(*map(int, values)))
         raise Undefined(f"{op} has no numeric value")
 
 
@@ -211,11 +218,11 @@ def scales(node: Node) -> set[float]:
     while todo:
         part = todo.pop()
         try:
-            value = rational(part)
-        except (Undefined, TooLarge):
-            value = None
-        size = abs(float(value)) if value and abs(value.numerator).bit_length() < 900 else 0.0
-        if 1e-6 < size < 1e6:
+            constant = not variables(part) and part.op not in STRUCTURES
+            size = abs(Evaluator(mpmath.fp, {}, real=True).value(part)) if constant else 0.0
+        except (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError):
+            size = 0.0
+        if 1e-9 < size < 1e12:
             found |= {size, 1 / size}
         todo += children(part)
     return found

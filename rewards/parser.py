@@ -30,22 +30,26 @@ class _Parser(Commands):
         return node
 
     def items(self) -> Node:
-        found = [self.item()]
-        while self.separator():
+        found, separators = [self.item()], set()
+        while separator := self.separator():
             found.append(self.item())
-        return found[0] if len(found) == 1 else Node("list", tuple(found))
+            separators.add(separator)
+        if len(found) == 1:
+            return found[0]
+        bounds = all(item.op == "rel" and not {"=", "!="} & set(item.args[0]) for item in found)
+        return Node("all" if bounds and "or" not in separators else "list", tuple(found))
 
-    def separator(self) -> bool:
+    def separator(self) -> str:
+        """The separator that stands here, taken; empty where there is none."""
         token = self.next
         if token.kind == "op" and token.text in _SEPARATORS:
             self.at += 1
             if self.next.kind == "text" and self.next.text in ("and", "or"):
-                self.at += 1
-            return True
+                return self.take().text
+            return token.text
         if token.kind == "text" and token.text in ("and", "or"):
-            self.at += 1
-            return True
-        return False
+            return self.take().text
+        return ""
 
     def item(self) -> Node:
         if self.next.kind == "text":
@@ -54,6 +58,8 @@ class _Parser(Commands):
                 words.append(self.take().text)
             if not words:
                 raise Unparsable("nothing stands before a separator")
+            if self.accept("="):  # a name in words, as in Area = 12
+                return Node("rel", (("=",), Node("var", (" ".join(words),)), self.unit(self.union())))
             return Node("text", (" ".join(words),))
         return self.relation()
 
@@ -76,6 +82,9 @@ class _Parser(Commands):
             words.append(self.take().text)
             if self.accept("^"):
                 words.append(f"^{self.group_text()}")
+            if self.peek("/") and self.tokens[self.at + 1].kind in ("text", "letter"):
+                self.at += 1
+                words.append(f"/{self.take().text}")
         return Node("unit", (node, " ".join(words))) if words else node
 
     def union(self) -> Node:
@@ -130,6 +139,8 @@ class _Parser(Commands):
             token = self.next
             if token.kind == "op" and token.text in ("*", "/", ":"):
                 self.at += 1
+                if token.text == ":" and len(factors) > 1:
+                    raise Unparsable("a ratio has two parts")
                 factor = self.signed()
                 factors.append(factor if token.text == "*" else Node("inv", (factor,)))
             elif self.starts_factor(token):
@@ -151,6 +162,8 @@ class _Parser(Commands):
             return False
         if kind == "letter" and text == "U" and self.tokens[self.at - 1].text in (")", "]", "}", "\\}"):
             return False
+        if kind == "num":  # as in n2^n and 5!5!
+            return self.at > 0 and self.tokens[self.at - 1].kind not in ("num", "rep", "text")
         return kind in _STARTS_FACTOR or (kind == "cmd" and text in _STARTS_FACTOR_CMD)
 
     def signed(self) -> Node:
@@ -178,7 +191,14 @@ class _Parser(Commands):
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise TooLarge(f"nested deeper than {MAX_DEPTH}")
-        node = self.bare() if self.next.kind == "num" else self.signed()
+        if self.next.kind == "num":
+            node = self.bare()
+            if self.accept("!"):
+                node = Node("fact", (node,))
+            if self.accept("^"):
+                node = Node("^", (node, self.exponent()))
+        else:
+            node = self.signed()
         self.depth -= 1
         return node
 
@@ -235,21 +255,33 @@ class _Parser(Commands):
                 raise Unparsable("a digit is not below its base") from None
         if node.op != "num":
             return node
-        start = self.at
-        if self.accept("frac"):
-            top, bottom = self.tex_argument(), self.tex_argument()
+        if self.peek("frac") and (found := self.plain_fraction()):
+            return Node("mixed", (node, found))
+        slash = self.tokens[self.at : self.at + 3]
+        if [t.kind for t in slash] == ["num", "op", "num"] and slash[1].text == "/":
+            top, bottom = decimal(slash[0].text), decimal(slash[2].text)
             if top.op == bottom.op == "num":
+                self.at += 3
                 return Node("mixed", (node, Node("/", (top, bottom))))
-            self.at = start
-        elif self.next.kind == "num" and self.tokens[self.at + 1] == ("op", "/"):
-            top, below = decimal(self.take().text), self.tokens[self.at + 1]
-            if top.op == "num" and below.kind == "num":
-                self.at += 2
-                return Node("mixed", (node, Node("/", (top, decimal(below.text)))))
-            self.at = start
         return node
 
+    def plain_fraction(self) -> Node | None:
+        """A `\\frac` of two whole numbers, if that is what stands here; nothing is taken otherwise."""
+        ahead = [t.text for t in self.tokens[self.at + 1 : self.at + 7]]
+        if len(ahead) == 6 and ahead[0] == ahead[3] == "{" and ahead[2] == ahead[5] == "}":
+            top, bottom, length = ahead[1], ahead[4], 7
+        elif ahead and ahead[0].isdigit() and len(ahead[0]) == 2:
+            top, bottom, length = ahead[0][0], ahead[0][1], 2
+        else:
+            return None
+        if not (top.isdigit() and bottom.isdigit()):
+            return None
+        self.at += length
+        return Node("/", (decimal(top), decimal(bottom)))
+
     def subscripted(self, name: str) -> str:
+        while self.accept("'"):
+            name += "'"
         if self.accept("_"):
             if self.accept("{"):
                 parts = []
@@ -299,6 +331,8 @@ class _Parser(Commands):
         if self.next.kind == "letter" and self.tokens[self.at + 1] in (("op", "|"), ("op", ":")):
             self.at += 2
             node = self.relation()
+            if node.op != "rel":
+                raise Unparsable("a condition is a relation")
             self.expect("\\}")
             return node
         items = [self.item()]

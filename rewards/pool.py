@@ -6,7 +6,6 @@ spent. No signal reaches the caller: any thread or event loop may call. When the
 the nursery reads the end of its socket, kills its workers and ends.
 """
 
-import atexit
 import os
 import pickle
 import selectors
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +81,33 @@ class _Worker:
         self.pid, self.sock = pid, sock
 
 
+class _Processes:
+    """What a pool holds outside this process, ended with the pool or with this process."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        self.idle: list[_Worker] = []
+        self.nursery: subprocess.Popen[bytes] | None = None
+        self.control: socket.socket | None = None
+
+    def close(self) -> None:
+        if os.getpid() != self.owner:
+            return  # a forked child's copy: the processes are its parent's
+        for worker in self.idle:
+            worker.sock.close()
+        self.idle.clear()
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        if self.nursery is not None:
+            try:
+                self.nursery.wait(5)
+            except subprocess.TimeoutExpired:
+                self.nursery.kill()
+                self.nursery.wait()
+            self.nursery = None
+
+
 class Pool:
     """At most `size` workers. Thread-safe; a forked child of the caller gets a nursery of its own."""
 
@@ -89,19 +116,17 @@ class Pool:
         self._fresh()
 
     def _fresh(self) -> None:
-        self._owner = os.getpid()
+        self._processes = _Processes()
+        self._finalizer = weakref.finalize(self, self._processes.close)
         self._lock = threading.Lock()
         self._slots = threading.Semaphore(self.size)
-        self._idle: list[_Worker] = []
-        self._nursery: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """`function(*args)` in a worker. The function is named, not sent: it must be importable there.
 
         Raises WorkerFault, or what the function raised if that is one of the verifier's own exceptions.
         """
-        if os.getpid() != self._owner:
+        if os.getpid() != self._processes.owner:
             self._fresh()
         with self._slots:
             worker = self._take()
@@ -111,7 +136,7 @@ class Pool:
                 self._kill(worker)
                 raise
             with self._lock:
-                self._idle.append(worker)
+                self._processes.idle.append(worker)
         status, value = reply
         if status == "ok":
             return value
@@ -153,21 +178,25 @@ class Pool:
 
     def _take(self) -> _Worker:
         with self._lock:
-            while self._idle:
-                worker = self._idle.pop()
+            while self._processes.idle:
+                worker = self._processes.idle.pop()
                 if not _closed(worker.sock):
                     return worker
                 self._release(worker)
             return self._spawn()
 
     def _spawn(self) -> _Worker:
-        if self._nursery is None or self._nursery.poll() is not None or self._control is None:
+        if (
+            self._processes.nursery is None
+            or self._processes.nursery.poll() is not None
+            or self._processes.control is None
+        ):
             self._start()
-        assert self._control is not None
+        assert self._processes.control is not None
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
-            reply = receive(self._control, time.monotonic() + 30)
+            socket.send_fds(self._processes.control, [b"fork"], [theirs.fileno()])
+            reply = receive(self._processes.control, time.monotonic() + 30)
         except OSError as error:
             ours.close()
             raise WorkerFault(f"the nursery was lost: {error}", exhausted=False) from None
@@ -179,13 +208,13 @@ class Pool:
         return _Worker(int(reply), ours)
 
     def _start(self) -> None:
-        if self._control is not None:
-            self._control.close()
+        if self._processes.control is not None:
+            self._processes.control.close()
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-c", "from shuhari.rewards.worker import nursery; nursery()"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         arguments = [str(theirs.fileno()), str(self.memory_mb)]
-        self._nursery = subprocess.Popen(
+        self._processes.nursery = subprocess.Popen(
             command + arguments,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -194,8 +223,7 @@ class Pool:
             start_new_session=True,  # Ctrl-C is the caller's to handle
         )
         theirs.close()
-        self._control = ours
-        atexit.register(self.close)
+        self._processes.control = ours
 
     def _release(self, worker: _Worker) -> None:
         worker.sock.close()
@@ -204,32 +232,18 @@ class Pool:
         """The nursery reaps it: a pid is only killed by the process that would know of its reuse."""
         worker.sock.close()
         with self._lock:
-            if self._control is not None:
+            if self._processes.control is not None:
                 try:
-                    self._control.sendall(b"kill")
-                    send(self._control, str(worker.pid).encode())
-                    receive(self._control, time.monotonic() + 5)
+                    self._processes.control.sendall(b"kill")
+                    send(self._processes.control, str(worker.pid).encode())
+                    receive(self._processes.control, time.monotonic() + 5)
                 except OSError:
-                    pass  # a lost nursery has killed its workers
+                    pass  # nobody is left to kill it; its own limit on processor time will
 
     def close(self) -> None:
         """End the nursery and every worker."""
-        if os.getpid() != self._owner:
-            return
         with self._lock:
-            for worker in self._idle:
-                self._release(worker)
-            self._idle.clear()
-            if self._control is not None:
-                self._control.close()
-                self._control = None
-            if self._nursery is not None:
-                try:
-                    self._nursery.wait(5)
-                except subprocess.TimeoutExpired:
-                    self._nursery.kill()
-                    self._nursery.wait()
-                self._nursery = None
+            self._processes.close()
 
 
 def _closed(sock: socket.socket) -> bool:

@@ -33,7 +33,9 @@ POINTS, PIECEWISE_POINTS, CONFIRMED = 10, 40, 3
 OPERATIONS = 12_000  # evaluations of a node in doubles, at most: points are dropped before time is lost
 # What evaluating may raise where there is no value, or none that doubles can hold.
 NO_VALUE = (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError)
-_PIECEWISE = frozenset({"abs", "floor", "ceil", "sign", "min", "max", "sqrt", "root", "^"})
+_STEPS = frozenset({"abs", "floor", "ceil", "sign", "min", "max"})
+_PIECEWISE = _STEPS | {"sqrt", "root", "^"}
+_WHOLE = frozenset({"fact", "binom", "gcd", "lcm"})
 
 
 class GoldFault(ValueError):
@@ -61,14 +63,14 @@ def require_value(node: Node) -> None:
         raise Undefined("no value at any point tried")
 
 
-def _has_value(node: Node) -> bool:
-    """Whether it can be evaluated at one of some points, in doubles or, where these overflow, in more."""
+def _has_value(node: Node, *, doubles: bool = False) -> bool:
+    """Whether it can be evaluated at one of some points, in doubles or (unless only these) in more."""
     import mpmath
 
     from shuhari.rewards.numeric import Evaluator
 
     names = sorted(variables(node))
-    for context, count in ((mpmath.fp, POINTS), (mpmath.mp, CONFIRMED)):
+    for context, count in ((mpmath.fp, PIECEWISE_POINTS), (mpmath.mp, CONFIRMED))[: 1 if doubles else 2]:
         for real in (True, False):
             for point in sample_points(names, node, count=count):
                 with mpmath.workdps(DIGITS):
@@ -103,7 +105,11 @@ def same_expression(answer: Node, gold: Node) -> Decision:
 
 
 def sample_points(names: list[str], *nodes: Node, count: int) -> Iterator[dict[str, float]]:
-    """Random points of both signs and many sizes, around the constants of the expressions too."""
+    """Random points of both signs and many sizes, around the constants of the expressions too.
+
+    With several names every other point is all positive: roots and logarithms of products live there.
+    Where only whole numbers have a value, or where steps lie at them, these are drawn as well.
+    """
     if not names:
         yield {}
         return
@@ -112,18 +118,25 @@ def sample_points(names: list[str], *nodes: Node, count: int) -> Iterator[dict[s
     rng = random.Random(secrets.randbits(64))
     around = sorted(set().union(*(scales(node) for node in nodes)))
     rng.shuffle(around)
-    if set().union(*(operators(node) for node in nodes)) & {"fact", "binom"}:
-        for turn in range(min(count, 12)):  # only whole numbers have a factorial
-            yield {name: float(rng.randrange(turn + 1, turn + 4)) for name in names}
+    used = set().union(*(operators(node) for node in nodes))
+    if used & _WHOLE:
+        whole = [round(c) + d for c in around if 2 < c < 200 for d in (-1, 0, 1, 4)]
+        pool = [*range(1, 13), *whole, 25, 40]
+        for turn in range(min(4 * count, len(pool))):
+            yield {name: float(pool[turn] if i == 0 else rng.choice(pool)) for i, name in enumerate(names)}
         return
+    if used & _STEPS:
+        for value in (0.0, 1.0, -1.0, 2.0, -3.0, 7.0, 0.995, 2.005, -1.004, 0.5, -2.5):
+            yield {name: value if i == 0 else rng.choice((1.0, -2.0, 3.0)) for i, name in enumerate(names)}
     sizes = [0.3, 0.7, 1.9, 4.1, 17.0]
     # Beyond, just below and just above each constant: where an absolute value or a floor may turn.
-    sizes += [factor * scale for scale in around[:6] for factor in (0.93, 1.07, 1.6, 12.0)]
-    for turn in range(count):
+    sizes += [factor * scale for scale in around[:20] for factor in (0.93, 1.07, 1.6, 12.0)]
+    for turn in range(count if len(names) == 1 else 4 * count):
         point = {}
+        positive = len(names) > 1 and turn % 2 == 0
         for position, name in enumerate(names):
             size = sizes[turn // 2 % len(sizes)] if position == 0 else rng.choice(sizes)
-            sign = (1, -1)[turn % 2] if position == 0 else rng.choice((1, -1))
+            sign = 1 if positive else (1, -1)[turn % 2] if len(names) == 1 else rng.choice((1, -1))
             point[name] = sign * size * rng.uniform(0.95, 1.05)
         yield point
 
@@ -137,6 +150,7 @@ def _numeric(answer: Node, gold: Node) -> Decision:
     used = operators(answer) | operators(gold)
     imaginary = Node("const", ("i",)) in _constants(answer) | _constants(gold)
     many = PIECEWISE_POINTS if used & _PIECEWISE else POINTS
+    many = 3 * many if used & _STEPS else many
     count = max(6, min(many, OPERATIONS // (size(answer) + size(gold))))
     common = confirmed = 0
     defined = False
@@ -151,20 +165,28 @@ def _numeric(answer: Node, gold: Node) -> Decision:
             defined |= values[0] is not None
             if names and None in values:
                 continue
+            if len(names) > 1 and common > count:
+                break
             common += 1
             close = None not in values and abs(values[0] - values[1]) <= 1e-7 * max(map(abs, values))
-            if close and confirmed >= CONFIRMED:
+            if close and confirmed >= CONFIRMED and not used & _WHOLE:
                 continue
             verdict = _compare(answer, gold, point, real)
-            if verdict is False:
+            if verdict is False and (real or imaginary or not names):
                 return Decision(False, "numeric", "another value")
+            if verdict is False:
+                # Off the real line only the branches may differ.
+                return _proof(answer, gold)
             confirmed += verdict is True
         if confirmed:
             break
     if confirmed and (not names or (confirmed >= CONFIRMED and common >= CONFIRMED)):
         return Decision(True, "numeric")
-    if not defined and not _has_value(answer):
-        raise Undefined("no value at any point tried")
+    if not defined:
+        if not _has_value(answer):
+            raise Undefined("no value at any point tried")
+        if _has_value(gold, doubles=True):
+            raise TooLarge("too large to evaluate")
     return _proof(answer, gold)
 
 
@@ -184,7 +206,7 @@ def _compare(answer: Node, gold: Node, point: dict[str, float], real: bool) -> b
             except Undefined:
                 return None
             # Whatever is that much larger or smaller than the rest may hide in rounding.
-            needed = DIGITS + int(2 * max(ours.spread, theirs.spread)) - 40
+            needed = DIGITS + int(4 * max(ours.spread, theirs.spread)) - 40
             if needed <= digits:
                 agree = mpmath.mpf(10) ** -int(AGREE * digits)
                 return bool(abs(left - right) <= agree * max(abs(left), abs(right)))
@@ -273,6 +295,8 @@ def _after_calculus(answer: Node, gold: Node) -> Decision:
         if not fault.exhausted:
             raise
         raise TooLarge(f"working out the answer took too much: {fault}") from None
+    if worked is not None and mine is None and not operators(gold) & CALCULUS:
+        raise TooLarge("the answer's integral, sum or limit cannot be worked out")
     if worked is None or mine is None:
         return Decision(None, "sympy", "not worked out")
     found = same_expression(mine, worked)

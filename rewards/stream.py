@@ -6,7 +6,7 @@ from fractions import Fraction
 from shuhari.rewards.lexer import END, Token
 from shuhari.rewards.node import MAX_DIGITS, Node, TooLarge, Unparsable
 
-MAX_EXPONENT = 10_000  # of scientific notation
+MAX_EXPONENT = 1000  # of scientific notation
 
 
 def decimal(text: str) -> Node:
@@ -14,7 +14,7 @@ def decimal(text: str) -> Node:
     mantissa, _, exponent = text.lower().partition("e")
     if len(mantissa) > MAX_DIGITS:
         raise TooLarge(f"a literal of more than {MAX_DIGITS} digits")
-    if exponent and (len(exponent) > 6 or abs(int(exponent)) > MAX_EXPONENT):
+    if exponent and (len(exponent) > 5 or abs(int(exponent)) > MAX_EXPONENT):
         raise TooLarge(f"an exponent beyond {MAX_EXPONENT}")
     if "." not in mantissa and not exponent:
         return Node("num", (int(mantissa),))

@@ -42,7 +42,10 @@ _INTEGER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(?([A-Za-z])(?:\)|[.:])\s.*", re.DOTALL)
 # A gold that may be an option, and an answer that can only be one: `B) 5 cm`, `\text{(B)}`.
 _OPTION = re.compile(r"\(?[A-E]\)?")
-_LABELLED = re.compile(r"\(?[A-E](?:\)|[.:])(?:\s.*)?|\\text(?:bf)?\{\(?[A-E]\)?\}", re.DOTALL)
+_LABELLED = re.compile(r"\(?[A-E](?:\)|[.:])(?:\s.*)?|\([A-E]\)|[A-E]", re.DOTALL)
+_STYLED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
+# A name in capitals, such as SAS or May, is a word and no product of letters.
+_NAME = re.compile("[A-Z][A-Za-z]{2,}")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.;:'!?()-]*")
 # Short words that would otherwise be read as products of letters.
 _SHORT_WORDS = frozenset("yes no one two six ten all any day mon tue wed thu fri sat sun red".split())
@@ -77,6 +80,8 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
         return "error", "gold", f"gold: {error}"
     except WorkerFault as fault:
         return "error", "worker", str(fault)
+    except Exception as error:  # a fault of ours must not end somebody's run
+        return "error", "verifier", f"{type(error).__name__}: {error}"
     try:
         if len(answer) > MAX_COMPLETION:
             raise TooLarge(f"a completion longer than {MAX_COMPLETION} characters")
@@ -96,6 +101,8 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
         if fault.exhausted:
             return "wrong", "limit", str(fault)
         return "error", "worker", str(fault)
+    except Exception as error:  # a fault of ours must not end somebody's run
+        return "error", "verifier", f"{type(error).__name__}: {error}"
     if why:
         return "wrong", "form", why
     if found.equal is None:
@@ -125,7 +132,7 @@ def _gold(text: str, kind: str) -> _Gold:
     if kind == "choice":
         _letter(text)
         return _Gold(text, None, kind)
-    if kind == "auto" and text.lower() in _SHORT_WORDS:
+    if kind == "auto" and (text.lower() in _SHORT_WORDS or _NAME.fullmatch(text)):
         return _Gold(text, None, "text")
     try:
         node = parse(text)
@@ -180,10 +187,12 @@ def _of_kind(node: Node, kind: str) -> Node:
         members = elements(node)
         return node if members is not None else Node("set", (node,))
     if kind == "tuple":
-        if node.op == "list":
+        if node.op == "list" and not any(item.op == "rel" for item in node.args):
             return Node("seq", ("(", ")", *node.args))
         if node.op != "seq":
             raise Unparsable("not a tuple")
+        if any(item.op == "rel" for item in node.args[2:]):
+            raise Unparsable("a tuple has values, not equations")
         return Node("seq", ("(", ")", *node.args[2:]))
     if kind == "interval":
         interval = as_interval(node) or node
@@ -200,7 +209,7 @@ def _of_kind(node: Node, kind: str) -> Node:
 
 def _letter(text: str) -> str:
     """The option a multiple-choice answer names."""
-    bare = re.sub(r"\\(?:text|mathrm|textbf|mathbf)\s*\{([^{}]*)\}", r"\1", text).strip(" $.{}*")
+    bare = _STYLED.sub(r"\1", text).strip(" $.{}*")
     found = _CHOICE.fullmatch(bare)
     if not found or re.search(r"\s\(?[A-Z](?:\)|[.:])(?:\s|\Z)", bare):
         raise Unparsable("not one option's letter")
@@ -224,7 +233,8 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, s
         return Decision(True, "form"), "it copies the prompt"
     if text == truth.text and form == "any":
         return Decision(True, "text"), ""
-    if truth.kind == "auto" and _OPTION.fullmatch(truth.text) and _LABELLED.fullmatch(text):
+    labelled = _LABELLED.fullmatch(_STYLED.sub(r"\1", text))
+    if truth.kind == "auto" and _OPTION.fullmatch(truth.text) and labelled:
         equal = _letter(text) == _letter(truth.text)
         return Decision(equal, "text", "" if equal else "another option"), ""
     node = parse(text)
@@ -240,5 +250,5 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, s
 
 
 def _words(text: str) -> str:
-    bare = re.sub(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}", r"\1", text)
+    bare = _STYLED.sub(r"\1", text)
     return words(bare.replace("\\ ", " ").replace("~", " "))

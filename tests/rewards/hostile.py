@@ -305,7 +305,6 @@ GROUPS: dict[str, tuple[str, list[str]]] = {
             "\\unknown{5}",
             "5_{1}",
             "5_3",
-            "\\text{5}",
             "-5",
             "5-",
             "5 cm 5",

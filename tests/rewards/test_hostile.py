@@ -1,5 +1,6 @@
 """Whatever is thrown at it, the verifier answers soon, in little memory, and never with `correct`."""
 
+import gc
 import importlib.util
 import json
 import os
@@ -107,7 +108,7 @@ def test_the_pool_under_fire() -> None:
     for n, result in results.items():
         insane = n % 50 == 7 or n % 20 == 3 or n % 40 == 11 or n % 60 == 13
         assert isinstance(result, WorkerFault) if insane else result == n + 1, (n, result)
-    nursery = pool._nursery
+    nursery = pool._processes.nursery
     assert nursery is not None
     assert len(processes_of(nursery.pid)) <= 2
     pool.close()
@@ -139,7 +140,7 @@ def test_no_orphan_is_left_when_the_caller_is_killed() -> None:
         "from shuhari.rewards.pool import Pool\n"
         "pool = Pool(1, seconds=60)\n"
         "pool.call(int, 1)\n"
-        "print(pool._nursery.pid, pool._idle[0].pid, flush=True)\n"
+        "print(pool._processes.nursery.pid, pool._processes.idle[0].pid, flush=True)\n"
         "pool.call(pow, 7, 7**20)\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -154,6 +155,16 @@ def test_no_orphan_is_left_when_the_caller_is_killed() -> None:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in pids)
     caller.stdout.close()
+
+
+def test_a_pool_that_is_dropped_leaves_nothing_behind() -> None:
+    pool = Pool(1)
+    assert pool.call(int.__add__, 1, 1) == 2
+    assert pool._processes.nursery is not None
+    pids = [pool._processes.nursery.pid, pool._processes.idle[0].pid]
+    del pool
+    gc.collect()
+    assert not any(_alive(pid) for pid in pids)
 
 
 def _alive(pid: int) -> bool:

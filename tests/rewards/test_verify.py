@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,30 @@ def test_mutations_are_told_apart_by_values_alone() -> None:
     assert differ(x, number(1))
     assert not differ(Node("+", (x, number(0))), x)
     assert mutate(number(5), random.Random(0)) is not None
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "prompt"),
+    [
+        (r"3 \cdot 4", "12", r"What is \(3 \cdot 4\)?"),
+        (r"\frac{1}{2}+\frac13", "5/6", r"Compute \(\dfrac{1}{2}+\dfrac{1}{3}\)."),
+        ("x=2+3", "5", "Compute 2+3"),
+        ("2+3 units", "5", "Compute 2+3"),
+    ],
+)
+def test_copies_in_other_clothes(answer: str, gold: str, prompt: str) -> None:
+    assert verify(answer, gold, prompt=prompt).reason == "it copies the prompt"
+
+
+def test_what_looks_like_a_piece_of_the_prompt_is_no_copy() -> None:
+    assert verify(r"\frac{1}{2}", "1/2", prompt=r"$\frac{12}{7}-\frac{17}{14}$").status == "correct"
+    assert verify("x+1", "1+x", prompt="Simplify 2x+15-x-14").status == "correct"
+
+
+def test_a_fault_of_ours_is_an_error_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise KeyError("boom")
+
+    monkeypatch.setattr(sys.modules["shuhari.rewards.verify"], "_judge", broken)
+    verdict = verify("1", "2")
+    assert (verdict.status, verdict.rung) == ("error", "verifier")
