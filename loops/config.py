@@ -59,11 +59,11 @@ class SamplingConfig:
     """Phase 2 on problems: groups of completions with verified reward."""
 
     objective: str = "distill"  # what the verifier accepted; or "policy_gradient", on all of it
-    rounds: int = 60
+    rounds: int = 80
     problems: int = 128  # groups a round
     samples: int = 8  # completions a group
     updates: list[int] = field(
-        default_factory=lambda: [4, 28]
+        default_factory=lambda: [4, 16]
     )  # optimizer steps, in the first and the last round (policy gradient: always one)
     temperature: float = 1.5  # of the samples; above 1 tries what the policy would hardly try any more
     batch: int = 128  # accepted completions an update

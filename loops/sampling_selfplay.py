@@ -15,8 +15,6 @@ from shuhari.loops.phase import Counts
 from shuhari.loops.rollout import Rollouts
 from shuhari.policy.sequences import completion_logprobs
 
-HARD = 0.5  # a problem of which fewer samples are right comes back
-AGAIN = 1.3  # how much hotter it is then tried
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
 
 
@@ -61,11 +59,9 @@ class SamplingSelfplay:
         return self._steps >= self.total
 
     def step(self) -> dict[str, float]:
-        episodes = []
-        for problems, temperature in self._problems():
-            seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
-            seed = int(self.rng.integers(2**31))
-            episodes += self.rollouts.play(seeds, temperature=temperature, seed=seed)
+        seeds = [problem for problem in self._problems() for _ in range(self.cfg.samples)]
+        seed = int(self.rng.integers(2**31))
+        episodes = self.rollouts.play(seeds, temperature=self.cfg.temperature, seed=seed)
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])
@@ -82,7 +78,7 @@ class SamplingSelfplay:
         }
         if not groups:
             return figures
-        failed = [seed for seed, group in groups.items() if np.mean([e.total > 0 for e in group]) < HARD]
+        failed = [seed for seed, group in groups.items() if min(e.total for e in group) <= 0]
         self.failed = [*(s for s in self.failed if s not in groups), *failed][-self.cfg.replay :]
         mixed = [g for g in groups.values() if len({episode.total for episode in g}) > 1]
         figures["reward"] = float(np.mean([e.total for g in groups.values() for e in g]))
@@ -90,12 +86,12 @@ class SamplingSelfplay:
         learn = self._distill if self.cfg.objective == "distill" else self._policy_gradient
         return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
 
-    def _problems(self) -> list[tuple[list[int], float]]:
-        """Seeds of a round's problems and their temperature: up to half failed before, the rest are new."""
+    def _problems(self) -> list[int]:
+        """Seeds of a round's problems: up to half of them failed before, the rest are new."""
         again = min(len(self.failed), self.cfg.problems // 2)
         old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
         new = self.rng.integers(2**31, size=self.cfg.problems - again).tolist()
-        return [(new, self.cfg.temperature), (old, AGAIN * self.cfg.temperature)][: 1 + bool(old)]
+        return [*old, *new]
 
     def _update_count(self, number: int) -> int:
         """Optimizer steps of a round: few while much is still to be found, more once little is."""

@@ -28,7 +28,7 @@ from shuhari.rewards.pool import WorkerFault, default_pool
 
 DIGITS = 100  # working precision of a comparison
 AGREE = 0.6  # of these digits must agree: the rest may be lost to cancellation
-MAX_PRECISION = 1500  # digits; what needs more is left to the next rung
+MAX_PRECISION = 2500  # digits; what needs more is left to the next rung
 POINTS, PIECEWISE_POINTS, CONFIRMED = 10, 40, 3
 OPERATIONS = 12_000  # evaluations of a node in doubles, at most: points are dropped before time is lost
 # What evaluating may raise where there is no value, or none that doubles can hold.

@@ -117,7 +117,7 @@ def test_hidden_cards_stay_hidden() -> None:
         observation, info = env.reset(seed=seed)
         assert not info["state"]
         own, _ = str(env.referee.state).split()[:2]
-        assert observation.split("\n")[0] == own  # and nothing of the other's card
+        assert observation.split()[0] == "JQK"[int(own)]  # and nothing of the other's card
         seen.add(observation)
     assert len(seen) == 3  # one for each card the first player may hold
 
@@ -142,3 +142,79 @@ class TestPlayers:
             )
         assert 0.6 < shares["expert"] < 0.85
         assert shares["expert"] < shares["mode"] < 0.97
+
+
+GAMES = [
+    "connect_four",
+    "connect_four(rows=4,columns=4)",
+    "nim",
+    "breakthrough(rows=4,columns=4)",
+    "hex(board_size=3)",
+    "othello",
+    "dots_and_boxes",
+    "kuhn_poker",
+    "leduc_poker",
+    "pig",
+    "2048",
+    "liars_dice",
+    "blackjack",
+    "mancala",
+]
+
+
+@pytest.mark.parametrize("game", GAMES)
+def test_games_are_played_to_the_end_by_text(game: str) -> None:
+    """Twice alike; moves are told apart; positions that differ look different."""
+    looks: dict[str, str] = {}
+    endings = []
+    for _ in range(2):
+        env = OpenSpielEnv(game)
+        observation, info = env.reset(seed=4)
+        rng, n = np.random.default_rng(0), 0
+        while info["legal_actions"] and n < 3000:
+            assert len(set(info["legal_actions"])) == len(info["legal_actions"])
+            if env.referee.perfect_information and env.referee.game.num_players() == 2:
+                # All that a position is: what is on the board and who moves (pig, mancala: scores too).
+                state = f"{env.referee.seat} {env.referee.state}"
+                assert (
+                    looks.setdefault(observation, state).split("Move number")[0]
+                    == state.split("Move number")[0]
+                )
+            observation, _, over, _, info = env.step(str(rng.choice(info["legal_actions"])))
+            n += 1
+        assert over
+        assert len(info["returns"]) == env.referee.game.num_players()
+        endings.append((observation, n, info["returns"]))
+    assert endings[0] == endings[1]
+
+
+@pytest.mark.parametrize("game", ["kuhn_poker", "leduc_poker", "liars_dice"])
+def test_a_seat_sees_nothing_of_the_other_hand(game: str) -> None:
+    """Deals that differ only in the other seat's hand look the same, all through the same actions."""
+    rng = np.random.default_rng(0)
+    seen: dict[tuple[object, ...], set[str]] = {}
+    for _ in range(400):
+        referee = Referee(game)
+        dealt: list[int] = []
+        while referee.state.is_chance_node() and len(dealt) < 2:
+            action = int(rng.choice([a for a, _ in referee.state.chance_outcomes()]))
+            referee.state.apply_action(action)
+            dealt.append(action)
+        history: tuple[str, ...] = ()
+        while not referee.over and not referee.state.is_chance_node():
+            own = dealt[referee.seat]
+            own = own // 2 if game == "leduc_poker" else own  # two cards of a rank are one to see
+            seen.setdefault((referee.seat, own, history), set()).add(referee.observation)
+            move = str(rng.choice(referee.legal_actions))
+            history = (*history, move)
+            referee.apply(move)
+        if referee.over:
+            assert referee.observation == "->"
+    assert len(seen) > 10
+    assert all(len(views) == 1 for views in seen.values())
+
+
+def test_nothing_hidden_travels_in_info() -> None:
+    env = OpenSpielEnv("kuhn_poker")
+    _, info = env.reset(seed=0)
+    assert info["state"] == ""
