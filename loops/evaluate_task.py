@@ -13,7 +13,7 @@ from shuhari.rewards.statistics import pass_at, share, wilson
 SAMPLES = 4  # completions a problem at temperature 1
 KS = (1, 2)  # the unbiased estimator wants at least 2k samples
 MODE_RUNS = 64
-VALIDATION = 256  # fresh problems of the training side behind each point of the learning curve
+VALIDATION = 256  # fresh problems of the training side, at most, behind each point of the learning curve
 HELDOUT = {"split": "heldout"}
 Solved = bool | None  # None: no verdict could be had
 # Held-out problems, validation and training draw their seeds from ranges of their own.
@@ -33,6 +33,7 @@ class TaskEvaluation:
         self.rollouts = Rollouts(make, generator, max_new_tokens)
         self.base_rollouts = Rollouts(make, Generator(generator.policy, adapter=False), max_new_tokens)
         self.problems = self._distinct(n)
+        self.validation = min(VALIDATION, n)
         self._expert_failed: list[int] = []
 
     def _distinct(self, n: int) -> list[int]:
@@ -55,7 +56,7 @@ class TaskEvaluation:
 
     def skill(self) -> float:
         """The present policy's figure for the learning curve: greedy, on fresh training-side problems."""
-        seeds = range(VALIDATION_SEED, VALIDATION_SEED + VALIDATION)
+        seeds = range(VALIDATION_SEED, VALIDATION_SEED + self.validation)
         return share(map(_solved, self.rollouts.play(seeds, temperature=0))) or 0.0
 
     def describe(self) -> dict[str, int]:
