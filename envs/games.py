@@ -7,6 +7,7 @@ the cost of every rollout, or where it would show a seat what the rules hide fro
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 
@@ -58,6 +59,18 @@ def _labelled_rows(state: Any, first: int, last: int) -> str:
 
 def _name(state: Any, action: int) -> str:
     return str(state.action_to_string(state.current_player(), action))
+
+
+@lru_cache(maxsize=1024)
+def _nim_move(name: str) -> str:
+    """`pile:2, take:1;` as `2:1`."""
+    return ":".join(re.findall("[0-9]+", name))
+
+
+@lru_cache(maxsize=1024)
+def _line_move(name: str) -> str:
+    """`P2(h,0,1)` as `h01`."""
+    return re.sub("[^hv0-9]", "", name[2:])
 
 
 _HEX_STONES = str.maketrans("XyzOpq", "xxxooo")  # OpenSpiel marks which edge a stone is connected to
@@ -135,7 +148,7 @@ GAMES: dict[str, GameText] = {
             " 1."
         ),
         board=lambda state, seat: str(state).partition(": ")[2].replace(" ", ",") + " ",
-        move=lambda state, action: ":".join(re.findall("[0-9]+", _name(state, action))),
+        move=lambda state, action: _nim_move(_name(state, action)),
         seats=("0", "1"),
     ),
     "breakthrough": GameText(
@@ -176,7 +189,7 @@ GAMES: dict[str, GameText] = {
             "alternate, separated by / (. is free). Answer with h or v, row and column from 0, as in h01."
         ),
         board=lambda state, seat: _dots_and_boxes(state) + " ",
-        move=lambda state, action: re.sub("[^hv0-9]", "", _name(state, action)[2:]),
+        move=lambda state, action: _line_move(_name(state, action)),
         seats=("1", "2"),
     ),
     "kuhn_poker": GameText(

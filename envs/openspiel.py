@@ -20,7 +20,7 @@ class OpenSpielEnv(TextEnv):
 
     Without an `opponent` every seat is played: `info["seat"]` says who moves and the reward belongs to the
     mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
-    `legal_actions` after reset and every step, `returns` at the end, and `state` for players that search.
+    `legal_actions` after reset and every step, and `returns` at the end.
     """
 
     knob, teacher = "game, expert_simulations", "OpenSpiel's MCTS (perfect information)"
@@ -89,11 +89,11 @@ class OpenSpielEnv(TextEnv):
             self.referee.resolve_chance(self.np_random)
 
     def _info(self) -> dict[str, Any]:
-        info: dict[str, Any] = {"seat": self.referee.seat, "legal_actions": self.referee.legal_actions}
-        if self.referee.over:
-            info["returns"] = self.referee.returns
-        else:
-            info["state"] = turn_of(self.referee).state
+        referee = self.referee
+        seat = referee.seat
+        info: dict[str, Any] = {"seat": seat, "legal_actions": referee.legal_actions}
+        if seat < 0 and referee.over:
+            info["returns"] = referee.returns
         return info
 
     def random_position(self, rng: np.random.Generator) -> Referee:

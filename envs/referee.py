@@ -39,6 +39,8 @@ class Referee:
         self.game = load_game(game)
         self.text: GameText = game_text(self.game)
         self.state = state if state is not None else self.game.new_initial_state()
+        self._hidden = self.game.get_type().information.name != "PERFECT_INFORMATION"
+        self._legal: dict[str, int] | None = None  # of the present state, once asked for
 
     @property
     def seat(self) -> int:
@@ -47,7 +49,7 @@ class Referee:
 
     @property
     def perfect_information(self) -> bool:
-        return bool(self.game.get_type().information.name == "PERFECT_INFORMATION")
+        return not self._hidden
 
     @property
     def over(self) -> bool:
@@ -64,19 +66,21 @@ class Referee:
 
         At the end there is nobody to see it, and what was hidden stays hidden.
         """
-        if self.seat < 0 and not self.perfect_information:
+        seat = self.seat
+        if seat < 0 and self._hidden:
             return "->"
-        seat = self.text.seats[self.seat] if self.seat >= 0 else "-"
-        return f"{self.text.board(self.state, self.seat)}{seat}>"
+        return f"{self.text.board(self.state, seat)}{self.text.seats[seat] if seat >= 0 else '-'}>"
 
     @property
     def legal_actions(self) -> tuple[str, ...]:
         return tuple(self._actions())
 
     def _actions(self) -> dict[str, int]:
-        if self.seat < 0:
-            return {}
-        return {self.text.move(self.state, action): action for action in self.state.legal_actions()}
+        if self._legal is None:
+            state, move = self.state, self.text.move
+            legal = state.legal_actions() if self.seat >= 0 else ()
+            self._legal = {move(state, action): action for action in legal}
+        return self._legal
 
     def apply(self, move: str) -> None:
         """Play `move`. Raises `IllegalMove`, naming what is legal, and leaves the game as it was."""
@@ -87,12 +91,14 @@ class Referee:
                 f"{move[:40]!r} is not legal here; legal: {' '.join(actions) or 'nothing, it is over'}"
             )
         self.state.apply_action(action)
+        self._legal = None
 
     def resolve_chance(self, rng: np.random.Generator) -> None:
         """Let chance move until a seat is to move or the game is over."""
         while self.state.is_chance_node():
             actions, probabilities = zip(*self.state.chance_outcomes(), strict=True)
             self.state.apply_action(int(rng.choice(actions, p=probabilities)))
+            self._legal = None
 
     def clone(self) -> "Referee":
         return Referee(self.name, self.state.clone())

@@ -217,4 +217,5 @@ def test_a_seat_sees_nothing_of_the_other_hand(game: str) -> None:
 def test_nothing_hidden_travels_in_info() -> None:
     env = OpenSpielEnv("kuhn_poker")
     _, info = env.reset(seed=0)
-    assert info["state"] == ""
+    assert set(info) == {"seat", "legal_actions"}
+    assert turn_of(env.referee).state == ""
