@@ -115,7 +115,7 @@ def test_hidden_cards_stay_hidden() -> None:
     seen = set()
     for seed in range(20):
         observation, info = env.reset(seed=seed)
-        assert not info["state"]
+        assert set(info) == {"seat", "legal_actions"}
         own, _ = str(env.referee.state).split()[:2]
         assert observation.split()[0] == "JQK"[int(own)]  # and nothing of the other's card
         seen.add(observation)
