@@ -2,6 +2,7 @@
 
     python benchmarks/verifier.py                 a table, and the disagreements
     python benchmarks/verifier.py --json          one JSON object
+    python benchmarks/verifier.py --markdown      the disagreements as a table, for docs/verifier.md
 
 Speed is on one core, with our caches emptied before every pass. math-verify is given what we extract, between
 dollar signs, so that neither is charged for the other's idea of where an answer stands.
@@ -140,6 +141,7 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--rewrites", type=int, default=2000, help="rewrites, and as many mutations")
+    parser.add_argument("--markdown", action="store_true", help="print the disagreements as a table")
     options = parser.parse_args()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -161,6 +163,13 @@ def main() -> None:
     }
     if options.json:
         print(json.dumps(report))
+        return
+    if options.markdown:
+        print("| answer | gold | kind | judged | ours | math-verify |\n|---|---|---|---|---|---|")
+        for row in disagreements:
+            cells = [f"`{row[key]!a}`".replace("|", "\\|") for key in ("answer", "gold")]
+            verdict = "correct" if row["math_verify"] == "true" else "wrong"
+            print(f"| {' | '.join([*cells, row['kind'], row['expect'], row['ours'], verdict])} |")
         return
     for name in ("rungs_1_4", "overall"):
         row = speeds[name]
