@@ -138,8 +138,8 @@ class ReasoningGymEnv(TaskEnv):
         super().__init__()
         try:
             import reasoning_gym
-        except ImportError:
-            raise ValueError("ReasoningGym: needs the package: pip install reasoning-gym") from None
+        except ImportError as error:
+            raise ValueError(f"ReasoningGym: {error}: pip install reasoning-gym") from None
         self.dataset, self.kind, self.arguments = dataset, kind, arguments
         self._make = reasoning_gym.create_dataset
         self.instructions = f"{dataset} of reasoning-gym. End with #### and the answer."
