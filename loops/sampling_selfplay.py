@@ -15,6 +15,8 @@ from shuhari.loops.phase import Counts
 from shuhari.loops.rollout import Rollouts
 from shuhari.policy.sequences import completion_logprobs
 
+HARD = 0.5  # a problem that a smaller share of its group solves comes back
+RARE = 4  # times as often as others is its accepted answer in the replay
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
 
 
@@ -23,8 +25,9 @@ class SamplingSelfplay:
 
     `distill` is expert iteration with the verifier as the expert (Anthony et al. 2017; STaR, Zelikman et al.
     2022): of each group the most frequent accepted answer enters a replay, and the policy is trained on
-    that. The replay keeps one discovery from undoing another, and a temperature above 1 keeps a mistake from
-    becoming so certain that nothing else is ever tried. `policy_gradient` takes one step on
+    that. Three things keep a mistake from becoming so certain that nothing else is ever tried: a temperature
+    above 1, problems that come back until most solve them, and few optimizer steps early. The replay keeps
+    one discovery from undoing another. `policy_gradient` takes one step on
     all of a round, an episode's advantage being its reward above its group's mean; groups in which all
     earned the same say nothing and are left out. Episodes without a verdict are seen by neither.
     """
@@ -78,7 +81,7 @@ class SamplingSelfplay:
         }
         if not groups:
             return figures
-        failed = [seed for seed, group in groups.items() if min(e.total for e in group) <= 0]
+        failed = [seed for seed, group in groups.items() if _solved(group) < HARD]
         self.failed = [*(s for s in self.failed if s not in groups), *failed][-self.cfg.replay :]
         mixed = [g for g in groups.values() if len({episode.total for episode in g}) > 1]
         figures["reward"] = float(np.mean([e.total for g in groups.values() for e in g]))
@@ -106,8 +109,8 @@ class SamplingSelfplay:
             answers = Counter(
                 tuple((step.prompt, step.completion) for step in e.steps) for e in group if e.total == best
             )
-            accepted = answers.most_common(1)[0][0]
-            self.replay += accepted
+            # What is hardly ever found is shown more often, or it is lost among what everyone knows.
+            self.replay += answers.most_common(1)[0][0] * (RARE if _solved(group) < HARD else 1)
         self.replay = self.replay[-self.cfg.replay :]
         if not self.replay:
             return {}
@@ -164,6 +167,11 @@ class SamplingSelfplay:
         self.optimizer.load_state_dict(state["optimizer"])
         self.rng.bit_generator.state = state["rng"]
         self.replay, self.failed = state["replay"], state["failed"]
+
+
+def _solved(group: list[Episode]) -> float:
+    """The share of a group that earned something."""
+    return float(np.mean([episode.total > 0 for episode in group]))
 
 
 def _transcript(decode: Any, episode: Episode) -> str:
