@@ -45,6 +45,7 @@ class Rollouts:
         temperature: float = 1.0,
         seed: int = 0,
         options: dict[str, Any] | None = None,
+        explore: bool = False,
     ) -> list[Episode]:
         """One episode per task seed; equal seeds are a group, whose first prompt is computed once."""
         while len(self._pool) < len(seeds):
@@ -55,7 +56,11 @@ class Rollouts:
         turn = 0
         while live := [(i, e) for i, e in enumerate(episodes) if e.result is None]:
             completions = self.generator.generate(
-                [e.prompt for _, e in live], self.max_new_tokens, temperature=temperature, seed=seed + turn
+                [e.prompt for _, e in live],
+                self.max_new_tokens,
+                temperature=temperature,
+                seed=seed + turn,
+                explore=explore,
             )
             for (i, episode), completion in zip(live, completions, strict=True):
                 self._guard(i, episode, lambda e, c=completion: self._step(e, c))  # type: ignore[misc]

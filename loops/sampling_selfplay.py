@@ -62,9 +62,12 @@ class SamplingSelfplay:
         return self._steps >= self.total
 
     def step(self) -> dict[str, float]:
-        seeds = [problem for problem in self._problems() for _ in range(self.cfg.samples)]
-        seed = int(self.rng.integers(2**31))
-        episodes = self.rollouts.play(seeds, temperature=self.cfg.temperature, seed=seed)
+        episodes = []
+        for problems, again in zip(self._problems(), (False, True), strict=True):
+            seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
+            seed = int(self.rng.integers(2**31))
+            temperature = 1.0 if again else self.cfg.temperature
+            episodes += self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=again)
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])
@@ -89,12 +92,12 @@ class SamplingSelfplay:
         learn = self._distill if self.cfg.objective == "distill" else self._policy_gradient
         return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
 
-    def _problems(self) -> list[int]:
-        """Seeds of a round's problems: up to half of them failed before, the rest are new."""
+    def _problems(self) -> tuple[list[int], list[int]]:
+        """Seeds of a round's problems: new ones, and up to as many that failed before."""
         again = min(len(self.failed), self.cfg.problems // 2)
         old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
         new = self.rng.integers(2**31, size=self.cfg.problems - again).tolist()
-        return [*old, *new]
+        return new, old
 
     def _update_count(self, number: int) -> int:
         """Optimizer steps of a round: few while much is still to be found, more once little is."""

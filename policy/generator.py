@@ -18,6 +18,7 @@ from shuhari.policy import lean
 from shuhari.policy.lm import Policy
 
 Tokens = tuple[int, ...]
+FEW = 4  # most probable tokens among which exploration chooses
 MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
 
 
@@ -46,9 +47,18 @@ class Generator:
 
     @torch.no_grad()
     def generate(
-        self, prompts: Sequence[Tokens], max_new_tokens: int, *, temperature: float = 1.0, seed: int = 0
+        self,
+        prompts: Sequence[Tokens],
+        max_new_tokens: int,
+        *,
+        temperature: float = 1.0,
+        seed: int = 0,
+        explore: bool = False,
     ) -> list[Completion]:
         """One completion of every prompt; temperature 0 is greedy. One seed, one result.
+
+        With `explore`, one token of each, at a random place, is any of the most probable few: a policy
+        that is sure of a mistake would hardly ever leave it by its own chances.
 
         Raises ValueError for a prompt that is empty or does not fit (see `fits`).
         """
@@ -66,7 +76,9 @@ class Generator:
             members = by_length[length]
             for start in range(0, len(members), MAX_ROWS):
                 batch = members[start : start + MAX_ROWS]
-                completions = self._batch([prompts[i] for i in batch], max_new_tokens, temperature, rng)
+                completions = self._batch(
+                    [prompts[i] for i in batch], max_new_tokens, temperature, rng, explore
+                )
                 result.update(zip(batch, completions, strict=True))
         return [result[i] for i in range(len(prompts))]
 
@@ -75,7 +87,7 @@ class Generator:
         return 0 < len(prompt) <= self.policy.max_length - max_new_tokens
 
     def _batch(
-        self, prompts: list[Tokens], limit: int, temperature: float, rng: torch.Generator
+        self, prompts: list[Tokens], limit: int, temperature: float, rng: torch.Generator, explore: bool
     ) -> list[Completion]:
         """Completions of prompts of one length."""
         distinct = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
@@ -90,6 +102,10 @@ class Generator:
         live = torch.arange(B)
         lengths = torch.full((B,), limit)
         ended = torch.zeros(B, dtype=torch.bool)
+        # Where a row leaves its own way, and to which of its most probable tokens.
+        place, rank = (
+            (torch.randint(n, (B,), generator=rng) for n in (limit, FEW)) if explore else (None, None)
+        )
         for t in range(limit):
             logprobs_NV = (logits_NV / (temperature or 1.0)).log_softmax(-1)
             if temperature == 0:
@@ -97,6 +113,10 @@ class Generator:
             else:
                 # One draw for every row there ever was, so that what has ended does not move the others'.
                 chosen = draw(logprobs_NV, torch.rand(B, generator=rng)[live])
+            if place is not None and rank is not None and (here := (place[live] == t)).any():
+                few = logprobs_NV[here].topk(FEW).indices
+                chosen = chosen.clone()
+                chosen[here] = few.gather(1, rank[live][here][:, None])[:, 0]
             tokens_BT[live, t] = chosen
             logprobs_BT[live, t] = logprobs_NV.gather(1, chosen[:, None])[:, 0]
             done = chosen == self.policy.eos

@@ -190,3 +190,31 @@ class TestCheckpoints:
         with pytest.raises(CheckpointError, match="adapter=") as error:
             Policy(str(base), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
         assert "\n" not in str(error.value)
+
+
+def test_draws_follow_their_probabilities_and_never_what_has_none() -> None:
+    from shuhari.policy.generator import draw
+
+    probabilities_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
+    n = 20_000
+    uniform_N = torch.rand(n, generator=torch.Generator().manual_seed(0))
+    chosen_N = draw(probabilities_V.log().expand(n, -1), uniform_N)
+    shares_V = torch.bincount(chosen_N, minlength=6) / n
+    assert torch.allclose(shares_V, probabilities_V, atol=0.015)
+    assert not shares_V[[0, 2, 5]].any()
+    ends_N = torch.tensor([0.0, 1 - 2**-24])
+    assert draw(probabilities_V.log().expand(2, -1), ends_N).tolist() == [1, 4]
+
+
+def test_exploration_changes_one_token_of_a_greedy_completion() -> None:
+    policy = Policy("math", rank=4, alpha=8.0)
+    generator = Generator(policy)
+    prompts = [policy.encode("12+34=")] * 200
+    plain = generator.generate(prompts[:1], 12, temperature=0)[0].tokens
+    explored = generator.generate(prompts, 12, temperature=0, seed=1, explore=True)
+    again = generator.generate(prompts, 12, temperature=0, seed=1, explore=True)
+    assert [c.tokens for c in explored] == [c.tokens for c in again]
+    changed = [c.tokens for c in explored if c.tokens != plain]
+    assert 80 < len(changed) < 200  # a quarter explores to what it would have said anyway
+    starts = {next(i for i, (a, b) in enumerate(zip(c, plain, strict=False)) if a != b) for c in changed}
+    assert len(starts) > 6  # at every place
