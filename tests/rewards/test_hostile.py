@@ -24,7 +24,7 @@ _spec.loader.exec_module(hostile)
 CASES: list[dict[str, str]] = hostile.cases()
 
 RUN_ALL = """
-import importlib.util, json, resource, sys, time
+import importlib.util, json, sys, time
 from shuhari.rewards import verify
 spec = importlib.util.spec_from_file_location("hostile", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
@@ -36,7 +36,9 @@ for case in module.cases():
     verdict = verify(case["answer"], case["gold"], **options)
     seconds = time.perf_counter() - start
     rows.append([verdict.status, verdict.rung, seconds, verdict.reason])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss, which a child inherits from the process that forked it.
+(line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+peak = int(line.split()[1]) / 1024
 print(json.dumps({"rows": rows, "peak_mb": peak}))
 """
 
@@ -71,7 +73,7 @@ def test_the_hostile_corpus() -> None:
         if status not in allowed or slow:
             faults.append((case["group"], case["answer"][:60], case["gold"], status, rung, reason, seconds))
     assert not faults
-    assert report["peak_mb"] < 300
+    assert 10 < report["peak_mb"] < 300
 
 
 def _eat() -> None:
