@@ -12,7 +12,7 @@ from shuhari.rewards.compare import assigned
 from shuhari.rewards.derivative import derivative
 from shuhari.rewards.exact import rational
 from shuhari.rewards.extract import extract
-from shuhari.rewards.node import Node, TooLarge, Undefined, Unparsable, children, variables
+from shuhari.rewards.node import Node, TooLarge, Undefined, Unparsable, children
 from shuhari.rewards.parser import parse
 from shuhari.rewards.pool import WorkerFault
 from shuhari.rewards.scalar import require_value, same_expression
@@ -107,6 +107,3 @@ def by_leaves(completion: str, numbers: Sequence[int], target: int) -> Verdict:
         return rational(answer) == target or "another value"
 
     return checked(completion, check)
-
-
-__all__ = ["by_derivative", "by_leaves", "by_substitution", "checked", "variables"]

@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from shuhari.rewards.exact import PRIME, Residue, rational
-from shuhari.rewards.node import STRUCTURES, Node, TooLarge, number, operators, variables
+from shuhari.rewards.node import STRUCTURES, Node, TooLarge, operators, variables
 from shuhari.rewards.scalar import Decision, constant_ratio, double, require_value, same_expression
 
 Link = tuple[str, Node, Node]  # a relation and its two sides
@@ -404,6 +404,3 @@ def as_interval(node: Node) -> Node | None:
     if len(names) != 1 or len(links) > 2:
         return None
     return Node("seq", (low[1], high[1], low[0], high[0]))
-
-
-__all__ = ["all_of", "as_interval", "assigned", "elements", "number", "require_values", "same"]

@@ -7,10 +7,10 @@ by a point at which the values differ; never by asking the verifier.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 
-from shuhari.rewards.node import Node, TooLarge, Undefined, children, number, variables
+from shuhari.rewards.node import Node, TooLarge, Undefined, number, variables
 from shuhari.rewards.render import Renderer
 
 WORDS = ["Monday", "parallelogram", "even", "increasing", "Evelyn", "ellipse", "acute", "North America"]
@@ -407,6 +407,3 @@ def pairs(kind: str, n: int, seed: int = 0) -> Iterator[Pair]:
         gold = styles[0].text(gold_node)
         yield Pair(kind, gold, _wrapped(styles[1].text(equal), rng), True)
         yield Pair(kind, gold, _wrapped(styles[2].text(changed), rng), False)
-
-
-__all__ = ["KINDS", "Pair", "children", "differ", "mutate", "pairs", "replace", "rewrite"]
