@@ -93,8 +93,11 @@ class SamplingSelfplay:
         return figures | learn(list(groups.values()) if self.cfg.objective == "distill" else mixed)
 
     def _problems(self) -> tuple[list[int], list[int]]:
-        """Seeds of a round's problems: new ones, and up to as many that failed before."""
-        again = min(len(self.failed), self.cfg.problems // 2)
+        """Seeds of a round's problems: new ones, and up to as many that failed before.
+
+        A policy gradient has no use for these: they are explored, and the sampler must be the policy.
+        """
+        again = min(len(self.failed), self.cfg.problems // 2) if self.cfg.objective == "distill" else 0
         old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
         new = self.rng.integers(2**31, size=self.cfg.problems - again).tolist()
         return new, old

@@ -22,6 +22,7 @@ from shuhari.loops.config import (
     SearchConfig,
     TrainConfig,
 )
+from shuhari.loops.rollout import Rollouts
 from shuhari.loops.run import Interrupted
 from shuhari.loops.train import train
 from shuhari.rewards import Verdict
@@ -334,3 +335,24 @@ def test_both_objectives_learn_from_reward_alone(objective: str, tmp_path: Path)
     cfg.sampling.temperature = 1.0
     players = train(cfg)["players"]
     assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]
+
+
+@pytest.mark.parametrize("objective", ["distill", "policy_gradient"])
+def test_only_distillation_explores(objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy gradient takes its sampler's word for what the policy would do."""
+    played: list[bool] = []
+    play = Rollouts.play
+
+    def spy(self: Rollouts, seeds: Any, *, explore: bool = False, **arguments: Any) -> Any:
+        if seeds:
+            played.append(explore)
+        return play(self, seeds, explore=explore, **arguments)
+
+    monkeypatch.setattr(Rollouts, "play", spy)
+    cfg = mirror(tmp_path, phases=["selfplay"])  # from the base, which fails nearly everything
+    cfg.sampling = SamplingConfig(
+        objective=objective, rounds=3, problems=8, samples=4, updates=[1, 1], batch=8
+    )
+    cfg.sampling.temperature = 1.0
+    train(cfg)
+    assert any(played) == (objective == "distill")
