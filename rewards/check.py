@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from shuhari.rewards.compare import assigned
 from shuhari.rewards.derivative import derivative
 from shuhari.rewards.exact import rational
 from shuhari.rewards.extract import extract
-from shuhari.rewards.node import Node, TooLarge, Undefined, Unparsable, children
+from shuhari.rewards.node import Node, TooLarge, Undefined, Unparsable, walk
 from shuhari.rewards.parser import parse
 from shuhari.rewards.pool import WorkerFault
+from shuhari.rewards.reading import assigned
 from shuhari.rewards.scalar import require_value, same_expression
 from shuhari.rewards.verdict import Status, Verdict
 
@@ -94,14 +94,11 @@ def by_leaves(completion: str, numbers: Sequence[int], target: int) -> Verdict:
                 return "an expression is asked"
             answer = answer.args[1]
         leaves: list[int] = []
-        todo = [answer]
-        while todo:
-            node = todo.pop()
+        for node in walk(answer):
             if node.op == "num":
                 leaves.append(node.args[0])
             elif node.op not in ("+", "*", "/", "neg", "inv"):
                 return f"{node.op} is not allowed"
-            todo += children(node)
         if Counter(leaves) != Counter(numbers):
             return "not these numbers, each once"
         return rational(answer) == target or "another value"

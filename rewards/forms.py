@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from typing import get_args
 
-from shuhari.rewards.compare import assigned
 from shuhari.rewards.exact import rational
 from shuhari.rewards.lexer import tokenize
 from shuhari.rewards.node import (
@@ -18,6 +17,7 @@ from shuhari.rewards.node import (
     operators,
     variables,
 )
+from shuhari.rewards.reading import assigned
 from shuhari.rewards.verdict import Form
 
 FORMS: tuple[str, ...] = get_args(Form)
@@ -158,16 +158,16 @@ def _factors(node: Node) -> list[Node]:
     return [node]
 
 
-def _monomial(node: Node) -> tuple[tuple[str, object], ...] | None:
-    """The powers of a monomial's variables, by name; None where it is no such product."""
-    powers: dict[str, object] = {}
+def _monomial(node: Node) -> frozenset[tuple[Node, object]] | None:
+    """What a monomial multiplies and its powers, rational coefficients aside; None where it is none."""
+    powers: dict[Node, object] = {}
     coefficients = 0
     for factor in _factors(node):
         if factor.op == "/" and not variables(factor.args[1]):
             inner = _monomial(factor.args[0])
             if inner is None:
                 return None
-            if set(powers) & {name for name, _ in inner}:
+            if set(powers) & {base for base, _ in inner}:
                 return None
             powers |= dict(inner)
             continue
@@ -178,16 +178,15 @@ def _monomial(node: Node) -> tuple[tuple[str, object], ...] | None:
             exact = rational(factor) if factor.op != "inv" else 1
             coefficients += factor.op != "inv" and exact is not None
             if exact is None:  # sqrt(2) and 1 are no like terms
-                powers[repr(hash(factor))] = 1
+                powers[factor] = 1
             continue
         base, power = factor.args if factor.op == "^" else (factor, Node("num", (1,)))
         if base.op in ("+", "^") or variables(power) or (base.op in ("*", "/", "neg") and factor.op == "^"):
             return None
-        key = repr(hash(base))
-        if key in powers:
+        if base in powers:
             return None
-        powers[key] = rational(power) or power
-    return None if coefficients > 1 else tuple(sorted(powers.items(), key=lambda item: item[0]))
+        powers[base] = rational(power) or power
+    return None if coefficients > 1 else frozenset(powers.items())
 
 
 def _unexpanded(node: Node) -> str:

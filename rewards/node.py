@@ -1,5 +1,6 @@
 """The syntax tree of a mathematical answer, the limits it is held to, and how judging it can fail."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -60,23 +61,18 @@ def children(node: Node) -> list[Node]:
     return found
 
 
-def operators(node: Node) -> set[str]:
-    """Every `op` that occurs in the tree."""
-    found, todo = set(), [node]
+def walk(node: Node) -> Iterator[Node]:
+    """The node and all below it."""
+    todo = [node]
     while todo:
         node = todo.pop()
-        found.add(node.op)
+        yield node
         todo += children(node)
-    return found
 
 
-def size(node: Node) -> int:
-    """How many nodes the tree has."""
-    total, todo = 0, [node]
-    while todo:
-        total += 1
-        todo += children(todo.pop())
-    return total
+def operators(node: Node) -> set[str]:
+    """Every `op` that occurs in the tree."""
+    return {part.op for part in walk(node)}
 
 
 BINDERS = {"sum": 0, "prod": 0, "lim": 0, "int": 1, "diff": 1}  # where each names its own variable

@@ -13,10 +13,12 @@ from typing import Any
 import mpmath
 
 from shuhari.rewards.exact import rational
-from shuhari.rewards.node import STRUCTURES, Node, TooLarge, Undefined, children, variables
+from shuhari.rewards.node import STRUCTURES, Node, TooLarge, Undefined, variables, walk
 
 MAX_LOG10 = 20_000  # largest power of ten that may turn up
 MAX_FACTORIAL = 10_000
+# What evaluating may raise where there is no value, or none that doubles can hold.
+NO_VALUE = (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError)
 _TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
@@ -214,15 +216,12 @@ class Evaluator:
 def scales(node: Node) -> set[float]:
     """Sizes at which the tree may change its behaviour: its constants, and their inverses."""
     found: set[float] = set()
-    todo = [node]
-    while todo:
-        part = todo.pop()
+    for part in walk(node):
         try:
             constant = not variables(part) and part.op not in STRUCTURES
             size = abs(Evaluator(mpmath.fp, {}, real=True).value(part)) if constant else 0.0
-        except (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError):
+        except NO_VALUE:
             size = 0.0
         if 1e-9 < size < 1e12:
             found |= {size, 1 / size}
-        todo += children(part)
     return found

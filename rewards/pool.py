@@ -26,7 +26,6 @@ MEMORY_MB = 96  # beyond what a fresh worker holds
 WALL_FACTOR = 8  # a call may take that many times its budget on a busy machine
 IDLE_SECONDS = 0.25  # a worker that waits longer than this without using the processor is asleep
 _HEADER = struct.Struct("!I")
-MAX_REPLY = 1 << 20
 
 
 class WorkerFault(RuntimeError):

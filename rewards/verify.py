@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import get_args
 
-from shuhari.rewards.compare import (
-    as_interval,
-    as_matrix,
-    assigned,
-    elements,
-    in_order,
-    require_values,
-    same,
-    words,
-)
+from shuhari.rewards.compare import in_order, require_values, same
 from shuhari.rewards.exact import rational
 from shuhari.rewards.extract import extract
 from shuhari.rewards.forms import FORMS, copies_prompt, violation
@@ -33,6 +24,7 @@ from shuhari.rewards.node import (
 )
 from shuhari.rewards.parser import parse
 from shuhari.rewards.pool import WorkerFault
+from shuhari.rewards.reading import as_interval, as_matrix, assigned, elements, words
 from shuhari.rewards.scalar import Decision, GoldFault
 from shuhari.rewards.verdict import Kind, Status, Verdict
 
@@ -181,7 +173,7 @@ def _of_kind(node: Node, kind: str) -> Node:
         ):
             raise Unparsable("not an equation")
         return node
-    if found and kind != "equation":
+    if found:
         node = found[1]
     if kind == "set":
         members = elements(node)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from shuhari.rewards import error_rates, verify
+from shuhari.rewards.golds import GOLDS
 from shuhari.rewards.node import Node, number
 from shuhari.rewards.parser import parse
 from shuhari.rewards.render import Renderer
@@ -118,10 +119,8 @@ def test_unknown_kind_and_form_are_errors_that_name_the_known() -> None:
 def test_what_is_rendered_parses_to_an_equal_tree(latex: bool) -> None:
     rng = random.Random(3)
     for kind in ("number", "expression"):
-        from shuhari.rewards.rewrites import _GOLDS
-
         for _ in range(200):
-            node = _GOLDS[kind](rng)
+            node = GOLDS[kind](rng)
             text = Renderer(latex=latex, rng=rng).text(node)
             assert same_expression(parse(text), node).equal, text
 
