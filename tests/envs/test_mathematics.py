@@ -93,6 +93,8 @@ def test_countdown_uses_every_number_once() -> None:
     assert by_leaves("5*(6-2)=20", [2, 5, 6], 20).status == "correct"
     for wrong in ("20", "4*5", "(6-2)*5+0", "(6-2)*5*1", "2*5+6+4", "(6-2)*6", "6!/36", "52-26", "5^2-6+1"):
         assert by_leaves(wrong, [2, 5, 6], 20).status == "wrong", wrong
+    assert by_leaves("2*5", [2, 2, 5], 10).status == "wrong"  # each as often as it is given
+    assert by_leaves("2/2*5", [2, 2, 5], 5).status == "correct"
 
 
 def test_an_unknown_derivative_is_refused() -> None:

@@ -218,3 +218,18 @@ def test_exploration_changes_one_token_of_a_greedy_completion() -> None:
     assert 80 < len(changed) < 200  # a quarter explores to what it would have said anyway
     starts = {next(i for i, (a, b) in enumerate(zip(c, plain, strict=False)) if a != b) for c in changed}
     assert len(starts) > 6  # at every place
+
+
+def test_sequences_computed_in_parts_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy("math", rank=4, alpha=8.0)
+    rng = np.random.default_rng(0)
+    sequences = [
+        (tuple(rng.integers(3, 90, 1 + i % 5).tolist()), tuple(rng.integers(3, 90, 1 + i % 7).tolist()))
+        for i in range(20)
+    ]
+    whole = completion_logprobs(policy, sequences)
+    monkeypatch.setattr("shuhari.policy.sequences.PART", 3)
+    parts = completion_logprobs(policy, sequences)
+    assert torch.equal(parts.sequence_N, whole.sequence_N)
+    torch.testing.assert_close(parts.logprobs_N, whole.logprobs_N, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(parts.entropy_N, whole.entropy_N, rtol=1e-5, atol=1e-5)
