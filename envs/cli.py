@@ -1,7 +1,6 @@
 """`shuhari envs`: what there is to train in, and whether an environment keeps the contract."""
 
 import argparse
-import difflib
 import json
 import re
 import sys
@@ -75,10 +74,8 @@ def main(arguments: Sequence[str]) -> int:
         given = _arguments(options.arguments)
         build(options.check, given).close()
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
-        near = difflib.get_close_matches(options.check, list(gymnasium.registry), n=1)
-        known = options.check in gymnasium.registry or ":" in options.check
-        hint = f"; did you mean {near[0]}?" if near and not known else ""
-        print(f"shuhari: {options.check}: {(str(error).splitlines() or ['?'])[0]}{hint}", file=sys.stderr)
+        # Gymnasium names the nearest id itself.
+        print(f"shuhari: {options.check}: {(str(error).splitlines() or ['?'])[0]}", file=sys.stderr)
         return 2
     findings = check(options.check, given)
     for finding in findings:

@@ -112,7 +112,7 @@ def test_the_command_lists_checks_and_answers_mistakes(capsys: pytest.CaptureFix
     assert main(["--check", "shuhari/Addition-v0", "digits=2"]) == 0
     assert "FAIL" not in capsys.readouterr().out
     for arguments, message in (
-        (["--check", "shuhari/Adition-v0"], "did you mean"),
+        (["--check", "shuhari/Adition-v0"], "Did you mean: `Addition`"),
         (["--check", "shuhari/Addition-v0", "digits=0"], "min_digits"),
         (["--check", "shuhari/Addition-v0", "digits"], "key=value"),
     ):
