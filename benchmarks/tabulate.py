@@ -12,7 +12,7 @@ TASK = ("greedy", "pass@1", "expert_failed_solved", "harder greedy", "harder pas
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """A player's figures under the names of the heads."""
     flat = {key: row[key] for key in (*GAME, "greedy", "expert_failed_solved") if key in row}
-    if "worst_case" in row:
+    if None not in row.get("worst_case", {"0": None}).values():
         flat["worst case"] = f"{row['worst_case']['0']:+g} / {row['worst_case']['1']:+g}"
     if "pass_at" in row:
         flat["pass@1"] = row["pass_at"]["1"]

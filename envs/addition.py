@@ -84,7 +84,7 @@ class AdditionEnv(TaskEnv):
         return self.work(task, FORGOTTEN)
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A well-formed statement: the format and the copying are right, the sums only for one digit.
+        """A well-formed statement: the format and the copying are right, the sums only up to two digits.
 
         In longer sums every column's result and carry is drawn at random, so that a base knows how a
         worked sum looks and not how to add.
@@ -92,7 +92,7 @@ class AdditionEnv(TaskEnv):
         task = self.draw(rng, "train")
         a, b = task.gold
         width = len(task.prompt) // 2 - 1
-        if width == 1:
+        if width <= 2:
             return task.prompt, self.work(task)
         digits = "".join(str(d) for d in rng.integers(0, 10, width))
         carries = rng.integers(0, 2, width)

@@ -31,7 +31,7 @@ class TaskEvaluation:
     ) -> None:
         self.env, self.generator = make(), generator
         self.rollouts = Rollouts(make, generator, max_new_tokens)
-        self.base_rollouts = Rollouts(make, Generator(generator.policy, adapter=False), max_new_tokens)
+        self.base_rollouts = Rollouts(make, Generator(generator.policy, adapter=None), max_new_tokens)
         self.problems = self._distinct(n)
         self.validation = min(VALIDATION, n)
         self._expert_failed: list[int] = []

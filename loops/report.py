@@ -46,7 +46,8 @@ def _game_cells(row: dict[str, Any]) -> dict[str, str]:
         cells["seen"] = _percent(row["optimal_critical_seen"])
         cells["withheld"] = _percent(row["optimal_critical_withheld"])
     worst = row["worst_case"]
-    cells["worst case"] = f"{worst['0']:+.2f} {worst['1']:+.2f}"
+    if None not in worst.values():  # too many replies to follow
+        cells["worst case"] = f"{worst['0']:+.2f} {worst['1']:+.2f}"
     for opponent in ("expert", "perfect"):
         match = row["versus"].get(opponent)
         cells[f"vs {opponent}"] = f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
@@ -98,8 +99,11 @@ def verdict(players: dict[str, dict[str, Any]]) -> str:
     compared = ", ".join(f"{n} {_percent(players[n][metric])}" for n in rivals)
     sentence = f"{name} {what.format(_percent(own))}" + (f" ({compared})" if compared else "")
     if game:
-        worst = min(players[name]["worst_case"].values())
-        sentence += " and never loses, whatever the reply" if worst >= 0 else " and can still be beaten"
+        worst = players[name]["worst_case"].values()
+        if None not in worst:
+            sentence += (
+                " and never loses, whatever the reply" if min(worst) >= 0 else " and can still be beaten"
+            )
     if "expert" not in players:
         return f"{sentence}; there is no expert to compare it with."
     if len(beaten) == len(rivals):

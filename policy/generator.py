@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from shuhari.policy import lean
-from shuhari.policy.lm import Policy
+from shuhari.policy.lm import LEARNING, Policy
 
 Tokens = tuple[int, ...]
 FEW = 4  # most probable tokens among which exploration chooses
@@ -33,9 +33,9 @@ class Completion:
 
 
 class Generator:
-    """Generates with one policy, with its adapter or (`adapter=False`) with the bare base."""
+    """Generates with one policy: with an adapter of its, or (`adapter=None`) with the bare base."""
 
-    def __init__(self, policy: Policy, adapter: bool = True) -> None:
+    def __init__(self, policy: Policy, adapter: str | None = LEARNING) -> None:
         self.policy, self.adapter = policy, adapter
         self._encoded: dict[str, Tokens] = {}
 
@@ -177,7 +177,7 @@ def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
 class _Decoder:
     """Steps a batch through either path: our lean cache, or the module's own."""
 
-    def __init__(self, policy: Policy, adapter: bool, capacity: int) -> None:
+    def __init__(self, policy: Policy, adapter: str | None, capacity: int) -> None:
         self.policy, self.adapter = policy, adapter
         self.lean_cache = lean.Cache(capacity) if policy.path == "lean" else None
         self.module_cache = None
@@ -230,7 +230,7 @@ class ChoiceRows:
             *([column[n] for n in chosen] for column in columns),
         )
 
-    def logprobs(self, policy: Policy, adapter: bool = True) -> Tensor:
+    def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> Tensor:
         """Log-probability of every scored token, differentiable in the adapter."""
         logits_BKV = policy.logits(torch.tensor(self.tokens), self.keep, adapter)
         logprobs_BKV = logits_BKV.log_softmax(-1)

@@ -21,6 +21,7 @@ from shuhari.policy import lean
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
+LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -102,8 +103,13 @@ def _not_plain(model: PeftModel) -> str | None:
     return None
 
 
+def _renamed(parameter: str, adapter: str) -> str:
+    """The name of another adapter's parameter."""
+    return parameter.replace(f".{LEARNING}.", f".{adapter}.")
+
+
 class Policy:
-    """A frozen base with one trainable adapter.
+    """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
     `path` says which forward pass runs: "lean" (ours, Llama family in fp32) or "module" with the reason.
     `version` counts the adapter's updates: what was computed at another version is stale.
@@ -133,7 +139,7 @@ class Policy:
             name: p for name, p in self.model.named_parameters() if p.requires_grad
         }
         self.version = 0
-        self._snapshot: tuple[int, bool, lean.Weights] | None = None
+        self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
         reason = lean.unsupported(model.config) or _not_plain(self.model)
         self.path = "lean" if reason is None else f"module ({reason})"
         if reason is None:
@@ -145,29 +151,39 @@ class Policy:
         """Say that the adapter has changed."""
         self.version += 1
 
-    def weights(self, adapter: bool = True) -> lean.Weights:
-        """The lean path's weights now. Under autograd they are functions of the adapter's parameters;
+    def freeze(self, name: str, state: dict[str, Tensor] | None = None) -> None:
+        """Keep the learning adapter as it is now (or was: `state`) as a frozen one of this name."""
+        if name not in self.model.peft_config:
+            self.model.add_adapter(name, self.model.peft_config[LEARNING])
+        with torch.no_grad():
+            for key, value in (state or self.state()).items():
+                frozen = self.model.get_parameter(_renamed(key, name))
+                frozen.requires_grad_(False).copy_(value)
+        self._snapshots.pop(name, None)
+
+    def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
+        """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
         without, a snapshot that is shared until the next update."""
         if torch.is_grad_enabled():
             return self._gather(adapter)
-        if self._snapshot is None or self._snapshot[:2] != (self.version, adapter):
-            self._snapshot = (self.version, adapter, self._gather(adapter))
-        return self._snapshot[2]
+        version = self.version if adapter == LEARNING else 0
+        if adapter not in self._snapshots or self._snapshots[adapter][0] != version:
+            self._snapshots[adapter] = (version, self._gather(adapter))
+        return self._snapshots[adapter][1]
 
-    def _gather(self, adapter: bool) -> lean.Weights:
+    def _gather(self, adapter: str | None) -> lean.Weights:
         def project(module: nn.Module) -> tuple[Tensor, Tensor | None]:
             if not isinstance(module, LoraLinear):
                 return module.weight, module.bias  # type: ignore[return-value]
             weight, bias = module.base_layer.weight, module.base_layer.bias
-            if adapter:
-                (name,) = module.active_adapters
-                update = module.lora_B[name].weight @ module.lora_A[name].weight
-                weight = weight + module.scaling[name] * update
+            if adapter is not None:
+                update = module.lora_B[adapter].weight @ module.lora_A[adapter].weight
+                weight = weight + module.scaling[adapter] * update
             return weight, bias
 
         return lean.gather(self.model.get_base_model(), project, self._cos_TD, self._sin_TD)
 
-    def logits(self, tokens_BT: Tensor, keep: int | None = None, adapter: bool = True) -> Tensor:
+    def logits(self, tokens_BT: Tensor, keep: int | None = None, adapter: str | None = LEARNING) -> Tensor:
         """Logits [B, keep, V] of the last `keep` (default all) positions, in fp32."""
         if self.path == "lean":
             return lean.forward(self.weights(adapter), tokens_BT, keep)
@@ -176,13 +192,17 @@ class Policy:
         return output.logits.float()  # type: ignore[no-any-return]
 
     @contextmanager
-    def adapter_on(self, enabled: bool) -> Iterator[None]:
-        """The module with its adapter, or without."""
-        if enabled:
-            yield
-        else:
+    def adapter_on(self, adapter: str | None) -> Iterator[None]:
+        """The module with that adapter, or with none."""
+        if adapter is None:
             with self.model.disable_adapter():
                 yield
+        else:
+            self.model.set_adapter(adapter, inference_mode=adapter != LEARNING)
+            try:
+                yield
+            finally:
+                self.model.set_adapter(LEARNING)
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Tokens of a text, without special ones."""
@@ -192,9 +212,11 @@ class Policy:
         """The text of tokens; special ones leave no trace."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
-    def state(self) -> dict[str, Tensor]:
-        """A copy of the adapter's parameters."""
-        return {name: p.detach().clone() for name, p in self.parameters.items()}
+    def state(self, adapter: str = LEARNING) -> dict[str, Tensor]:
+        """A copy of an adapter's parameters, under the names that they have in the learning one."""
+        return {
+            key: self.model.get_parameter(_renamed(key, adapter)).detach().clone() for key in self.parameters
+        }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
@@ -205,7 +227,7 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
-        self.model.save_pretrained(str(folder))
+        self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
     def describe(self) -> dict[str, Any]:

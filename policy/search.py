@@ -5,7 +5,7 @@ policy's own continuations is at least as good as the policy, where the values a
 lockstep over a `GameGraph`, so that the policy is asked once for each distinct position and weight version.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +48,13 @@ class PolicyTable:
         wanted = np.unique(nodes)
         new = wanted[~self._known_N[wanted] & (self.graph.moves_N[wanted] > 0)]
         if len(new):
-            for node, p in zip(new, self.player([self.graph.turns[i] for i in new]), strict=True):
+            for node, p in zip(new, self._compute(new), strict=True):
                 self._table_NA[node, : len(p)] = p
             self._known_N[new] = True
         return self._table_NA[nodes]
+
+    def _compute(self, nodes: Nodes) -> Sequence[Floats]:
+        return self.player([self.graph.turns[node] for node in nodes])
 
 
 def continuation_values(
@@ -87,6 +90,26 @@ def continuation_values(
     returns = graph.value_N[current].reshape(-1, continuations).mean(1)
     values[row, move] = returns * sign[row]
     return values
+
+
+class SearchTable(PolicyTable):
+    """The player that takes the move its policy's continuations value highest, [N, A], computed on demand."""
+
+    def __init__(self, policy: PolicyTable, continuations: int, sharpness: float, seed: int) -> None:
+        super().__init__(policy.graph, policy.player)
+        self.policy, self.continuations, self.sharpness = policy, continuations, sharpness
+        self.rng = np.random.default_rng(seed)
+
+    def _compute(self, nodes: Nodes) -> Sequence[Floats]:
+        values = continuation_values(
+            self.graph,
+            self.policy,
+            nodes,
+            continuations=self.continuations,
+            sharpness=self.sharpness,
+            rng=self.rng,
+        )
+        return list(greedy(values))
 
 
 def greedy(table_NA: Floats) -> Floats:

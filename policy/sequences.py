@@ -20,7 +20,6 @@ class SequenceLogprobs:
 
 
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
-PART = 64  # rows computed together
 
 
 def completion_logprobs(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
@@ -28,10 +27,6 @@ def completion_logprobs(policy: Policy, sequences: Sequence[Pair]) -> SequenceLo
 
     Rows are padded on the right, where causal attention cannot see: padding changes nothing.
     """
-    # Sorted by length and cut in parts, rows are hardly padded.
-    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    if len(order) > PART:
-        return _in_parts(policy, sequences, order)
     lengths = [len(p) + len(c) for p, c in sequences]
     rows_BT = torch.full((len(sequences), max(lengths)), policy.eos)
     scored_BT = torch.zeros(rows_BT.shape, dtype=torch.bool)
@@ -44,20 +39,3 @@ def completion_logprobs(policy: Policy, sequences: Sequence[Pair]) -> SequenceLo
     targets_BK, scored_BK = rows_BT[:, -keep:], scored_BT[:, -keep:]
     logprobs_N, entropy_N = token_logprobs(logits_BKV[scored_BK], targets_BK[scored_BK])
     return SequenceLogprobs(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
-
-
-def _in_parts(policy: Policy, sequences: Sequence[Pair], order: list[int]) -> SequenceLogprobs:
-    """Part by part in the given order of sequences, put back in their own."""
-    parts = [
-        completion_logprobs(policy, [sequences[i] for i in order[start : start + PART]])
-        for start in range(0, len(order), PART)
-    ]
-    owner_N = torch.cat(
-        [torch.tensor(order[n * PART : (n + 1) * PART])[part.sequence_N] for n, part in enumerate(parts)]
-    )
-    back_N = owner_N.argsort(stable=True)
-    return SequenceLogprobs(
-        torch.cat([part.logprobs_N for part in parts])[back_N],
-        torch.cat([part.entropy_N for part in parts])[back_N],
-        owner_N[back_N],
-    )

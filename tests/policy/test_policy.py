@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shuhari.policy.generator import Generator
-from shuhari.policy.lm import CheckpointError, Policy
+from shuhari.policy.lm import LEARNING, CheckpointError, Policy
 from shuhari.policy.sequences import completion_logprobs
 from shuhari.policy.tokenizer import build_tokenizer
 
@@ -51,15 +51,35 @@ class TestForward:
         lean = policy.model.config.model_type in checkpoints.LEAN
         assert policy.path.startswith("lean" if lean else "module (architecture 'gpt_neox')")
 
-    @pytest.mark.parametrize("adapter", [True, False])
+    @pytest.mark.parametrize("adapter", [LEARNING, None, "past"])
     @pytest.mark.parametrize("keep", [None, 1, 3])
-    def test_logits_are_the_modules(self, policy: Policy, adapter: bool, keep: int | None) -> None:
+    def test_logits_are_the_modules(self, policy: Policy, adapter: str | None, keep: int | None) -> None:
+        if adapter == "past":
+            policy.freeze("past", {key: 0.5 * value for key, value in policy.state().items()})
         tokens = torch.randint(2, 90, (3, 11), generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             got = policy.logits(tokens, keep, adapter)
             with policy.adapter_on(adapter):
                 want = policy.model(input_ids=tokens).logits[:, -(keep or 11) :]
         torch.testing.assert_close(got, want, atol=2e-5, rtol=1e-4)
+
+    def test_a_frozen_adapter_stays_as_it_was(self, policy: Policy, tmp_path: Path) -> None:
+        tokens = torch.randint(2, 90, (1, 5), generator=torch.Generator().manual_seed(0))
+        start = policy.state()
+        with torch.no_grad():
+            before = policy.logits(tokens)
+            policy.freeze("then")
+            policy.load_state({key: value + 0.1 for key, value in start.items()})
+            after = policy.logits(tokens)
+            torch.testing.assert_close(policy.logits(tokens, adapter="then"), before)
+            assert not torch.allclose(after, before, atol=1e-3)
+            policy.freeze("then")
+            torch.testing.assert_close(policy.logits(tokens, adapter="then"), after)
+        assert [p.requires_grad for p in policy.parameters.values()] == [True] * len(policy.parameters)
+        assert sum(p.requires_grad for p in policy.model.parameters()) == len(policy.parameters)
+        policy.save(tmp_path / "adapter")
+        assert not (tmp_path / "adapter" / "then").exists()
+        policy.load_state(start)
 
     def test_gradients_are_the_modules(self, policy: Policy) -> None:
         tokens = torch.randint(2, 90, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -218,18 +238,3 @@ def test_exploration_changes_one_token_of_a_greedy_completion() -> None:
     assert 80 < len(changed) < 200  # a quarter explores to what it would have said anyway
     starts = {next(i for i, (a, b) in enumerate(zip(c, plain, strict=False)) if a != b) for c in changed}
     assert len(starts) > 6  # at every place
-
-
-def test_sequences_computed_in_parts_come_back_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = Policy("math", rank=4, alpha=8.0)
-    rng = np.random.default_rng(0)
-    sequences = [
-        (tuple(rng.integers(3, 90, 1 + i % 5).tolist()), tuple(rng.integers(3, 90, 1 + i % 7).tolist()))
-        for i in range(20)
-    ]
-    whole = completion_logprobs(policy, sequences)
-    monkeypatch.setattr("shuhari.policy.sequences.PART", 3)
-    parts = completion_logprobs(policy, sequences)
-    assert torch.equal(parts.sequence_N, whole.sequence_N)
-    torch.testing.assert_close(parts.logprobs_N, whole.logprobs_N, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(parts.entropy_N, whole.entropy_N, rtol=1e-5, atol=1e-5)
