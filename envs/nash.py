@@ -1,7 +1,9 @@
-"""How far from an equilibrium is a policy? NashConv of two-player games that hide something."""
+"""Two-player games that hide something: equilibria, and how far from one a policy is (NashConv)."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
+import numpy as np
 import numpy.typing as npt
 import pyspiel
 
@@ -11,12 +13,23 @@ from shuhari.envs.types import Turn
 Probabilities = Callable[[Sequence[Turn]], Sequence[npt.ArrayLike]]
 
 
+MOST_STATES = 100_000  # of a game tree that is walked whole; Leduc poker has 9,457
+ITERATIONS = 200  # of CFR+
+
+
+@lru_cache(maxsize=4)
 def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
-    """Every situation of a seat, by OpenSpiel's name for it: the turn it sees, and its legal actions."""
+    """Every situation of a seat, by OpenSpiel's name for it: the turn it sees, and its legal actions.
+
+    Raises MemoryError for a game of more than `MOST_STATES` states.
+    """
     found: dict[str, tuple[Turn, tuple[int, ...]]] = {}
-    todo = [Referee(game).state]
+    todo, states = [Referee(game).state], 0
     while todo:
         state = todo.pop()
+        states += 1
+        if states > MOST_STATES:
+            raise MemoryError(f"{game}: more than {MOST_STATES:,} states, too many to walk")
         if state.is_terminal():
             continue
         if not state.is_chance_node():
@@ -29,16 +42,62 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
     return found
 
 
+@lru_cache(maxsize=4)
+def equilibrium(game: str) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
+    """An equilibrium's move probabilities by seat and observation: `ITERATIONS` of CFR+ (Tammelin 2014)."""
+    turns = information_turns(game)
+    solver = pyspiel.CFRPlusSolver(pyspiel.load_game(game))
+    for _ in range(ITERATIONS):
+        solver.evaluate_and_update_policy()
+    average = solver.average_policy()
+    return {
+        (turn.seat, turn.observation): np.array([average.action_probabilities(name)[a] for a in actions])
+        for name, (turn, actions) in turns.items()
+    }
+
+
+class NoisyEquilibriumPlayer:
+    """Plays an equilibrium, but a share `noise` of its moves is any legal one."""
+
+    def __init__(self, game: str, noise: float) -> None:
+        self.game, self.noise = game, noise
+
+    def probabilities(self, turns: Sequence[Turn]) -> list[npt.NDArray[np.float64]]:
+        known = equilibrium(self.game)
+        tables = [known[turn.seat, turn.observation] for turn in turns]
+        return [(1 - self.noise) * p + self.noise / len(p) for p in tables]
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        tables = self.probabilities(turns)
+        return [
+            str(np.random.default_rng(turn.seed).choice(turn.legal_actions, p=p))
+            for turn, p in zip(turns, tables, strict=True)
+        ]
+
+
+def _tabular(game: str, probabilities: Probabilities) -> dict[str, list[tuple[int, float]]]:
+    """The policy as OpenSpiel wants it."""
+    turns = information_turns(game)
+    tables = probabilities([turn for turn, _ in turns.values()])
+    return {
+        name: [(action, float(p)) for action, p in zip(actions, table, strict=True)]  # type: ignore[arg-type]
+        for (name, (_, actions)), table in zip(turns.items(), tables, strict=True)
+    }
+
+
 def nash_conv(game: str, probabilities: Probabilities) -> float:
     """What both seats together could win by answering best: the sum of their gains, 0 in an equilibrium.
 
     `probabilities` gives, per turn, one probability for each of its legal actions. The whole game tree is
     walked, by OpenSpiel (Lanctot et al. 2017 for the measure).
     """
-    turns = information_turns(game)
-    tables = probabilities([turn for turn, _ in turns.values()])
-    policy = {
-        name: [(action, float(p)) for action, p in zip(actions, table, strict=True)]  # type: ignore[arg-type]
-        for (name, (_, actions)), table in zip(turns.items(), tables, strict=True)
-    }
-    return float(pyspiel.nash_conv(pyspiel.load_game(game), policy))
+    return float(pyspiel.nash_conv(pyspiel.load_game(game), _tabular(game, probabilities)))
+
+
+def mean_return(game: str, own: Probabilities, other: Probabilities) -> float:
+    """What `own` wins on average from `other`, exactly, sitting in either seat as often."""
+    start = pyspiel.load_game(game).new_initial_state()
+    tables = [pyspiel.PartialTabularPolicy(_tabular(game, p)) for p in (own, other)]
+    first = pyspiel.expected_returns(start, tables, -1, True)[0]
+    second = pyspiel.expected_returns(start, tables[::-1], -1, True)[1]
+    return float(first + second) / 2

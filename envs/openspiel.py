@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from shuhari.envs.nash import NoisyEquilibriumPlayer
 from shuhari.envs.players import GreedyPlayer, MCTSPlayer
 from shuhari.envs.referee import IllegalMove, Referee
 from shuhari.envs.text import TextEnv
@@ -12,42 +13,51 @@ from shuhari.envs.types import Player, Trace, Turn
 
 PATIENCE = 50  # random games tried for an opening of some length before a shorter one is drawn
 LONGEST = 80  # plies of a random opening: the longest possible game says little of how long games are
+NOISE = 0.5  # share of random moves of the expert of a game that hides something
 MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
 
 
 class OpenSpielEnv(TextEnv):
-    """`game` is OpenSpiel's name with parameters; the expert is its MCTS with `expert_simulations`.
+    """`game` is OpenSpiel's name with parameters; the expert is its MCTS with `expert_simulations`, or, where
+    something is hidden, an equilibrium with a share `expert_noise` of random moves.
 
     Without an `opponent` every seat is played: `info["seat"]` says who moves and the reward belongs to the
     mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
     `legal_actions` after reset and every step, and `returns` at the end.
     """
 
-    knob, teacher = "game, expert_simulations", "OpenSpiel's MCTS (perfect information)"
+    knob, teacher = "game, expert_simulations, expert_noise", "OpenSpiel's MCTS; poker: noisy equilibrium"
 
     def __init__(
         self,
         game: str = "tic_tac_toe",
         expert_simulations: int = 4,
+        expert_noise: float = NOISE,
         opponent: Player | None = None,
         seat: int = 0,
     ) -> None:
         super().__init__()
-        self.game, self.expert_simulations = game, expert_simulations
+        self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
         self.opponent, self.agent_seat = opponent, seat
         self.referee = Referee(game)
         self.instructions = self.referee.text.instructions
         if not 0 <= seat < self.referee.game.num_players():
             raise ValueError(f"{game} has no seat {seat}")
+        if expert_simulations < 1:
+            raise ValueError(f"expert_simulations is 1 or more, not {expert_simulations}")
+        if not 0 <= expert_noise <= 1:
+            raise ValueError(f"expert_noise is a share from 0 to 1, not {expert_noise}")
 
     def root(self) -> Referee:
         """A fresh referee of this game, at its start."""
         return Referee(self.game)
 
     @property
-    def expert(self) -> MCTSPlayer | GreedyPlayer:
-        """The teacher: imperfect by design, `expert_simulations` says how much. Games that pay on the way,
-        such as 2048, are beyond OpenSpiel's tree search: there it takes what it gets at once."""
+    def expert(self) -> MCTSPlayer | GreedyPlayer | NoisyEquilibriumPlayer:
+        """The teacher: imperfect by design, the arguments say how much. Games that pay on the way, such as
+        2048, are beyond OpenSpiel's tree search: there it takes what it gets at once."""
+        if not self.referee.perfect_information:
+            return NoisyEquilibriumPlayer(self.game, self.expert_noise)
         if self.referee.game.get_type().reward_model.name != "TERMINAL":
             return GreedyPlayer()
         return MCTSPlayer(self.expert_simulations)
@@ -115,15 +125,18 @@ class OpenSpielEnv(TextEnv):
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` moves of the expert against itself, from random openings so that positions are spread; none
-        where something is hidden, because tree search would see it."""
+        where something is hidden and the game is too large to solve."""
         traces: list[Trace] = []
-        while len(traces) < n and self.referee.perfect_information:
-            referee = self.random_position(rng)
-            while not referee.over:
-                move = self.expert.act([turn_of(referee, int(rng.integers(2**31)))])[0]
-                traces.append(Trace(referee.observation, move))
-                referee.apply(move)
-                referee.resolve_chance(rng)
+        try:
+            while len(traces) < n:
+                referee = self.random_position(rng)
+                while not referee.over:
+                    move = self.expert.act([turn_of(referee, int(rng.integers(2**31)))])[0]
+                    traces.append(Trace(referee.observation, move))
+                    referee.apply(move)
+                    referee.resolve_chance(rng)
+        except MemoryError:
+            return []
         return traces[:n]
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:

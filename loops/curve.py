@@ -9,16 +9,20 @@ COLOURS = {"imitate": "#b45309", "selfplay": "#1d4ed8", "harder": "#7c3aed"}
 
 
 def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skill: str) -> str:
-    """`metrics` as `read_metrics` gives them; `references` are levels in the same unit, from 0 to 1."""
+    """`metrics` as `read_metrics` gives them; `references` are levels in the same unit.
+
+    Shares, from 0 to 1, and NashConv, which may be higher.
+    """
     last = max([1] + [int(m["updates"]) for m in metrics])
     lowest = min([float(m["skill"]) for m in metrics] + list(references.values()))
     low = int(lowest * 10) / 10  # the axis starts at a whole tenth
+    high = max([1.0] + [float(m["skill"]) for m in metrics])
 
     def x(updates: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * updates / last
 
     def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (1 - low or 1))
+        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - (value - low) / (high - low or 1))
 
     end = WIDTH - RIGHT
     parts = [
@@ -34,7 +38,7 @@ def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skil
         place = f'x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{colour}"'
         parts.append(f"<text {place}>{escape(words)}</text>")
 
-    for tenth in range(round(low * 10), 11):
+    for tenth in range(round(low * 10), int(high * 10) + 1):
         flat(y(tenth / 10), 'stroke="#e5e7eb"')
         label(LEFT - 8, y(tenth / 10) + 4, f"{tenth / 10:.1f}", "end")
     free = float(HEIGHT)

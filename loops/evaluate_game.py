@@ -9,6 +9,7 @@ import numpy as np
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.players import MCTSPlayer, ModePlayer, PerfectPlayer, RandomPlayer
+from shuhari.loops.config import SearchConfig
 from shuhari.policy.generator import Generator
 from shuhari.policy.player import LMPlayer
 from shuhari.policy.search import Floats, Nodes, PolicyTable, SearchTable, greedy
@@ -99,19 +100,19 @@ class GameEvaluation:
             self.generator.policy.freeze(name, adapter)
             self._learned[name] = _greedy(self._table(name))
 
-    def search_alone(self, continuations: int) -> dict[str, Any]:
+    def search_alone(self, cfg: SearchConfig) -> dict[str, Any]:
         """Self-play's search with nothing learned: uniform priors, random continuations, the same budget."""
         uniform = PolicyTable(self.graph, RandomPlayer().probabilities)
-        return self._metrics("search_alone", SearchTable(uniform, continuations, 1.0, self.seed))
+        return self._metrics("search_alone", SearchTable(uniform, cfg.continuations, 1.0, self.seed))
 
     def policy(self, name: str) -> dict[str, Any]:
         """The present policy, greedy; from then on also an opponent of the players to come."""
         self.generator.policy.freeze(name)
         return self._language_model(name, name)
 
-    def policy_with_search(self, continuations: int, sharpness: float) -> dict[str, Any]:
+    def policy_with_search(self, cfg: SearchConfig) -> dict[str, Any]:
         """The present policy's moves chosen by its own continuations: more compute, the same weights."""
-        table = SearchTable(self.table, continuations, sharpness, self.seed)
+        table = SearchTable(self.table, cfg.continuations, cfg.sharpness[1], self.seed)
         return self._metrics("selfplay_search", table)
 
     def _table(self, adapter: str | None) -> PolicyTable:

@@ -29,6 +29,17 @@ LEGEND = {
         "by k samples at temperature 1. fixed: of the problems that the expert gets wrong, the share "
         "solved. harder: greedy, then pass@1, on problems harder than any trace."
     ),
+    "hidden": (
+        "nash_conv: what both seats together could win by answering best, 0 in an equilibrium. vs: mean "
+        "return, in either seat as often."
+    ),
+}
+
+
+METRIC = {  # which figure decides, and what it says of a policy
+    "game": ("optimal_critical", "plays the best move in {} of critical positions"),
+    "hidden": ("nash_conv", "leaves its opponents {} to win by their best answers"),
+    "task": ("greedy", "solves {} of held-out problems"),
 }
 
 
@@ -71,12 +82,22 @@ def _task_cells(row: dict[str, Any]) -> dict[str, str]:
     return cells
 
 
+def _hidden_cells(row: dict[str, Any]) -> dict[str, str]:
+    versus = {n: row["versus"].get(n, {}).get("mean_return") for n in ("random", "expert", "perfect")}
+    return {"nash_conv": f"{row['nash_conv']:.3f}"} | {
+        f"vs {n}": "" if value is None else f"{value:+.3f}" for n, value in versus.items()
+    }
+
+
+def _kind(row: dict[str, Any]) -> str:
+    return "game" if "worst_case" in row else "hidden" if "nash_conv" in row else "task"
+
+
 def table_rows(players: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Column heads and one row a player."""
     names = [name for name in ORDER if name in players]
-    cells = [
-        _game_cells(players[n]) if "worst_case" in players[n] else _task_cells(players[n]) for n in names
-    ]
+    draw = {"game": _game_cells, "hidden": _hidden_cells, "task": _task_cells}
+    cells = [draw[_kind(players[name])](players[name]) for name in names]
     heads = list(dict.fromkeys(head for row in cells for head in row))
     return ["player", *heads], [
         [n, *(c.get(h, "") for h in heads)] for n, c in zip(names, cells, strict=True)
@@ -88,17 +109,18 @@ def verdict(players: dict[str, dict[str, Any]]) -> str:
     name = next((n for n in LEARNED if n in players), None)
     if name is None:
         return "Nothing was trained: the table shows the reference players only."
-    game = "worst_case" in players[name]
-    metric = "optimal_critical" if game else "greedy"
-    own = players[name][metric] or 0.0
-    what = "plays the best move in {} of critical positions" if game else "solves {} of held-out problems"
+    kind = _kind(players[name])
+    metric, what = METRIC[kind]
     rivals = [n for n in ("expert", "expert_mode", "imitation", "search_alone") if n in players and n != name]
-    # A solved game is counted out; on a sample of problems the whole interval must lie above.
-    surely = own if game else players[name]["ci95"]["greedy"][0]
-    beaten = [n for n in rivals if surely > (players[n][metric] or 0.0)]
-    compared = ", ".join(f"{n} {_percent(players[n][metric])}" for n in rivals)
-    sentence = f"{name} {what.format(_percent(own))}" + (f" ({compared})" if compared else "")
-    if game:
+    # Exact figures are compared as they are; on a sample of problems the whole interval must lie above.
+    surely = players[name]["ci95"]["greedy"][0] if kind == "task" else players[name][metric] or 0.0
+    sign = -1 if kind == "hidden" else 1  # of NashConv, less is better
+    beaten = [n for n in rivals if sign * surely > sign * (players[n][metric] or 0.0)]
+    said = "{:.3f}".format if kind == "hidden" else _percent
+    compared = ", ".join(f"{n} {said(players[n][metric])}" for n in rivals)
+    own = said(players[name][metric] or 0.0)
+    sentence = f"{name} {what.format(own)}" + (f" ({compared})" if compared else "")
+    if kind == "game":
         worst = players[name]["worst_case"].values()
         if None not in worst:
             sentence += (
@@ -153,7 +175,7 @@ def print_report(folder: Path, report: dict[str, Any], console: Console) -> None
 
 
 def _legend(heads: list[str]) -> str:
-    return LEGEND["game" if "worst case" in heads else "task"]
+    return LEGEND["game" if "critical" in heads else "hidden" if "nash_conv" in heads else "task"]
 
 
 def _facts(report: dict[str, Any]) -> list[str]:

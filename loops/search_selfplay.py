@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from shuhari.envs.graph import GameGraph
+from shuhari.loops.choices import update_choices
 from shuhari.loops.config import SearchConfig
-from shuhari.loops.objectives import distill
 from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
-from shuhari.policy.generator import Generator, choice_rows
+from shuhari.policy.generator import Generator
 from shuhari.policy.search import PolicyTable, continuation_values
 
 
@@ -80,18 +80,7 @@ class SearchSelfplay:
     def _update(self) -> tuple[float, float]:
         drawn = self.rng.integers(len(self._nodes), size=self.cfg.batch)
         turns = [self.graph.turns[node] for node in self._nodes[drawn]]
-        prompts = [self.generator.encode(turn.observation) for turn in turns]
-        choices = [self.generator.choice_tokens(turn.legal_actions) for turn in turns]
-        logprobs, weights = [], []
-        for rows in choice_rows(prompts, choices):
-            logprobs.append(rows.logprobs(self.generator.policy))
-            weights.append(torch.from_numpy(self._targets[drawn[rows.prompt], rows.choice]))
-            self.counts.tokens += len(rows.row)
-        loss = distill(torch.cat(logprobs), torch.cat(weights).float())
-        norm = self.optimizer.update(loss)
-        self.generator.policy.updated()
-        self.counts.updates += 1
-        return loss.item(), norm
+        return update_choices(self.generator, self.optimizer, turns, list(self._targets[drawn]), self.counts)
 
     def step(self) -> dict[str, float]:
         self._value_positions()

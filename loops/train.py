@@ -17,7 +17,9 @@ from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.traces import read_traces
 from shuhari.loops.config import TrainConfig, check
 from shuhari.loops.evaluate_game import GameEvaluation
+from shuhari.loops.evaluate_hidden import HiddenEvaluation
 from shuhari.loops.evaluate_task import TaskEvaluation
+from shuhari.loops.hidden_selfplay import HiddenSelfplay
 from shuhari.loops.imitate import Imitation
 from shuhari.loops.make_env import make_env, must_speak_text
 from shuhari.loops.monitor import Monitor, progress_bar
@@ -30,6 +32,7 @@ from shuhari.loops.search_selfplay import SearchSelfplay
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 
+Evaluation = GameEvaluation | HiddenEvaluation | TaskEvaluation
 POINTS = 12  # of the learning curve, per phase
 UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
 ROW = {
@@ -91,19 +94,15 @@ class Training:
         self.progress = Progress()
         self.warned: set[str] = set()
 
-    def _evaluations(self) -> tuple[GameEvaluation | TaskEvaluation, TaskEvaluation | None]:
+    def _evaluations(self) -> tuple[Evaluation, TaskEvaluation | None]:
         cfg = self.cfg
-        if isinstance(self.env.unwrapped, OpenSpielEnv):
-            game = GameEvaluation(
-                self.env.unwrapped,
-                self.generator,
-                matches=cfg.evaluate_problems,
-                withhold=cfg.search.withhold,
-                seed=cfg.seed,
-            )
+        if isinstance(env := self.env.unwrapped, OpenSpielEnv):
             if "harder" in cfg.phases:
                 raise ValueError(f"phases: 'harder' is for problems; {cfg.env} is a game")
-            return game, None
+            if not env.referee.perfect_information:
+                return HiddenEvaluation(env, self.generator, cfg.seed), None
+            n, withhold = cfg.evaluate_problems, cfg.search.withhold
+            return GameEvaluation(env, self.generator, matches=n, withhold=withhold, seed=cfg.seed), None
         tasks = partial(TaskEvaluation, generator=self.generator, n=cfg.evaluate_problems)
         first = tasks(partial(make_env, cfg.env, cfg.env_args), max_new_tokens=cfg.policy.max_new_tokens)
         if "harder" not in cfg.phases:
@@ -185,12 +184,13 @@ class Training:
         return kept
 
     def _selfplay(self) -> Phase:
-        if isinstance(self.evaluation, GameEvaluation):
-            e = self.evaluation
-            self.progress.players["search_alone"] = e.search_alone(self.cfg.search.continuations)
-            return SearchSelfplay(
-                self.generator, e.graph, e.table, self.cfg.search, e.withheld_N, self._rng("selfplay")
-            )
+        e, cfg, rng = self.evaluation, self.cfg.search, self._rng("selfplay")
+        if not isinstance(e, TaskEvaluation):
+            self.progress.players["search_alone"] = e.search_alone(cfg)
+        if isinstance(e, GameEvaluation):
+            return SearchSelfplay(self.generator, e.graph, e.table, cfg, e.withheld_N, rng)
+        if isinstance(e, HiddenEvaluation):
+            return HiddenSelfplay(self.generator, e.game, cfg, rng)
         return self._sampling("selfplay", self.cfg.env_args, self.cfg.sampling.rounds)
 
     def _harder(self) -> Phase:
@@ -254,10 +254,7 @@ class Training:
         players, row = self.progress.players, ROW[name]
         players[row] = self.evaluation.policy(row)
         if name == "selfplay" and isinstance(self.evaluation, GameEvaluation):
-            search = self.cfg.search
-            players["selfplay_search"] = self.evaluation.policy_with_search(
-                search.continuations, search.sharpness[1]
-            )
+            players["selfplay_search"] = self.evaluation.policy_with_search(self.cfg.search)
         self._measure_harder(row)
         self.policy.save(self.run.folder / f"adapter-{row}")
 
