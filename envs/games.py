@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
 
@@ -16,6 +17,7 @@ class GameText:
     """The text form of one game.
 
     `board` takes OpenSpiel's state and the seat that looks at it, `move` the state and an action.
+    Where `fixed_moves`, a move's text depends on nothing but seat and action, and is made once.
     """
 
     instructions: str
@@ -24,6 +26,7 @@ class GameText:
     seats: tuple[str, ...]
     # The same string for positions that a symmetry of the rules maps onto each other.
     canonical: Callable[[str], str] = lambda observation: observation
+    fixed_moves: bool = True
 
 
 def _square_symmetries(cells: str) -> list[str]:
@@ -52,41 +55,52 @@ def _rows(state: Any) -> list[str]:
     return str(state).strip("\n").split("\n")
 
 
-def _labelled_rows(state: Any, first: int, last: int) -> str:
-    """The rows of a board that OpenSpiel frames with labels, without them."""
-    return "/".join(row[1:].strip().rstrip("0123456789").replace(" ", "") for row in _rows(state)[first:last])
+def _board(state: Any) -> str:
+    """A board that needs nothing more than its rows in one line."""
+    return str(state).strip("\n").replace("\n", "/")
+
+
+def _othello(state: Any) -> str:
+    """The eight rows, without the labels that frame them."""
+    rows = str(state).replace(" ", "").replace("-", ".").strip("\n").split("\n")[-9:-1]
+    return "/".join(row[1:-1] for row in rows)
 
 
 def _name(state: Any, action: int) -> str:
     return str(state.action_to_string(state.current_player(), action))
 
 
-@lru_cache(maxsize=1024)
 def _nim_move(name: str) -> str:
     """`pile:2, take:1;` as `2:1`."""
     return ":".join(re.findall("[0-9]+", name))
 
 
-@lru_cache(maxsize=1024)
 def _line_move(name: str) -> str:
     """`P2(h,0,1)` as `h01`."""
     return re.sub("[^hv0-9]", "", name[2:])
 
 
-_HEX_STONES = str.maketrans("XyzOpq", "xxxooo")  # OpenSpiel marks which edge a stone is connected to
+# OpenSpiel marks which edge a stone is connected to.
+_HEX = str.maketrans({" ": None, "\n": "/", "X": "x", "y": "x", "z": "x", "O": "o", "p": "o", "q": "o"})
+_LINES = str.maketrans({"\u2500": "-", "\u2502": "|", " ": ".", "\n": "/"})
+
+
+@lru_cache(maxsize=64)
+def _cells(rows: int, width: int) -> Callable[[str], tuple[str, ...]]:
+    """What to read of a drawing of dots and boxes: of each row of dots the middle of every line between two,
+    of each other row every second character (a line, a box, a line, ...), and the ends of rows."""
+    places = []
+    for row in range(rows):
+        columns = range(2, width, 4) if row % 2 == 0 else range(0, width, 2)
+        places += [row * (width + 1) + column for column in (*columns, width)]
+    return itemgetter(*places[:-1])
 
 
 def _dots_and_boxes(state: Any) -> str:
     """Lines and boxes row by row: `-` or `|` where drawn, a box's owner, `.` elsewhere."""
-    rows = []
-    for number, line in enumerate(_rows(state)):
-        if number % 2 == 0:
-            edges = [line[i : i + 3] for i in range(1, len(line) - 1, 4)]
-            rows.append("".join("-" if edge == "\u2500" * 3 else "." for edge in edges))
-        else:
-            cells = line.ljust(1 + 4 * len(rows[0]))[::2]  # a line, a box, a line, ...
-            rows.append("".join("|" if c == "\u2502" else c if c in "12" else "." for c in cells))
-    return "/".join(rows)
+    text = str(state)
+    width = text.index("\n")
+    return "".join(_cells((len(text) + 1) // (width + 1), width)(text)).translate(_LINES)
 
 
 def _kuhn(state: Any, seat: int) -> str:
@@ -136,7 +150,7 @@ GAMES: dict[str, GameText] = {
             "Connect Four: x moves first; a mark falls to the lowest free cell of its column, and four of"
             f" yours in a row, column or diagonal win. {_SLASHES} {_COLUMN}"
         ),
-        board=lambda state, seat: "/".join(_rows(state)),
+        board=lambda state, seat: _board(state),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
         canonical=_mirrored,
@@ -167,9 +181,7 @@ GAMES: dict[str, GameText] = {
             f"neighbours, each row shifted half a cell to the right. {_SLASHES} Answer with column and "
             "row, as in a1 (top left)."
         ),
-        board=lambda state, seat: "/".join(
-            row.replace(" ", "").translate(_HEX_STONES) for row in _rows(state)
-        ),
+        board=lambda state, seat: str(state).strip("\n").translate(_HEX),
         move=_name,
         seats=_MARKS,
     ),
@@ -178,7 +190,7 @@ GAMES: dict[str, GameText] = {
             "Othello: a disc is placed so that it encloses a line of the other's discs, which turn over; "
             f"most discs at the end win. {_SLASHES} Answer with column and row, as in d3, or pass."
         ),
-        board=lambda state, seat: _labelled_rows(state, -9, -1).replace("-", "."),
+        board=lambda state, seat: _othello(state),
         move=_name,
         seats=_MARKS,
     ),
@@ -260,4 +272,5 @@ def game_text(game: Any) -> GameText:
         board=lambda state, seat: f"{board(state, seat)}\n",
         move=_name,
         seats=tuple(str(seat) for seat in range(game.num_players())),
+        fixed_moves=False,  # some games name a move by where it stands, as chess does
     )

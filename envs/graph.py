@@ -4,6 +4,13 @@ For deterministic two-player zero-sum games of perfect information whose observa
 Two move orders that reach one position share a node, so a policy is computed once for both.
 """
 
+import hashlib
+import os
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from zipfile import BadZipFile
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,6 +18,8 @@ from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
 
 UNKNOWN = -1
+WORTH_KEEPING = 10_000  # positions; fewer are found faster than a file is read
+RECORD, FIELD, MOVE = "\x1e", "\x1f", "\x1d"  # between a file's turns, their parts, and legal actions
 
 
 class GameGraph:
@@ -105,6 +114,48 @@ class GameGraph:
             end = len(self)
             self.expand(np.arange(done, end))
             done = end
+
+    @classmethod
+    def complete(cls, root: Referee) -> "GameGraph":
+        """All of a game, from the user's cache where it has been enumerated before: see `expand_all`."""
+        graph, path = cls(root), _cached(root)
+        try:
+            with np.load(path) as saved:
+                graph._children, graph._columns = saved["children"], saved["columns"]
+                records = [record.split(FIELD) for record in str(saved["turns"]).split(RECORD)]
+        except (OSError, KeyError, ValueError, BadZipFile):  # never written, or damaged
+            graph.expand_all()
+            if len(graph) > WORTH_KEEPING:
+                graph._write(path)
+            return graph
+        graph.turns = [
+            Turn(observation, tuple(moves.split(MOVE)) if moves else (), int(seat), state)
+            for observation, moves, seat, state in records
+        ]
+        graph._referees = [None] * len(records)
+        return graph
+
+    def _write(self, path: Path) -> None:
+        turns = RECORD.join(
+            FIELD.join((t.observation, MOVE.join(t.legal_actions), str(t.seat), t.state)) for t in self.turns
+        )
+        columns = self._columns[:, : len(self)]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+                np.savez_compressed(file, children=self.children_NA, columns=columns, turns=np.array(turns))
+            Path(file.name).replace(path)
+        except OSError:  # a cache that cannot be written is none
+            return
+
+
+def _cached(root: Referee) -> Path:
+    """Where a game's positions are kept: by its name and by the code that finds and renders them."""
+    digest = hashlib.sha256(f"{root.name} {version('open_spiel')}".encode())
+    for source in ("games.py", "graph.py", "referee.py"):
+        digest.update((Path(__file__).parent / source).read_bytes())
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "shuhari" / f"positions-{digest.hexdigest()[:16]}.npz"
 
 
 def backward(

@@ -4,6 +4,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+from gymnasium.utils.seeding import np_random
 
 from shuhari.envs.nash import NoisyEquilibriumPlayer
 from shuhari.envs.players import GreedyPlayer, MCTSPlayer
@@ -37,6 +38,7 @@ class OpenSpielEnv(TextEnv):
         seat: int = 0,
     ) -> None:
         super().__init__()
+        self._generator: np.random.Generator | None = None
         self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
         self.opponent, self.agent_seat = opponent, seat
         self.referee = Referee(game)
@@ -47,6 +49,18 @@ class OpenSpielEnv(TextEnv):
             raise ValueError(f"expert_simulations is 1 or more, not {expert_simulations}")
         if not 0 <= expert_noise <= 1:
             raise ValueError(f"expert_noise is a share from 0 to 1, not {expert_noise}")
+
+    # Gymnasium's generator, made when somebody asks: it takes as long as two moves, and most games never do.
+    @property
+    def _np_random(self) -> np.random.Generator | None:
+        if self._generator is None:
+            seed = self._np_random_seed
+            self._generator, self._np_random_seed = np_random(None if seed == -1 else seed)
+        return self._generator
+
+    @_np_random.setter
+    def _np_random(self, generator: np.random.Generator | None) -> None:
+        self._generator = generator
 
     def root(self) -> Referee:
         """A fresh referee of this game, at its start."""
@@ -65,33 +79,36 @@ class OpenSpielEnv(TextEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        super().reset(seed=seed)
+        if seed is not None:
+            self._np_random, self._np_random_seed = None, seed
         self.referee = self.root()
         self._illegal = 0
         self._advance()
         return self.referee.observation, self._info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        if self.referee.over:
+        referee = self.referee
+        if referee.over:
             raise RuntimeError("the game is over: call reset() before step()")
-        seat = self.referee.seat
+        seat = referee.seat
         try:
-            self.referee.apply(action)
+            referee.apply(action)
         except IllegalMove as error:
             self._illegal += 1
             truncated = self._illegal >= MAX_ILLEGAL
-            reward = float(self.referee.game.min_utility()) if truncated else 0.0
-            observation = f"{error}\n{self.referee.observation}"
+            reward = float(referee.game.min_utility()) if truncated else 0.0
+            observation = f"{error}\n{referee.observation}"
             return observation, reward, False, truncated, self._info() | {"illegal": str(error)}
         self._illegal = 0
         self._advance()
-        over = self.referee.over
-        reward = self.referee.returns[seat] if over else 0.0
-        return self.referee.observation, reward, over, False, self._info()
+        over = referee.over
+        reward = referee.returns[seat] if over else 0.0
+        return referee.observation, reward, over, False, self._info()
 
     def _advance(self) -> None:
         """Chance, and the opponent where one was handed in, move until it is the policy's turn."""
-        self.referee.resolve_chance(self.np_random)
+        if self.referee.chance:
+            self.referee.resolve_chance(self.np_random)
         while self.opponent is not None and not self.referee.over and self.referee.seat != self.agent_seat:
             seed = int(self.np_random.integers(2**31))
             turn = turn_of(self.referee, seed)
@@ -100,9 +117,8 @@ class OpenSpielEnv(TextEnv):
 
     def _info(self) -> dict[str, Any]:
         referee = self.referee
-        seat = referee.seat
-        info: dict[str, Any] = {"seat": seat, "legal_actions": referee.legal_actions}
-        if seat < 0 and referee.over:
+        info: dict[str, Any] = {"seat": referee.seat, "legal_actions": referee.legal_actions}
+        if referee.over:
             info["returns"] = referee.returns
         return info
 

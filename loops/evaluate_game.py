@@ -36,9 +36,8 @@ class GameEvaluation:
         self, env: OpenSpielEnv, generator: Generator, *, matches: int, withhold: float, seed: int
     ) -> None:
         self.env, self.generator, self.matches, self.seed = env, generator, matches, seed
-        self.graph = GameGraph(env.root())
         try:
-            self.graph.expand_all()
+            self.graph = GameGraph.complete(env.root())
         except MemoryError as error:
             raise ValueError(f"{env.game}: {error}") from None
         self.playable = np.flatnonzero(self.graph.moves_N > 0)

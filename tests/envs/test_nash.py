@@ -1,12 +1,14 @@
 """Published values: NashConv of uniform play and of Kuhn's equilibrium; counts and values of solved games."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from shuhari.envs.connect_four import ConnectFourSolver
 from shuhari.envs.graph import GameGraph, backward
-from shuhari.envs.nash import information_turns, nash_conv
+from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
 from shuhari.envs.players import RandomPlayer
 from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
@@ -69,9 +71,89 @@ def test_kuhns_equilibrium_cannot_be_exploited_and_is_worth_minus_one_eighteenth
         pytest.param("connect_four(rows=4,columns=4)", 161_029, 0.0, marks=pytest.mark.long),
     ],
 )
-def test_solved_games(game: str, positions: int | None, value: float) -> None:
-    graph = GameGraph(Referee(game))
-    graph.expand_all()
+def test_solved_games(
+    game: str, positions: int | None, value: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    graph = GameGraph.complete(Referee(game))
     if positions:
         assert len(graph) == positions
     assert np.isclose(backward(graph)[0], value)
+
+
+def test_positions_are_kept_on_disk_and_a_damaged_file_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("shuhari.envs.graph.WORTH_KEEPING", 10)
+    found = GameGraph.complete(Referee("tic_tac_toe"))
+    assert len(found) == 5_478
+    (path,) = tmp_path.glob("shuhari/*.npz")
+    with monkeypatch.context() as patched:
+        patched.setattr(GameGraph, "expand_all", None)  # it must be read, not found again
+        read = GameGraph.complete(Referee("tic_tac_toe"))
+    assert read.turns == found.turns
+    assert (read.children_NA == found.children_NA).all()
+    assert (backward(read) == backward(found)).all()
+    path.write_bytes(path.read_bytes()[:-100])
+    assert GameGraph.complete(Referee("tic_tac_toe")).turns == found.turns
+
+
+@pytest.mark.parametrize(("columns", "rows", "value"), [(4, 4, 0), (5, 4, 0)])
+def test_connect_fours_published_values(columns: int, rows: int, value: int) -> None:
+    start = Referee(f"connect_four(rows={rows},columns={columns})")
+    assert ConnectFourSolver(columns, rows).value(start) == value
+
+
+@pytest.mark.parametrize(("columns", "rows", "left"), [(4, 4, 7), (7, 6, 8), (5, 4, 7)])
+def test_the_solver_agrees_with_brute_force(columns: int, rows: int, left: int) -> None:
+    def value(referee: Referee) -> float:
+        """For the seat that has just moved."""
+        if referee.over:
+            return referee.returns[1 - start.seat]
+        best = -1.0
+        for move in referee.legal_actions:
+            after = referee.clone()
+            after.apply(move)
+            best = max(best, value(after) if referee.seat != start.seat else -value(after))
+        return best if referee.seat != start.seat else -best
+
+    solver, rng, seen = ConnectFourSolver(columns, rows), np.random.default_rng(0), set()
+    for _ in range(200):
+        start = Referee(f"connect_four(rows={rows},columns={columns})")
+        while not start.over and start.observation.count(".") > left:
+            start.apply(str(rng.choice(start.legal_actions)))
+        if start.over:
+            continue
+        for move, got in solver.move_values(start).items():
+            after = start.clone()
+            after.apply(move)
+            assert got == -value(after), (start.observation, move)
+            seen.add(got)
+    assert seen == {-1, 0, 1}
+
+
+def test_the_solver_refuses_another_board_and_a_search_without_end() -> None:
+    with pytest.raises(ValueError, match="7 columns and 6 rows"):
+        ConnectFourSolver().value(Referee("connect_four(rows=4,columns=4)"))
+    with pytest.raises(MemoryError, match="too many to solve"):
+        ConnectFourSolver(budget=1000).value(Referee("connect_four"))
+
+
+def test_the_noisy_equilibrium_and_what_it_wins() -> None:
+    perfect = NoisyEquilibriumPlayer("kuhn_poker", 0.0).probabilities
+    noisy = NoisyEquilibriumPlayer("kuhn_poker", 0.5).probabilities
+    assert nash_conv("kuhn_poker", perfect) < 0.005
+    assert 0.2 < nash_conv("kuhn_poker", noisy) < 0.6
+    assert nash_conv("kuhn_poker", NoisyEquilibriumPlayer("kuhn_poker", 1.0).probabilities) == pytest.approx(
+        0.917, abs=1e-3
+    )
+    assert mean_return("kuhn_poker", perfect, perfect) == pytest.approx(0)
+    won = mean_return("kuhn_poker", perfect, noisy)
+    assert won > 0.05
+    assert mean_return("kuhn_poker", noisy, perfect) == pytest.approx(-won)
+
+
+def test_a_game_too_large_to_walk_is_refused() -> None:
+    with pytest.raises(MemoryError, match="too many to walk"):
+        information_turns("liars_dice")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -25,16 +26,61 @@ SMOKE = [
 ]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_smoke(name: str, tmp_path: Path) -> None:
+GAME_SMOKE = [
+    "imitate.steps=2",
+    "imitate.examples=50",
+    "imitate.batch=16",
+    "search.rounds=1",
+    "search.starts=8",
+    "search.updates=1",
+    "search.batch=8",
+    "evaluate_problems=4",
+    "threads=1",
+]
+
+
+def smoke(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
     ConfigStore.instance().store("train_schema", TrainConfig)
     with initialize_config_dir(str(cli.CONF), version_base="1.3"):
-        cfg = OmegaConf.to_object(compose("train", [f"experiment={name}", f"out={tmp_path}", *SMOKE]))
+        cfg = OmegaConf.to_object(compose("train", [f"experiment={name}", f"out={folder}", *overrides]))
     assert isinstance(cfg, TrainConfig)
     report = train(cfg)
-    (path,) = tmp_path.glob("*/*/report.json")
+    (path,) = folder.glob("*/*/report.json")
     assert json.loads(path.read_text())["experiment"] == name
+    assert (path.parent / "curve.svg").is_file()
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay"]
+    return report
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_problems(name: str, tmp_path: Path) -> None:
+    report = smoke(name, tmp_path, SMOKE)
     assert {"base", "expert", "expert_mode", "imitation", "selfplay"} <= set(report["players"])
     for player in report["players"].values():
         assert {"pass_at", "greedy", "n", "ci95", "unknown_rate"} <= set(player)
+
+
+PLAYERS = {"random", "base", "expert", "expert_mode", "imitation", "search_alone", "selfplay"}
+
+
+def test_a_game_too_large_to_measure_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("shuhari.loops.evaluate_game.SAMPLE", 60)
+    monkeypatch.setattr("shuhari.loops.evaluate_game.MANY", 2000)
+    report = smoke("connect_four_4x4", tmp_path, [*GAME_SMOKE, "env_args.expert_simulations=1"])
+    assert report["players"].keys() == PLAYERS | {"selfplay_search"}
+    assert report["evaluation"]["positions"] == 134_289
+    assert report["evaluation"]["critical"] == 55_506
+    assert report["evaluation"]["measured_positions"] == 60
+    for row in report["players"].values():
+        assert {"optimal_critical", "optimal_all", "worst_case", "versus"} <= row.keys()
+    assert report["players"]["random"]["worst_case"] == {"0": None, "1": None}  # all of its positions come up
+    assert report["players"]["base"]["worst_case"]["0"] in (-1.0, 0.0)
+
+
+def test_poker(tmp_path: Path) -> None:
+    report = smoke("kuhn_poker", tmp_path, GAME_SMOKE)
+    assert report["players"].keys() == PLAYERS
+    for row in report["players"].values():
+        assert {"nash_conv", "versus"} <= row.keys()
+    assert report["players"]["random"]["nash_conv"] == pytest.approx(0.917, abs=1e-3)

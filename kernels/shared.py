@@ -1,0 +1,121 @@
+"""Attention of many samples of few prompts: each prompt's keys and values are read once for all its samples.
+
+Every row attends to the whole of one *prefix* (a prompt that it may share with others) and, causally, to keys
+of its *own*. The two parts are computed apart and merged by their log-sum-exps, as in FlashAttention (Dao et
+al. 2022) and Hydragen (Juravsky et al. 2024). Read once, fp32: 8·Hkv·D·(N·P + B·S) bytes for N prefixes of P
+keys and B rows of S, where without sharing it is 8·Hkv·D·B·(P + S); 4·B·H·T·(P + S)·D FLOPs either way.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Implementation = Literal["plain", "grouped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Keys and values of N prompts, and who attends to them.
+
+    k_NHPD, v_NHPD: padded on the right; lengths_N: int64 of valid keys, or None where all are P
+    rows_NG: int64 row numbers, -1 in unused places
+    """
+
+    k_NHPD: Tensor
+    v_NHPD: Tensor
+    rows_NG: Tensor
+    lengths_N: Tensor | None = None
+
+
+def plain(
+    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, lengths_B: Tensor | None, prefixes: Sequence[Prefix]
+) -> Tensor:
+    """The definition, row by row."""
+    B, H, T, D = q_BHTD.shape
+    prefix_of = {
+        row: (p.k_NHPD[n, :, : length(p, n)], p.v_NHPD[n, :, : length(p, n)])
+        for p in prefixes
+        for n, rows in enumerate(p.rows_NG.tolist())
+        for row in rows
+        if row >= 0
+    }
+    result = []
+    for b in range(B):
+        own = k_BHSD.shape[2] if lengths_B is None else int(lengths_B[b])
+        k, v = (torch.cat([x, y[b, :, :own]], 1) for x, y in zip(prefix_of[b], (k_BHSD, v_BHSD), strict=True))
+        k, v = (x.repeat_interleave(H // x.shape[0], 0) for x in (k, v))
+        scores_HTS = (q_BHTD[b] * D**-0.5) @ k.transpose(1, 2)
+        unseen_TS = torch.ones(T, k.shape[1], dtype=torch.bool, device=k.device).triu(k.shape[1] - T + 1)
+        result.append(scores_HTS.masked_fill(unseen_TS, -torch.inf).softmax(-1) @ v)
+    return torch.stack(result)
+
+
+def length(prefix: Prefix, n: int) -> int:
+    """Valid keys of the n-th prompt."""
+    return prefix.k_NHPD.shape[2] if prefix.lengths_N is None else int(prefix.lengths_N[n])
+
+
+def grouped(
+    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, lengths_B: Tensor | None, prefixes: Sequence[Prefix]
+) -> Tensor:
+    """The queries of all samples of a prompt as one matrix against its keys."""
+    B, H, T, D = q_BHTD.shape
+    Hkv, S = k_BHSD.shape[1:3]
+    q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
+
+    scores_BHRS = q_BHRD @ k_BHSD.transpose(2, 3)
+    if T > 1 or lengths_B is not None:
+        last_T = torch.arange(T, device=q_BHTD.device) - T
+        last_BT = last_T + (S if lengths_B is None else lengths_B[:, None])  # the last key that a query sees
+        hidden_BTS = torch.arange(S, device=q_BHTD.device) > last_BT.expand(B, T)[:, :, None]
+        hidden_BRS = hidden_BTS.repeat(1, H // Hkv, 1)
+        scores_BHRS = scores_BHRS.masked_fill(hidden_BRS[:, None], -torch.inf)
+    own_BHR = scores_BHRS.logsumexp(-1)
+    o_BHRD = (scores_BHRS - own_BHR[..., None]).exp() @ v_BHSD
+
+    for prefix in prefixes:
+        N, G = prefix.rows_NG.shape
+        rows_R = prefix.rows_NG.flatten()
+        in_order = N * G == B and bool((rows_R == torch.arange(B, device=rows_R.device)).all())
+        used = rows_R >= 0
+        q_NGHRD = (q_BHRD if in_order else q_BHRD[rows_R.clamp(min=0)]).view(N, G, Hkv, -1, D)
+        q_NHQD = q_NGHRD.transpose(1, 2).reshape(N, Hkv, -1, D)
+        scores_NHQP = q_NHQD @ prefix.k_NHPD.transpose(2, 3)
+        if prefix.lengths_N is not None:
+            P = prefix.k_NHPD.shape[2]
+            hidden_NP = torch.arange(P, device=rows_R.device) >= prefix.lengths_N[:, None]
+            scores_NHQP = scores_NHQP.masked_fill(hidden_NP[:, None, None], -torch.inf)
+        lse_NHQ = scores_NHQP.logsumexp(-1)
+        o_NHQD = (scores_NHQP - lse_NHQ[..., None]).exp() @ prefix.v_NHPD
+        o_GHRD = o_NHQD.view(N, Hkv, G, -1, D).transpose(1, 2).reshape(N * G, Hkv, -1, D)
+        lse_GHR = lse_NHQ.view(N, Hkv, G, -1).transpose(1, 2).reshape(N * G, Hkv, -1)
+        if in_order:
+            share_BHR = torch.sigmoid(lse_GHR - own_BHR)
+            o_BHRD = o_BHRD + share_BHR[..., None] * (o_GHRD - o_BHRD)
+        else:
+            rows = rows_R[used]
+            o = o_BHRD[rows]
+            share = torch.sigmoid(lse_GHR[used] - own_BHR[rows])
+            o_BHRD = o_BHRD.index_copy(0, rows, o + share[..., None] * (o_GHRD[used] - o))
+    return o_BHRD.reshape(B, H, T, D)
+
+
+IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {"plain": plain, "grouped": grouped}
+
+
+def shared_attention(
+    q_BHTD: Tensor,
+    k_BHSD: Tensor,
+    v_BHSD: Tensor,
+    lengths_B: Tensor | None,
+    prefixes: Sequence[Prefix],
+    implementation: Implementation = "grouped",
+) -> Tensor:
+    """Attention [B, H, T, D] of each row's last T own positions to its prefix and, causally, its own keys.
+
+    `lengths_B` counts each row's valid own keys (at least T; None: all S). Every row is in one prefix.
+    """
+    return IMPLEMENTATIONS[implementation](q_BHTD, k_BHSD, v_BHSD, lengths_B, prefixes)
