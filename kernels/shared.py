@@ -22,12 +22,14 @@ class Prefix:
 
     k_NHPD, v_NHPD: padded on the right; lengths_N: int64 of valid keys, or None where all are P
     rows_NG: int64 row numbers, -1 in unused places
+    in_order: rows_NG counts all rows, 0, 1, 2, ...: nothing need be gathered
     """
 
     k_NHPD: Tensor
     v_NHPD: Tensor
     rows_NG: Tensor
     lengths_N: Tensor | None = None
+    in_order: bool = False
 
 
 def plain(
@@ -66,41 +68,70 @@ def grouped(
     Hkv, S = k_BHSD.shape[1:3]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
 
-    scores_BHRS = q_BHRD @ k_BHSD.transpose(2, 3)
+    own_BHRS = q_BHRD @ k_BHSD.transpose(2, 3)
     if T > 1 or lengths_B is not None:
         last_T = torch.arange(T, device=q_BHTD.device) - T
         last_BT = last_T + (S if lengths_B is None else lengths_B[:, None])  # the last key that a query sees
         hidden_BTS = torch.arange(S, device=q_BHTD.device) > last_BT.expand(B, T)[:, :, None]
-        hidden_BRS = hidden_BTS.repeat(1, H // Hkv, 1)
-        scores_BHRS = scores_BHRS.masked_fill(hidden_BRS[:, None], -torch.inf)
-    own_BHR = scores_BHRS.logsumexp(-1)
-    o_BHRD = (scores_BHRS - own_BHR[..., None]).exp() @ v_BHSD
+        own_BHRS = own_BHRS.masked_fill(hidden_BTS.repeat(1, H // Hkv, 1)[:, None], -torch.inf)
 
+    if len(prefixes) == 1:  # one softmax over both parts
+        (prefix,) = prefixes
+        back_B = None if prefix.in_order else _back(prefix.rows_NG, B)
+        shared_BHRP = _ungrouped(_scores(q_BHRD, prefix), prefix, back_B)
+        P = shared_BHRP.shape[3]
+        weights_BHRK = torch.cat([shared_BHRP, own_BHRS], 3).softmax(-1)
+        weights_NHQP = _grouped(weights_BHRK[..., :P], prefix)
+        o_BHRD: Tensor = weights_BHRK[..., P:] @ v_BHSD
+        o_BHRD = o_BHRD + _ungrouped(weights_NHQP @ prefix.v_NHPD, prefix, back_B)
+        return o_BHRD.reshape(B, H, T, D)
+
+    own_lse_BHR = own_BHRS.logsumexp(-1)
+    o_BHRD = (own_BHRS - own_lse_BHR[..., None]).exp() @ v_BHSD
     for prefix in prefixes:
-        N, G = prefix.rows_NG.shape
         rows_R = prefix.rows_NG.flatten()
-        in_order = N * G == B and bool((rows_R == torch.arange(B, device=rows_R.device)).all())
+        scores_NHQP = _scores(q_BHRD, prefix)
+        lse_NHQ = scores_NHQP.logsumexp(-1, keepdim=True)
+        part_NHQD = (scores_NHQP - lse_NHQ).exp() @ prefix.v_NHPD
         used = rows_R >= 0
-        q_NGHRD = (q_BHRD if in_order else q_BHRD[rows_R.clamp(min=0)]).view(N, G, Hkv, -1, D)
-        q_NHQD = q_NGHRD.transpose(1, 2).reshape(N, Hkv, -1, D)
-        scores_NHQP = q_NHQD @ prefix.k_NHPD.transpose(2, 3)
-        if prefix.lengths_N is not None:
-            P = prefix.k_NHPD.shape[2]
-            hidden_NP = torch.arange(P, device=rows_R.device) >= prefix.lengths_N[:, None]
-            scores_NHQP = scores_NHQP.masked_fill(hidden_NP[:, None, None], -torch.inf)
-        lse_NHQ = scores_NHQP.logsumexp(-1)
-        o_NHQD = (scores_NHQP - lse_NHQ[..., None]).exp() @ prefix.v_NHPD
-        o_GHRD = o_NHQD.view(N, Hkv, G, -1, D).transpose(1, 2).reshape(N * G, Hkv, -1, D)
-        lse_GHR = lse_NHQ.view(N, Hkv, G, -1).transpose(1, 2).reshape(N * G, Hkv, -1)
-        if in_order:
-            share_BHR = torch.sigmoid(lse_GHR - own_BHR)
-            o_BHRD = o_BHRD + share_BHR[..., None] * (o_GHRD - o_BHRD)
-        else:
-            rows = rows_R[used]
-            o = o_BHRD[rows]
-            share = torch.sigmoid(lse_GHR[used] - own_BHR[rows])
-            o_BHRD = o_BHRD.index_copy(0, rows, o + share[..., None] * (o_GHRD[used] - o))
+        rows = rows_R[used]
+        part, lse = (_ungrouped(x, prefix, None)[used] for x in (part_NHQD, lse_NHQ))
+        o = o_BHRD[rows]
+        share = torch.sigmoid(lse - own_lse_BHR[rows][..., None])
+        o_BHRD = o_BHRD.index_copy(0, rows, o + share * (part - o))
     return o_BHRD.reshape(B, H, T, D)
+
+
+def _grouped(x_BHRD: Tensor, prefix: Prefix) -> Tensor:
+    """Rows under their prompts, [N, Hkv, G·R, D]; whatever stands in unused places."""
+    N, G = prefix.rows_NG.shape
+    x = x_BHRD if prefix.in_order else x_BHRD[prefix.rows_NG.flatten().clamp(min=0)]
+    Hkv, R, D = x.shape[1:]
+    return x.view(N, G, Hkv, R, D).transpose(1, 2).reshape(N, Hkv, G * R, D)
+
+
+def _ungrouped(x_NHQD: Tensor, prefix: Prefix, back_B: Tensor | None) -> Tensor:
+    """The reverse: [N·G, Hkv, R, D], or, by the places `back_B` of the rows, [B, Hkv, R, D]."""
+    N, G = prefix.rows_NG.shape
+    Hkv, D = x_NHQD.shape[1], x_NHQD.shape[3]
+    x = x_NHQD.view(N, Hkv, G, -1, D).transpose(1, 2).reshape(N * G, Hkv, -1, D)
+    return x if back_B is None else x[back_B]
+
+
+def _back(rows_NG: Tensor, B: int) -> Tensor:
+    """The place of each row in rows_NG, flattened."""
+    rows_R = rows_NG.flatten()
+    places = (rows_R >= 0).nonzero()[:, 0]
+    return rows_R.new_zeros(B).index_copy(0, rows_R[places], places)
+
+
+def _scores(q_BHRD: Tensor, prefix: Prefix) -> Tensor:
+    """[N, Hkv, G·R, P] of the queries that read each prompt; -inf beyond its length."""
+    scores_NHQP = _grouped(q_BHRD, prefix) @ prefix.k_NHPD.transpose(2, 3)
+    if prefix.lengths_N is not None:
+        hidden_NP = torch.arange(prefix.k_NHPD.shape[2], device=q_BHRD.device) >= prefix.lengths_N[:, None]
+        scores_NHQP = scores_NHQP.masked_fill(hidden_NP[:, None, None], -torch.inf)
+    return scores_NHQP
 
 
 IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {"plain": plain, "grouped": grouped}

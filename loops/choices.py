@@ -8,7 +8,8 @@ from shuhari.envs.types import Turn
 from shuhari.loops.objectives import distill
 from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
-from shuhari.policy.generator import Generator, choice_rows
+from shuhari.policy.choices import choice_rows
+from shuhari.policy.generator import Generator
 from shuhari.policy.search import Floats
 
 

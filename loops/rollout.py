@@ -11,7 +11,9 @@ from typing import Any
 import gymnasium
 
 from shuhari.envs.types import Episode, Step, StopReason
-from shuhari.policy.generator import Completion, Generator, Tokens
+from shuhari.policy.generator import Completion, Generator, Request
+from shuhari.policy.memory import Tokens
+from shuhari.policy.sampling import spread
 
 TextLike = gymnasium.Env[str, str]
 
@@ -47,24 +49,38 @@ class Rollouts:
         options: dict[str, Any] | None = None,
         explore: bool = False,
     ) -> list[Episode]:
-        """One episode per task seed; equal seeds are a group, whose first prompt is computed once."""
+        """One episode per task seed; equal seeds are a group, whose first prompt is computed once.
+
+        An episode whose completion has ended steps its environment and asks again while others still run.
+        """
         while len(self._pool) < len(seeds):
             self._pool.append(self.make())
         episodes = [_Running(env, s) for env, s in zip(self._pool, seeds, strict=False)]
+        asked: dict[int, int] = {}  # ticket -> episode
+
+        def ask(i: int) -> None:
+            episode = episodes[i]
+            if episode.result is None:
+                turn_seed = spread(episode_seeds[i], len(episode.steps) + 1)[-1]
+                request = Request(
+                    episode.prompt,
+                    self.max_new_tokens,
+                    temperature,
+                    turn_seed,
+                    self.generator.adapter,
+                    explore=explore,
+                )
+                asked[self.generator.submit(request)] = i
+
+        episode_seeds = spread(seed, len(seeds))
         for i, episode in enumerate(episodes):
             self._guard(i, episode, lambda e: self._reset(e, options))
-        turn = 0
-        while live := [(i, e) for i, e in enumerate(episodes) if e.result is None]:
-            completions = self.generator.generate(
-                [e.prompt for _, e in live],
-                self.max_new_tokens,
-                temperature=temperature,
-                seed=seed + turn,
-                explore=explore,
-            )
-            for (i, episode), completion in zip(live, completions, strict=True):
-                self._guard(i, episode, lambda e, c=completion: self._step(e, c))  # type: ignore[misc]
-            turn += 1
+            ask(i)
+        while asked:
+            for ticket, completion in self.generator.step():
+                i = asked.pop(ticket)
+                self._guard(i, episodes[i], lambda e, c=completion: self._step(e, c))  # type: ignore[misc]
+                ask(i)
         return [e.result for e in episodes if e.result is not None]
 
     def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
@@ -97,6 +113,9 @@ class Rollouts:
 
     def _step(self, episode: _Running, completion: Completion) -> None:
         reward, verdict = 0.0, None
+        if completion.error:
+            episode.end("error", counts=False, error=completion.error)
+            return
         if completion.finished:
             observation, earned, terminated, truncated, info = episode.env.step(completion.text)
             reward, verdict = float(earned), info.get("verdict")

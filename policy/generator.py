@@ -1,43 +1,92 @@
-"""Prompts to completions, and scores of given texts. Equal prompts are computed once.
+"""Prompts to completions: requests come in, completions come out as they end, and nothing is computed twice.
 
-Rows of equal prompt length run as one batch, so nothing is ever padded or masked; rows that have ended
-leave the batch.
+Requests wait until memory holds them. All that run make a step together: the samples of a prompt read its
+keys and values once (`kernels/shared.py`), and a request's samples depend on its own seed alone.
 """
 
-from collections import defaultdict
+import math
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shuhari.policy import lean
+from shuhari.policy.choices import choice_rows, told_apart
+from shuhari.policy.decode import Rows
 from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.memory import Block, Memory, Tokens
+from shuhari.policy.sampling import draw, spread, uniform
 
-Tokens = tuple[int, ...]
 FEW = 4  # most probable tokens among which exploration chooses
 MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
+MEMORY = 2**30  # bytes of keys and values, unless told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion that is wanted.
+
+    `temperature` 0 is greedy. `stop`: texts that end it, and are not part of its text. `choices`: it is to be
+    one of these texts. With `explore`, one token at a random place is any of the most probable few: a policy
+    that is sure of a mistake would hardly ever leave it by its own chances.
+    """
+
+    prompt: Tokens
+    max_new_tokens: int
+    temperature: float = 1.0
+    seed: int = 0
+    adapter: str | None = LEARNING
+    stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    explore: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sampled completion; `tokens` end with the end-of-text token where `finished`."""
+    """What a request came to; `tokens` end with the end-of-text token where that is what finished it."""
 
     tokens: Tokens
-    logprobs: tuple[float, ...]  # nats, at the temperature sampled
+    logprobs: tuple[float, ...]  # nats, at the temperature sampled, among the allowed where choices are given
     text: str
-    finished: bool  # False: it hit the token limit
+    finished: bool  # False: it hit the token limit, or `error` says why there is none
+    error: str = ""
+
+
+@dataclass(eq=False)
+class _Live:
+    """A request under way."""
+
+    ticket: int
+    request: Request
+    allowed: list[Tokens]  # what it must come to, where that is given
+    place: int = -1  # of the token at which it explores
+    rank: int = 0
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def watched(self) -> bool:
+        """Whether more than end-of-text and the limit can end it."""
+        return bool(self.allowed or self.request.stop)
 
 
 class Generator:
-    """Generates with one policy: with an adapter of its, or (`adapter=None`) with the bare base."""
+    """Generates with one policy: with an adapter of its, or (`adapter=None`) with the bare base.
 
-    def __init__(self, policy: Policy, adapter: str | None = LEARNING) -> None:
+    `memory` bounds the bytes of keys and values; requests wait where it would not do.
+    """
+
+    def __init__(self, policy: Policy, adapter: str | None = LEARNING, memory: int = MEMORY) -> None:
         self.policy, self.adapter = policy, adapter
+        self.memory = Memory(policy, memory // policy.bytes_per_position)
         self._encoded: dict[str, Tokens] = {}
+        self._waiting: deque[_Live] = deque()
+        self._rows: dict[str | None, Rows[_Live]] = {}
+        self._ended: list[tuple[int, Completion]] = []
+        self._tickets = 0
 
     def encode(self, text: str) -> Tokens:
         """Tokens of a prompt, remembered: rollouts ask for the same ones again and again."""
@@ -45,7 +94,10 @@ class Generator:
             self._encoded[text] = self.policy.encode(text)
         return self._encoded[text]
 
-    @torch.no_grad()
+    def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
+        """Whether the context holds this prompt and so many new tokens."""
+        return 0 < len(prompt) <= self.policy.max_length - max_new_tokens
+
     def generate(
         self,
         prompts: Sequence[Tokens],
@@ -55,88 +107,191 @@ class Generator:
         seed: int = 0,
         explore: bool = False,
     ) -> list[Completion]:
-        """One completion of every prompt; temperature 0 is greedy. One seed, one result.
-
-        With `explore`, one token of each, at a random place, is any of the most probable few: a policy
-        that is sure of a mistake would hardly ever leave it by its own chances.
-
-        Raises ValueError for a prompt that is empty or does not fit (see `fits`).
-        """
-        by_length: dict[int, list[int]] = defaultdict(list)
-        for i, prompt in enumerate(prompts):
-            if not self.fits(prompt, max_new_tokens):
-                raise ValueError(
-                    f"a prompt of {len(prompt)} tokens and {max_new_tokens} new ones: the policy takes 1 to "
-                    f"{self.policy.max_length} in all"
-                )
-            by_length[len(prompt)].append(i)
-        rng = torch.Generator().manual_seed(seed)
-        result: dict[int, Completion] = {}
-        for length in sorted(by_length):
-            members = by_length[length]
-            for start in range(0, len(members), MAX_ROWS):
-                batch = members[start : start + MAX_ROWS]
-                completions = self._batch(
-                    [prompts[i] for i in batch], max_new_tokens, temperature, rng, explore
-                )
-                result.update(zip(batch, completions, strict=True))
-        return [result[i] for i in range(len(prompts))]
-
-    def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
-        """Whether the context holds this prompt and so many new tokens."""
-        return 0 < len(prompt) <= self.policy.max_length - max_new_tokens
-
-    def _batch(
-        self, prompts: list[Tokens], limit: int, temperature: float, rng: torch.Generator, explore: bool
-    ) -> list[Completion]:
-        """Completions of prompts of one length."""
-        distinct = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        decoder = _Decoder(self.policy, self.adapter, len(prompts[0]) + limit)
-        logits_NV = decoder.step(torch.tensor(list(distinct)))
-        rows = torch.tensor([distinct[p] for p in prompts])
-        decoder.select(rows)
-        logits_NV = logits_NV[rows]
-        B = len(rows)
-        tokens_BT = torch.full((B, limit), self.policy.eos)
-        logprobs_BT = torch.zeros(B, limit)
-        live = torch.arange(B)
-        lengths = torch.full((B,), limit)
-        ended = torch.zeros(B, dtype=torch.bool)
-        # Where a row leaves its own way, and to which of its most probable tokens.
-        place, rank = (
-            (torch.randint(n, (B,), generator=rng) for n in (limit, FEW)) if explore else (None, None)
+        """One completion of every prompt. One seed, one result."""
+        settings = {"temperature": temperature, "adapter": self.adapter, "explore": explore}
+        seeds = spread(seed, len(prompts))
+        return self.run(
+            [
+                Request(prompt, max_new_tokens, seed=s, **settings)  # type: ignore[arg-type]
+                for prompt, s in zip(prompts, seeds, strict=True)
+            ]
         )
-        for t in range(limit):
-            logprobs_NV = (logits_NV / (temperature or 1.0)).log_softmax(-1)
-            if temperature == 0:
-                chosen = logprobs_NV.argmax(-1)
-            else:
-                # One draw for every row there ever was, so that what has ended does not move the others'.
-                chosen = draw(logprobs_NV, torch.rand(B, generator=rng)[live])
-            if place is not None and rank is not None and (here := (place[live] == t)).any():
-                few = logprobs_NV[here].topk(FEW).indices
-                chosen = chosen.clone()
-                chosen[here] = few.gather(1, rank[live][here][:, None])[:, 0]
-            tokens_BT[live, t] = chosen
-            logprobs_BT[live, t] = logprobs_NV.gather(1, chosen[:, None])[:, 0]
-            done = chosen == self.policy.eos
-            lengths[live[done]] = t + 1
-            ended[live[done]] = True
-            if done.any():
-                kept = torch.nonzero(~done).squeeze(1)
-                live, chosen = live[kept], chosen[kept]
-                decoder.select(kept)
-            if len(live) == 0 or t + 1 == limit:
+
+    def run(self, requests: Sequence[Request]) -> list[Completion]:
+        """Every request's completion, in their order."""
+        tickets = [self.submit(request) for request in requests]
+        found: dict[int, Completion] = {}
+        while len(found) < len(tickets):
+            found.update(self.step())
+        return [found[ticket] for ticket in tickets]
+
+    def submit(self, request: Request) -> int:
+        """Queue a request; `step` will say under this ticket what came of it, an error included."""
+        ticket, self._tickets = self._tickets, self._tickets + 1
+        live = _Live(ticket, request, [])
+        if request.choices:
+            live.allowed = told_apart([self.encode(text) for text in request.choices], self.policy.eos)
+        if request.explore:
+            chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
+            live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * FEW)
+        if reason := self._refused(live):
+            self._end(live, error=reason)
+        else:
+            self._waiting.append(live)
+        return ticket
+
+    def _refused(self, live: _Live) -> str:
+        request = live.request
+        n, new = len(request.prompt), request.max_new_tokens
+        if not self.fits(request.prompt, new) or new < 1:
+            longest = self.policy.max_length
+            return f"a prompt of {n} tokens and {new} new ones: the policy takes 1 to {longest} in all"
+        if n + new > self.memory.budget:
+            return f"{n} and {new} new tokens can never fit in a memory of {self.memory.budget} positions"
+        if request.temperature < 0:
+            return f"temperature {request.temperature}: must not be negative"
+        if max(map(len, live.allowed), default=0) > new:
+            return f"a choice is longer than max_new_tokens={new}"
+        return ""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits, runs or is still to be handed out."""
+        return not (self._waiting or self._ended or any(map(len, self._rows.values())))
+
+    @torch.no_grad()
+    def step(self) -> list[tuple[int, Completion]]:
+        """One token more for everything that runs; tickets and completions of what has ended."""
+        self._admit()
+        for rows in [rows for rows in self._rows.values() if len(rows)]:
+            logits_BV = rows.step(torch.tensor([live.tokens[-1] for live in rows.owners]))
+            ended = self._sample(rows.owners, logits_BV)
+            if ended:
+                for row in ended:
+                    self.memory.release(rows.blocks[row])
+                held = rows.held
+                rows.remove(ended)
+                self.memory.give(held - rows.held)
+        ended_now, self._ended = self._ended, []
+        return ended_now
+
+    def _admit(self) -> None:
+        """Start waiting requests, in their order, as far as memory and the batch allow."""
+        admitted: dict[str | None, list[_Live]] = defaultdict(list)
+        blocks: dict[int, Block] = {}
+        unknown: dict[str | None, dict[int, dict[Tokens, list[_Live]]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        room = MAX_ROWS - sum(map(len, self._rows.values()))
+        while self._waiting and room:
+            live = self._waiting[0]
+            request, adapter = live.request, live.request.adapter
+            rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
+            fellows = [*admitted[adapter], live]
+            longest = max(fellow.request.max_new_tokens for fellow in fellows)
+            asked = unknown[adapter][len(request.prompt)]
+            block = self.memory.find((adapter, request.prompt))
+            if block is not None:
+                block.users += 1  # from here on it cannot be forgotten
+            more = rows.would_hold(len(fellows), longest) - self._planned(rows, admitted[adapter])
+            prompt = 0 if block is not None or request.prompt in asked else len(request.prompt)
+            if not self.memory.take(more + prompt):
+                if block is not None:
+                    self.memory.release(block)
                 break
-            logits_NV = decoder.step(chosen[:, None])
-        result = []
-        for tokens, logprobs, length, finished in zip(
-            tokens_BT.tolist(), logprobs_BT.tolist(), lengths.tolist(), ended.tolist(), strict=True
+            self._waiting.popleft()
+            room -= 1
+            admitted[adapter].append(live)
+            if block is not None:
+                blocks[live.ticket] = block
+            else:
+                asked.setdefault(request.prompt, []).append(live)
+        for adapter, by_length in unknown.items():
+            for _, asked in sorted(by_length.items()):
+                for block in self.memory.compute(adapter, list(asked)) if asked else ():
+                    for live in asked[block.key[1]]:
+                        block.users += 1
+                        blocks[live.ticket] = block
+        for adapter, lives in admitted.items():
+            if lives:
+                self._start(self._rows[adapter], lives, [blocks[live.ticket] for live in lives])
+
+    def _planned(self, rows: Rows[_Live], fellows: list[_Live]) -> int:
+        """What the slabs of `rows` are to hold with those already admitted."""
+        if not fellows:
+            return rows.held
+        return rows.would_hold(len(fellows), max(fellow.request.max_new_tokens for fellow in fellows))
+
+    def _start(self, rows: Rows[_Live], lives: list[_Live], blocks: list[Block]) -> None:
+        """First tokens, from what the prompts' ends say; what goes on joins the rows."""
+        rows.add(lives, blocks, max(live.request.max_new_tokens for live in lives))
+        first = len(rows) - len(lives)
+        logits_BV = torch.stack([block.slab.logits_NV[block.index] for block in blocks])
+        ended = [first + i for i in self._sample(lives, logits_BV)]
+        for row in ended:
+            self.memory.release(rows.blocks[row])
+        held = rows.held
+        rows.remove(ended)
+        self.memory.give(held - rows.held)
+
+    def _sample(self, lives: Sequence[_Live], logits_BV: Tensor) -> list[int]:
+        """Give every row its next token; the rows that it ended."""
+        temperature_B = torch.tensor([live.request.temperature for live in lives])
+        scaled_BV = logits_BV.float() / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
+        for i, live in enumerate(lives):
+            if live.allowed:
+                n = len(live.tokens)
+                following = {a[n] for a in live.allowed if list(a[:n]) == live.tokens}
+                hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
+                hidden_V[list(following)] = False
+                scaled_BV[i] = scaled_BV[i].masked_fill(hidden_V, -torch.inf)
+        logprobs_BV = scaled_BV.log_softmax(-1)
+        chosen_B = logprobs_BV.argmax(-1)
+        if (drawn_B := temperature_B > 0).any():
+            seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
+            counters = np.array([len(live.tokens) for live in lives])
+            uniform_B = torch.from_numpy(uniform(seeds, counters))
+            chosen_B = torch.where(drawn_B, draw(logprobs_BV, uniform_B), chosen_B)
+        for i in [i for i, live in enumerate(lives) if live.place == len(live.tokens)]:
+            chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
+        logprobs_B = logprobs_BV.gather(1, chosen_B[:, None])[:, 0]
+        ended = []
+        for i, (live, token, logprob) in enumerate(
+            zip(lives, chosen_B.tolist(), logprobs_B.tolist(), strict=True)
         ):
-            kept_tokens = tuple(tokens[:length])
-            text = self.policy.decode(kept_tokens)
-            result.append(Completion(kept_tokens, tuple(logprobs[:length]), text, finished))
-        return result
+            live.tokens.append(token)
+            live.logprobs.append(logprob)
+            plain = token != self.policy.eos and not live.watched and logprob == logprob
+            if (not plain or len(live.tokens) == live.request.max_new_tokens) and self._is_over(live):
+                ended.append(i)
+        return ended
+
+    def _is_over(self, live: _Live) -> bool:
+        """Whether a request has ended with its last token; what it came to is then noted."""
+        request, tokens = live.request, live.tokens
+        if math.isnan(live.logprobs[-1]):
+            self._end(live, error="the policy's logits are not finite")
+            return True
+        if live.allowed:
+            if over := tuple(tokens) in live.allowed:
+                self._end(live, finished=True)
+            return over
+        finished, text = tokens[-1] == self.policy.eos, None
+        if request.stop and not finished:
+            text = self.policy.decode(tuple(tokens))
+            cuts = [text.index(stop) for stop in request.stop if stop in text]
+            finished = bool(cuts)
+            text = text[: min(cuts, default=None)]
+        if not finished and len(tokens) < request.max_new_tokens:
+            return False
+        self._end(live, finished=finished, text=text)
+        return True
+
+    def _end(self, live: _Live, finished: bool = False, text: str | None = None, error: str = "") -> None:
+        tokens = tuple(live.tokens)
+        text = self.policy.decode(tokens) if text is None else text
+        completion = Completion(tokens, tuple(live.logprobs), text, finished, error)
+        self._ended.append((live.ticket, completion))
 
     @torch.no_grad()
     def score(
@@ -157,106 +312,4 @@ class Generator:
 
     def choice_tokens(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of texts to choose among. Where one begins another, all end with end-of-text."""
-        tokens = [self.encode(text) for text in texts]
-        # In sorted order a text that begins another stands right before one that it begins.
-        ordered = sorted(tokens)
-        if any(b[: len(a)] == a for a, b in pairwise(ordered)):
-            return [(*t, self.policy.eos) for t in tokens]
-        return tokens
-
-
-def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
-    """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
-    cumulative_NV = logprobs_NV.exp().cumsum(-1)
-    # Rounding may leave the last sum beside 1; and a token of no probability must never be drawn.
-    below_N = uniform_N * cumulative_NV[:, -1]
-    chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
-    return chosen_N.clamp(max=logprobs_NV.shape[-1] - 1)
-
-
-class _Decoder:
-    """Steps a batch through either path: our lean cache, or the module's own."""
-
-    def __init__(self, policy: Policy, adapter: str | None, capacity: int) -> None:
-        self.policy, self.adapter = policy, adapter
-        self.lean_cache = lean.Cache(capacity) if policy.path == "lean" else None
-        self.module_cache = None
-
-    def step(self, tokens_BT: Tensor) -> Tensor:
-        """Logits [B, V] after these tokens."""
-        if self.lean_cache is not None:
-            weights = self.policy.weights(self.adapter)
-            return lean.forward(weights, tokens_BT, keep=1, cache=self.lean_cache)[:, -1]
-        with self.policy.adapter_on(self.adapter):
-            output = self.policy.model(
-                input_ids=tokens_BT, past_key_values=self.module_cache, use_cache=True, logits_to_keep=1
-            )
-        self.module_cache = output.past_key_values
-        return output.logits[:, -1].float()  # type: ignore[no-any-return]
-
-    def select(self, rows: Tensor) -> None:
-        if self.lean_cache is not None:
-            self.lean_cache.select(rows)
-        elif self.module_cache is not None:
-            self.module_cache.batch_select_indices(rows)
-
-
-@dataclass(frozen=True, slots=True)
-class ChoiceRows:
-    """Rows of one shape that score texts: each row is a prompt and all but the last token of some text.
-
-    The n-th scored token reads row `row[n]` at position `at[n]` of the `keep` last, and belongs to text
-    `choice[n]` of prompt `prompt[n]`.
-    """
-
-    tokens: list[Tokens]
-    keep: int
-    row: list[int]
-    at: list[int]
-    target: list[int]
-    prompt: list[int]
-    choice: list[int]
-
-    def part(self, start: int, end: int) -> "ChoiceRows":
-        """The rows from `start` to `end` with what they score."""
-        chosen = [n for n, row in enumerate(self.row) if start <= row < end]
-        if len(chosen) == len(self.row):
-            return self
-        columns = (self.at, self.target, self.prompt, self.choice)
-        return ChoiceRows(
-            self.tokens[start:end],
-            self.keep,
-            [self.row[n] - start for n in chosen],
-            *([column[n] for n in chosen] for column in columns),
-        )
-
-    def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> Tensor:
-        """Log-probability of every scored token, differentiable in the adapter."""
-        logits_BKV = policy.logits(torch.tensor(self.tokens), self.keep, adapter)
-        logprobs_BKV = logits_BKV.log_softmax(-1)
-        return logprobs_BKV[torch.tensor(self.row), torch.tensor(self.at), torch.tensor(self.target)]
-
-
-def choice_rows(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]]) -> list[ChoiceRows]:
-    """The forward passes that score every text after its prompt, grouped by shape.
-
-    Texts that differ in their last token only share a row: where all moves of a game are single tokens,
-    one row a position scores them all.
-    """
-    groups: dict[tuple[int, int], ChoiceRows] = {}
-    known: dict[tuple[int, int], dict[Tokens, int]] = defaultdict(dict)
-    for p, (prompt, texts) in enumerate(zip(prompts, choices, strict=True)):
-        for c, text in enumerate(texts):
-            shape = (len(prompt), len(text) - 1)
-            group = groups.setdefault(shape, ChoiceRows([], len(text), [], [], [], [], []))
-            tokens = prompt + text[:-1]
-            row = known[shape].setdefault(tokens, len(group.tokens))
-            if row == len(group.tokens):
-                group.tokens.append(tokens)
-            for at, target in enumerate(text):
-                group.row.append(row)
-                group.at.append(at)
-                group.target.append(target)
-                group.prompt.append(p)
-                group.choice.append(c)
-    return list(groups.values())
+        return told_apart([self.encode(text) for text in texts], self.policy.eos)

@@ -1,4 +1,4 @@
-"""A lean forward pass of the dense Llama family over plain weights, differentiable and with a KV cache.
+"""A lean forward pass of the dense Llama family over plain weights, differentiable; attention is handed in.
 
 It reads the very weights of the Hugging Face module, with the adapter's update merged into a copy for each
 weight version (W + s·BA: exact in fp32, and cheaper than two skinny products per layer and token on small
@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shuhari.kernels.attention import causal_attention
+from shuhari.policy.plugin import Attend
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
 # A projection's weight and bias as they stand now, the adapter included.
@@ -107,47 +108,31 @@ def gather(model: Any, project: Project, cos_TD: Tensor, sin_TD: Tensor) -> Weig
     )
 
 
-class Cache:
-    """Keys and values of the positions so far: per layer a slab [B, Hkv, capacity, D], filled to `length`."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.length = capacity, 0
-        self.slabs: list[tuple[Tensor, Tensor]] = []
-
-    def extend(self, layer: int, k_BHTD: Tensor, v_BHTD: Tensor) -> tuple[Tensor, Tensor]:
-        """Store a layer's new keys and values; all of its keys and values so far."""
-        if layer == len(self.slabs):
-            B, H, _, D = k_BHTD.shape
-            self.slabs.append(
-                (k_BHTD.new_empty(B, H, self.capacity, D), v_BHTD.new_empty(B, H, self.capacity, D))
-            )
-        end = self.length + k_BHTD.shape[2]
-        for slab, new in zip(self.slabs[layer], (k_BHTD, v_BHTD), strict=True):
-            slab[:, :, self.length : end] = new
-        k_slab, v_slab = self.slabs[layer]
-        return k_slab[:, :, :end], v_slab[:, :, :end]
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order; a row may be repeated."""
-        self.slabs = [(k.index_select(0, rows), v.index_select(0, rows)) for k, v in self.slabs]
-
-
 def _rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
     a, b = x_BHTD.chunk(2, -1)
     return x_BHTD * cos_TD + torch.cat([-b, a], -1) * sin_TD
 
 
-def forward(w: Weights, tokens_BT: Tensor, keep: int | None = None, cache: Cache | None = None) -> Tensor:
+def forward(
+    w: Weights,
+    tokens_BT: Tensor,
+    keep: int | None = None,
+    attend: Attend | None = None,
+    positions_BT: Tensor | None = None,
+) -> Tensor:
     """Logits [B, K, V] of the last `keep` (default all) of the T given positions.
 
-    With a `cache` the tokens follow what it holds, and their keys and values are added to it.
+    Where the tokens stand is 0 to T - 1, or `positions_BT`; what they see is what stands before them, or
+    what `attend` lets them see.
     """
     x_BTC = F.embedding(tokens_BT, w.embedding_VC)
     B, T, C = x_BTC.shape
     keep = T if keep is None else keep
-    start = cache.length if cache is not None else 0
     D = w.cos_TD.shape[1]
-    cos, sin = w.cos_TD[start : start + T], w.sin_TD[start : start + T]
+    if positions_BT is None:
+        cos, sin = w.cos_TD[:T], w.sin_TD[:T]
+    else:
+        cos, sin = w.cos_TD[positions_BT][:, None], w.sin_TD[positions_BT][:, None]
     q_rows, kv_rows = w.heads * D, w.kv_heads * D
     for i, layer in enumerate(w.layers):
         # In the last layer only the positions that are asked for need a query, and all that follows it.
@@ -165,14 +150,11 @@ def forward(w: Weights, tokens_BT: Tensor, keep: int | None = None, cache: Cache
         q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
         if layer.q_norm is not None:
             q, k = F.rms_norm(q, (D,), layer.q_norm, w.eps), F.rms_norm(k, (D,), layer.k_norm, w.eps)
-        q, k = _rotate(q, cos[T - K :], sin[T - K :]), _rotate(k, cos, sin)
-        if cache is not None:
-            k, v = cache.extend(i, k, v)
-        o_BKC = causal_attention(q, k, v).transpose(1, 2).reshape(B, K, q_rows)
+        q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
+        o_BHKD = attend(i, q, k, v) if attend is not None else causal_attention(q, k, v)
+        o_BKC = o_BHKD.transpose(1, 2).reshape(B, K, q_rows)
         x_BTC = x_BTC[:, T - K :] + F.linear(o_BKC, layer.out)
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)
         gate, up = F.linear(h_BTC, layer.gate_up).chunk(2, -1)
         x_BTC = x_BTC + F.linear(F.silu(gate) * up, layer.down)
-    if cache is not None:
-        cache.length += T
     return F.linear(F.rms_norm(x_BTC, (C,), w.norm, w.eps), w.head_VC)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from shuhari.policy import lean
+from shuhari.policy.plugin import Attend, UnsupportedModelError, plug_in
 
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -142,10 +143,23 @@ class Policy:
         self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
         reason = lean.unsupported(model.config) or _not_plain(self.model)
         self.path = "lean" if reason is None else f"module ({reason})"
-        if reason is None:
+        if reason is not None:
+            try:
+                plug_in(model)
+            except UnsupportedModelError as error:
+                raise CheckpointError(f"policy.base={base}: {error}") from None
+        else:
             positions = torch.arange(self.max_length)[None]
             cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), positions)
             self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
+
+    @property
+    def bytes_per_position(self) -> int:
+        """Of one token's keys and values in all layers, in fp32."""
+        config = self.model.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 8 * int(config.num_hidden_layers * heads * width)
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -183,12 +197,25 @@ class Policy:
 
         return lean.gather(self.model.get_base_model(), project, self._cos_TD, self._sin_TD)
 
-    def logits(self, tokens_BT: Tensor, keep: int | None = None, adapter: str | None = LEARNING) -> Tensor:
-        """Logits [B, keep, V] of the last `keep` (default all) positions, in fp32."""
+    def logits(
+        self,
+        tokens_BT: Tensor,
+        keep: int | None = None,
+        adapter: str | None = LEARNING,
+        attend: Attend | None = None,
+        positions_BT: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, keep, V] of the last `keep` (default all) positions, in fp32: see `lean.forward`."""
         if self.path == "lean":
-            return lean.forward(self.weights(adapter), tokens_BT, keep)
+            return lean.forward(self.weights(adapter), tokens_BT, keep, attend, positions_BT)
         with self.adapter_on(adapter):
-            output = self.model(input_ids=tokens_BT, use_cache=False, logits_to_keep=keep or 0)
+            output = self.model(
+                input_ids=tokens_BT,
+                position_ids=positions_BT,
+                use_cache=False,
+                logits_to_keep=keep or 0,
+                attend=attend,
+            )
         return output.logits.float()  # type: ignore[no-any-return]
 
     @contextmanager

@@ -31,6 +31,7 @@ def draw(case: tuple) -> tuple:  # type: ignore[type-arg]
             normal(n, Hkv, p, 8),
             torch.tensor(rows),
             None if lens is None else torch.tensor(lens),
+            in_order=rows == [[0, 1], [2, 3]],
         )
         for n, p, rows, lens in groups
     ]

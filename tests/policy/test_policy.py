@@ -146,8 +146,12 @@ class TestGenerator:
 
     def test_a_prompt_that_does_not_fit_is_refused(self, policy: Policy) -> None:
         for prompt in ((), (5,) * 128):
-            with pytest.raises(ValueError, match="takes 1 to 128"):
-                Generator(policy).generate([prompt], 10)
+            good = policy.encode("12+3=")
+            refused, served = Generator(policy).generate([prompt, good], 10)
+            assert "takes 1 to 128" in refused.error
+            assert not refused.finished
+            assert served.tokens
+            assert not served.error
 
 
 def test_samples_follow_the_probabilities() -> None:
@@ -213,7 +217,7 @@ class TestCheckpoints:
 
 
 def test_draws_follow_their_probabilities_and_never_what_has_none() -> None:
-    from shuhari.policy.generator import draw
+    from shuhari.policy.sampling import draw
 
     probabilities_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     n = 20_000

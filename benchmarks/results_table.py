@@ -1,4 +1,4 @@
-"""Print finished runs as one Markdown table: python benchmarks/tabulate.py runs/*/*/report.json"""
+"""Print finished runs as one Markdown table: python benchmarks/results_table.py runs/*/*/report.json"""
 
 import json
 import sys

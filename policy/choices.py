@@ -1,0 +1,81 @@
+"""The forward passes that score given texts after their prompts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.memory import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRows:
+    """Rows of one shape that score texts: each row is a prompt and all but the last token of some text.
+
+    The n-th scored token reads row `row[n]` at position `at[n]` of the `keep` last, and belongs to text
+    `choice[n]` of prompt `prompt[n]`.
+    """
+
+    tokens: list[Tokens]
+    keep: int
+    row: list[int]
+    at: list[int]
+    target: list[int]
+    prompt: list[int]
+    choice: list[int]
+
+    def part(self, start: int, end: int) -> "ChoiceRows":
+        """The rows from `start` to `end` with what they score."""
+        chosen = [n for n, row in enumerate(self.row) if start <= row < end]
+        if len(chosen) == len(self.row):
+            return self
+        columns = (self.at, self.target, self.prompt, self.choice)
+        return ChoiceRows(
+            self.tokens[start:end],
+            self.keep,
+            [self.row[n] - start for n in chosen],
+            *([column[n] for n in chosen] for column in columns),
+        )
+
+    def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> Tensor:
+        """Log-probability of every scored token, differentiable in the adapter."""
+        logits_BKV = policy.logits(torch.tensor(self.tokens), self.keep, adapter)
+        logprobs_BKV = logits_BKV.log_softmax(-1)
+        return logprobs_BKV[torch.tensor(self.row), torch.tensor(self.at), torch.tensor(self.target)]
+
+
+def choice_rows(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]]) -> list[ChoiceRows]:
+    """The forward passes that score every text after its prompt, grouped by shape.
+
+    Texts that differ in their last token only share a row: where all moves of a game are single tokens,
+    one row a position scores them all.
+    """
+    groups: dict[tuple[int, int], ChoiceRows] = {}
+    known: dict[tuple[int, int], dict[Tokens, int]] = defaultdict(dict)
+    for p, (prompt, texts) in enumerate(zip(prompts, choices, strict=True)):
+        for c, text in enumerate(texts):
+            shape = (len(prompt), len(text) - 1)
+            group = groups.setdefault(shape, ChoiceRows([], len(text), [], [], [], [], []))
+            tokens = prompt + text[:-1]
+            row = known[shape].setdefault(tokens, len(group.tokens))
+            if row == len(group.tokens):
+                group.tokens.append(tokens)
+            for at, target in enumerate(text):
+                group.row.append(row)
+                group.at.append(at)
+                group.target.append(target)
+                group.prompt.append(p)
+                group.choice.append(c)
+    return list(groups.values())
+
+
+def told_apart(texts: Sequence[Tokens], end: int) -> list[Tokens]:
+    """Tokens of texts to choose among. Where one begins another, all end with `end`."""
+    # In sorted order a text that begins another stands right before one that it begins.
+    if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
+        return [(*text, end) for text in texts]
+    return list(texts)
