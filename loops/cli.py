@@ -1,4 +1,4 @@
-"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate` (Hydra), `verify`, `envs`.
+"""The command line: `shuhari train | pretrain | imitate | selfplay | evaluate` (Hydra), and plain commands.
 
 Whatever a user gets wrong is answered in one line on standard error, with exit status 2. Heavy imports wait
 until a command is known.
@@ -20,6 +20,7 @@ COMMANDS = {
 }
 ANSWER_AT_ONCE = {
     "envs": "list the environments, or check one, anyone's: --check ID",
+    "generate": "sample completions of a prompt from a checkpoint",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
 CONF = Path(__file__).parent / "conf"
@@ -126,6 +127,10 @@ def main() -> None:
         from shuhari.envs import cli as envs
 
         sys.exit(envs.main(sys.argv[2:]))
+    if name == "generate":
+        from shuhari.policy import cli as generate
+
+        sys.exit(generate.main(sys.argv[2:]))
     if name not in COMMANDS:
         _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS | ANSWER_AT_ONCE))}")
     arguments = sys.argv[2:]

@@ -65,7 +65,8 @@ class SamplingConfig:
     updates: list[int] = field(
         default_factory=lambda: [4, 16]
     )  # optimizer steps, in the first and the last round (policy gradient: always one)
-    temperature: float = 1.5  # of the samples; above 1 tries what the policy would hardly try any more
+    temperature: float = 1.0  # of the samples; above 1 tries what the policy would hardly try any more
+    explore: bool = False  # failed problems come back with one token of each sample moved off its way
     batch: int = 128  # accepted completions an update
     replay: int = 4096  # accepted completions remembered, newest first
     learning_rate: float = 0.005

@@ -25,9 +25,10 @@ class SamplingSelfplay:
 
     `distill` is expert iteration with the verifier as the expert (Anthony et al. 2017; STaR, Zelikman et al.
     2022): of each group the most frequent accepted answer enters a replay, and the policy is trained on
-    that. Three things keep a mistake from becoming so certain that nothing else is ever tried: a temperature
-    above 1, problems that come back until most solve them, and few optimizer steps early. The replay keeps
-    one discovery from undoing another. `policy_gradient` takes one step on
+    that. What keeps a mistake from becoming so certain that nothing else is ever tried: problems that come
+    back until most solve them, few optimizer steps early, and, where the verifier judges the work and not the
+    answer alone (or chance finds are learned with whatever led to them), a temperature above 1 and `explore`.
+    The replay keeps one discovery from undoing another. `policy_gradient` takes one step on
     all of a round, an episode's advantage being its reward above its group's mean; groups in which all
     earned the same say nothing and are left out. Episodes without a verdict are seen by neither.
     """
@@ -67,7 +68,9 @@ class SamplingSelfplay:
             seeds = [problem for problem in problems for _ in range(self.cfg.samples)]
             seed = int(self.rng.integers(2**31))
             temperature = 1.0 if again else self.cfg.temperature
-            episodes += self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=again)
+            episodes += self.rollouts.play(
+                seeds, temperature=temperature, seed=seed, explore=again and self.cfg.explore
+            )
         self._steps += 1
         self.counts.episodes += len(episodes)
         self._sample = _transcript(self.policy.decode, episodes[0])

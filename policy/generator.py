@@ -236,22 +236,28 @@ class Generator:
 
     def _sample(self, lives: Sequence[_Live], logits_BV: Tensor) -> list[int]:
         """Give every row its next token; the rows that it ended."""
-        temperature_B = torch.tensor([live.request.temperature for live in lives])
-        scaled_BV = logits_BV.float() / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
-        for i, live in enumerate(lives):
-            if live.allowed:
-                n = len(live.tokens)
-                following = {a[n] for a in live.allowed if list(a[:n]) == live.tokens}
-                hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
-                hidden_V[list(following)] = False
-                scaled_BV[i] = scaled_BV[i].masked_fill(hidden_V, -torch.inf)
+        temperatures = [live.request.temperature for live in lives]
+        temperature_B = torch.tensor(temperatures)
+        scaled_BV = logits_BV.float()
+        if set(temperatures) != {1.0}:
+            scaled_BV = scaled_BV / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
+        for i in [i for i, live in enumerate(lives) if live.allowed]:
+            tokens, allowed = lives[i].tokens, lives[i].allowed
+            following = {a[len(tokens)] for a in allowed if list(a[: len(tokens)]) == tokens}
+            hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
+            hidden_V[list(following)] = False
+            scaled_BV = scaled_BV.index_copy(
+                0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
+            )
         logprobs_BV = scaled_BV.log_softmax(-1)
-        chosen_B = logprobs_BV.argmax(-1)
-        if (drawn_B := temperature_B > 0).any():
+        if any(temperatures):
             seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
             counters = np.array([len(live.tokens) for live in lives])
-            uniform_B = torch.from_numpy(uniform(seeds, counters))
-            chosen_B = torch.where(drawn_B, draw(logprobs_BV, uniform_B), chosen_B)
+            chosen_B = draw(logprobs_BV, torch.from_numpy(uniform(seeds, counters)))
+            if not all(temperatures):
+                chosen_B = torch.where(temperature_B > 0, chosen_B, logprobs_BV.argmax(-1))
+        else:
+            chosen_B = logprobs_BV.argmax(-1)
         for i in [i for i, live in enumerate(lives) if live.place == len(live.tokens)]:
             chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
         logprobs_B = logprobs_BV.gather(1, chosen_B[:, None])[:, 0]

@@ -138,19 +138,20 @@ def forward(
         # In the last layer only the positions that are asked for need a query, and all that follows it.
         K = keep if i == len(w.layers) - 1 else T
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm1, w.eps)
-        if K == T:
-            fused = F.linear(h_BTC, layer.qkv, layer.qkv_bias)
-            q, k, v = torch.split(fused, [q_rows, kv_rows, kv_rows], -1)
+        if K == T and layer.q_norm is None:  # queries and keys are turned together
+            fused = F.linear(h_BTC, layer.qkv, layer.qkv_bias).view(B, T, -1, D).transpose(1, 2)
+            turned, v = torch.split(fused, [w.heads + w.kv_heads, w.kv_heads], 1)
+            q, k = torch.split(_rotate(turned, cos, sin), [w.heads, w.kv_heads], 1)
         else:
             q_bias, kv_bias = (
                 (None, None) if layer.qkv_bias is None else torch.split(layer.qkv_bias, [q_rows, 2 * kv_rows])
             )
             q = F.linear(h_BTC[:, T - K :], layer.qkv[:q_rows], q_bias)
             k, v = F.linear(h_BTC, layer.qkv[q_rows:], kv_bias).chunk(2, -1)
-        q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
-        if layer.q_norm is not None:
-            q, k = F.rms_norm(q, (D,), layer.q_norm, w.eps), F.rms_norm(k, (D,), layer.k_norm, w.eps)
-        q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
+            q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
+            if layer.q_norm is not None:
+                q, k = F.rms_norm(q, (D,), layer.q_norm, w.eps), F.rms_norm(k, (D,), layer.k_norm, w.eps)
+            q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
         o_BHKD = attend(i, q, k, v) if attend is not None else causal_attention(q, k, v)
         o_BKC = o_BHKD.transpose(1, 2).reshape(B, K, q_rows)
         x_BTC = x_BTC[:, T - K :] + F.linear(o_BKC, layer.out)

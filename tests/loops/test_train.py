@@ -351,7 +351,7 @@ def test_only_distillation_explores(objective: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Rollouts, "play", spy)
     cfg = mirror(tmp_path, phases=["selfplay"])  # from the base, which fails nearly everything
     cfg.sampling = SamplingConfig(
-        objective=objective, rounds=3, problems=8, samples=4, updates=[1, 1], batch=8
+        objective=objective, rounds=3, problems=8, samples=4, updates=[1, 1], batch=8, explore=True
     )
     cfg.sampling.temperature = 1.0
     train(cfg)
