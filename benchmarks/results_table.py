@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 GAME = ("optimal_critical", "optimal_critical_sampled", "optimal_critical_seen", "optimal_critical_withheld")
+HIDDEN = ("nash_conv",)
 TASK = ("greedy", "pass@1", "expert_failed_solved", "harder greedy", "harder pass@1")
 
 
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """A player's figures under the names of the heads."""
-    flat = {key: row[key] for key in (*GAME, "greedy", "expert_failed_solved") if key in row}
+    flat = {key: row[key] for key in (*GAME, *HIDDEN, "greedy", "expert_failed_solved") if key in row}
     if None not in row.get("worst_case", {"0": None}).values():
         flat["worst case"] = f"{row['worst_case']['0']:+g} / {row['worst_case']['1']:+g}"
     if "pass_at" in row:
@@ -32,7 +33,7 @@ def main(paths: list[str]) -> None:
                 {"seed": str(report["seed"]), "player": player, "run, s": f"{report['seconds']:.0f}"}
                 | cells(row)
             )
-    order = ("seed", "player", *GAME, "worst case", *TASK, "run, s")
+    order = ("seed", "player", *GAME, "worst case", *HIDDEN, *TASK, "run, s")
     heads = [head for head in order if any(head in row for row in rows)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in rows:

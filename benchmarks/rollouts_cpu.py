@@ -17,6 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ def trl(folder: Path, rounds: int) -> float:
             processing_class=tokenizer,
             peft_config=LoraConfig(r=RANK, lora_alpha=32, target_modules="all-linear"),
         )
-        trainer.train()
+        with redirect_stdout(sys.stderr):  # it prints whatever it is told
+            trainer.train()
     return statistics.median(times[1:])
 
 
