@@ -11,7 +11,7 @@ from shuhari.loops.config import ImitateConfig
 from shuhari.loops.imitate import Imitation
 from shuhari.loops.rollout import Rollouts
 from shuhari.policy.generator import Completion
-from shuhari.policy.lm import Policy
+from shuhari.policy.lm import LEARNING, Policy
 
 
 def test_a_trace_of_several_turns_has_the_tokens_of_a_conversation() -> None:
@@ -26,12 +26,14 @@ def test_a_trace_of_several_turns_has_the_tokens_of_a_conversation() -> None:
         tokens = (*policy.encode(text), policy.eos)
         return Completion(tokens, (0.0,) * len(tokens), text, True)
 
-    script = iter([call, answer])
+    script, waiting = iter([call, answer]), []
     generator: Any = SimpleNamespace(
         policy=policy,
+        adapter=LEARNING,
         encode=policy.encode,
         fits=lambda prompt, limit: True,
-        generate=lambda prompts, limit, **_: [said(next(script))],
+        submit=lambda request: waiting.append(request) or 0,
+        step=lambda: [(0, said(next(script)))],
     )
     rollouts = Rollouts(lambda: gymnasium.make("shuhari/Calculator-v0"), generator, 64)
     (episode,) = rollouts.play([0])
