@@ -120,7 +120,7 @@ class GameGraph:
         """All of a game, from the user's cache where it has been enumerated before: see `expand_all`."""
         graph, path = cls(root), _cached(root)
         try:
-            with np.load(path) as saved:
+            with path.open("rb") as file, np.load(file) as saved:
                 graph._children, graph._columns = saved["children"], saved["columns"]
                 records = [record.split(FIELD) for record in str(saved["turns"]).split(RECORD)]
         except (OSError, KeyError, ValueError, BadZipFile):  # never written, or damaged

@@ -64,7 +64,10 @@ def _rules(name: str) -> _Rules:
 
 
 class Referee:
-    """Whose seat it is, what is legal, what happened. All moves are text."""
+    """Whose seat it is, what is legal, what happened. All moves are text.
+
+    `state` is OpenSpiel's, to read; only `apply` and `resolve_chance` may change it.
+    """
 
     def __init__(self, game: str, state: Any = None) -> None:
         self.name, self._rules = game, _rules(game)

@@ -194,12 +194,13 @@ def test_a_seat_sees_nothing_of_the_other_hand(game: str) -> None:
     rng = np.random.default_rng(0)
     seen: dict[tuple[object, ...], set[str]] = {}
     for _ in range(400):
-        referee = Referee(game)
+        state = Referee(game).state
         dealt: list[int] = []
-        while referee.state.is_chance_node() and len(dealt) < 2:
-            action = int(rng.choice([a for a, _ in referee.state.chance_outcomes()]))
-            referee.state.apply_action(action)
+        while state.is_chance_node() and len(dealt) < 2:
+            action = int(rng.choice([a for a, _ in state.chance_outcomes()]))
+            state.apply_action(action)
             dealt.append(action)
+        referee = Referee(game, state)
         history: tuple[str, ...] = ()
         while not referee.over and not referee.state.is_chance_node():
             own = dealt[referee.seat]
