@@ -92,10 +92,10 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
     return replace(cfg, **changes)
 
 
-def tic_tac_toe(out: Path, **changes: Any) -> TrainConfig:
+def small_game(out: Path, **changes: Any) -> TrainConfig:
     cfg = TrainConfig(
         name="game",
-        env="shuhari/TicTacToe-v0",
+        env="shuhari/Nim-v0",
         policy=PolicyConfig(base="games"),
         imitate=ImitateConfig(examples=200, steps=5, batch=16),
         search=SearchConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
@@ -140,7 +140,7 @@ def test_imitation_alone_reaches_its_expert(tmp_path: Path) -> None:
     assert_equal(adapter(tmp_path / "alone", "imitation"), adapter(tmp_path / "both", "imitation"))
 
 
-@pytest.mark.parametrize(("make", "name"), [(mirror, "selfplay"), (tic_tac_toe, "selfplay")])
+@pytest.mark.parametrize(("make", "name"), [(mirror, "selfplay"), (small_game, "selfplay")])
 def test_the_same_seed_gives_the_same_adapter(make: Any, name: str, tmp_path: Path) -> None:
     for out, seed in (("a", 3), ("b", 3), ("c", 4)):
         train(make(tmp_path / out, seed=seed))
@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_adapter(make: Any, name: str, tmp_path: Pa
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@pytest.mark.parametrize("make", [mirror, tic_tac_toe])
+@pytest.mark.parametrize("make", [mirror, small_game])
 @pytest.mark.parametrize(("phase", "step"), [("imitate", 2), ("selfplay", 1)])
 def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
     make: Any, phase: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -160,7 +160,7 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
 
     classes = {
         "imitate": module.Imitation,
-        "selfplay": module.SearchSelfplay if make is tic_tac_toe else module.SamplingSelfplay,
+        "selfplay": module.SearchSelfplay if make is small_game else module.SamplingSelfplay,
     }
     original = classes[phase].step  # type: ignore[attr-defined]
 
@@ -184,7 +184,7 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
 
 @pytest.mark.parametrize("damage", ["checkpoint", "config", "nothing saved"])
 def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path) -> None:
-    train(tic_tac_toe(tmp_path))
+    train(small_game(tmp_path))
     folder = run_folder(tmp_path)
     if damage == "checkpoint":
         (folder / "checkpoint.pt").write_bytes(b"PK broken")
@@ -198,7 +198,7 @@ def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path
 
 
 def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
-    train(tic_tac_toe(tmp_path, search=SearchConfig(rounds=1, starts=16, updates=1, batch=8, withhold=0.1)))
+    train(small_game(tmp_path, search=SearchConfig(rounds=1, starts=16, updates=1, batch=8, withhold=0.1)))
     folder = run_folder(tmp_path)
     report = json.loads((folder / "report.json").read_text())
     assert {"experiment", "seed", "hardware", "versions", "phases", "players"} <= report.keys()
@@ -267,7 +267,8 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "SearchSelfplay", Spy)
     monkeypatch.setattr(module, "Imitation", SpyImitation)
     search = SearchConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1, withhold=0.1)
-    train(tic_tac_toe(tmp_path, search=search, imitate=ImitateConfig(examples=5000, steps=1, batch=8)))
+    traces = ImitateConfig(examples=5000, steps=1, batch=8)
+    train(small_game(tmp_path, env="shuhari/TicTacToe-v0", search=search, imitate=traces))
     graph, withheld = phases[0].graph, phases[0].withheld_N
     hidden = {graph.turns[node].observation for node in np.flatnonzero(withheld & (graph.moves_N > 0))}
     images = {graph.canonical(node) for node in np.flatnonzero(withheld)}
