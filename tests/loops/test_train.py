@@ -95,7 +95,8 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
 def small_game(out: Path, **changes: Any) -> TrainConfig:
     cfg = TrainConfig(
         name="game",
-        env="shuhari/Nim-v0",
+        env="shuhari/OpenSpiel-v0",
+        env_args={"game": "nim(pile_sizes=1;3;5)"},
         policy=PolicyConfig(base="games"),
         imitate=ImitateConfig(examples=200, steps=5, batch=16),
         search=SearchConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
@@ -268,7 +269,7 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "Imitation", SpyImitation)
     search = SearchConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1, withhold=0.1)
     traces = ImitateConfig(examples=5000, steps=1, batch=8)
-    train(small_game(tmp_path, env="shuhari/TicTacToe-v0", search=search, imitate=traces))
+    train(small_game(tmp_path, env="shuhari/TicTacToe-v0", env_args={}, search=search, imitate=traces))
     graph, withheld = phases[0].graph, phases[0].withheld_N
     hidden = {graph.turns[node].observation for node in np.flatnonzero(withheld & (graph.moves_N > 0))}
     images = {graph.canonical(node) for node in np.flatnonzero(withheld)}
