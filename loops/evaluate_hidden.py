@@ -1,5 +1,6 @@
 """How well does each player play a game that hides something? By NashConv, exact over the whole game tree."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,12 @@ import numpy as np
 from shuhari.envs.nash import NoisyEquilibriumPlayer, Probabilities, information_turns, mean_return, nash_conv
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.players import RandomPlayer
+from shuhari.envs.types import Turn
 from shuhari.loops.config import SearchConfig
 from shuhari.loops.hidden_selfplay import action_values
 from shuhari.policy.generator import Generator
 from shuhari.policy.player import LMPlayer
+from shuhari.policy.search import Floats
 from shuhari.rewards.statistics import share
 
 
@@ -77,9 +80,13 @@ class HiddenEvaluation:
             rng=np.random.default_rng(self.seed),
         )
 
-        def best(turns: Any) -> Any:
-            nothing = [(turn, np.zeros(len(turn.legal_actions))) for turn in turns]
-            met = [values.get((t.seat, t.observation), (t, zero))[1] for t, zero in nothing]
+        def best(turns: Sequence[Turn]) -> list[Floats]:
+            """The first move where a situation was never met."""
+            never = [(turn, np.zeros(len(turn.legal_actions))) for turn in turns]
+            met = [
+                values.get((turn.seat, turn.observation), none)[1]
+                for turn, none in zip(turns, never, strict=True)
+            ]
             return [np.eye(len(value))[value.argmax()] for value in met]
 
         return self._metrics("search_alone", best)

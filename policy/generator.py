@@ -165,13 +165,7 @@ class Generator:
         self._admit()
         for rows in [rows for rows in self._rows.values() if len(rows)]:
             logits_BV = rows.step(torch.tensor([live.tokens[-1] for live in rows.owners]))
-            ended = self._sample(rows.owners, logits_BV)
-            if ended:
-                for row in ended:
-                    self.memory.release(rows.blocks[row])
-                held = rows.held
-                rows.remove(ended)
-                self.memory.give(held - rows.held)
+            self._retire(rows, self._sample(rows.owners, logits_BV))
         ended_now, self._ended = self._ended, []
         return ended_now
 
@@ -182,18 +176,19 @@ class Generator:
         unknown: dict[str | None, dict[int, dict[Tokens, list[_Live]]]] = defaultdict(
             lambda: defaultdict(dict)
         )
+        longest: dict[str | None, int] = defaultdict(int)  # new tokens of one admitted
         room = MAX_ROWS - sum(map(len, self._rows.values()))
         while self._waiting and room:
             live = self._waiting[0]
             request, adapter = live.request, live.request.adapter
             rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
-            fellows = [*admitted[adapter], live]
-            longest = max(fellow.request.max_new_tokens for fellow in fellows)
             asked = unknown[adapter][len(request.prompt)]
             block = self.memory.find((adapter, request.prompt))
             if block is not None:
                 block.users += 1  # from here on it cannot be forgotten
-            more = rows.would_hold(len(fellows), longest) - self._planned(rows, admitted[adapter])
+            before, new = len(admitted[adapter]), max(longest[adapter], request.max_new_tokens)
+            planned = rows.would_hold(before, longest[adapter]) if before else rows.held
+            more = rows.would_hold(before + 1, new) - planned
             prompt = 0 if block is not None or request.prompt in asked else len(request.prompt)
             if not self.memory.take(more + prompt):
                 if block is not None:
@@ -202,6 +197,7 @@ class Generator:
             self._waiting.popleft()
             room -= 1
             admitted[adapter].append(live)
+            longest[adapter] = new
             if block is not None:
                 blocks[live.ticket] = block
             else:
@@ -216,23 +212,21 @@ class Generator:
             if lives:
                 self._start(self._rows[adapter], lives, [blocks[live.ticket] for live in lives])
 
-    def _planned(self, rows: Rows[_Live], fellows: list[_Live]) -> int:
-        """What the slabs of `rows` are to hold with those already admitted."""
-        if not fellows:
-            return rows.held
-        return rows.would_hold(len(fellows), max(fellow.request.max_new_tokens for fellow in fellows))
-
     def _start(self, rows: Rows[_Live], lives: list[_Live], blocks: list[Block]) -> None:
         """First tokens, from what the prompts' ends say; what goes on joins the rows."""
         rows.add(lives, blocks, max(live.request.max_new_tokens for live in lives))
         first = len(rows) - len(lives)
         logits_BV = torch.stack([block.slab.logits_NV[block.index] for block in blocks])
-        ended = [first + i for i in self._sample(lives, logits_BV)]
-        for row in ended:
-            self.memory.release(rows.blocks[row])
-        held = rows.held
-        rows.remove(ended)
-        self.memory.give(held - rows.held)
+        self._retire(rows, [first + i for i in self._sample(lives, logits_BV)])
+
+    def _retire(self, rows: Rows[_Live], ended: list[int]) -> None:
+        """Rows that have ended give back what they held."""
+        if ended:
+            for row in ended:
+                self.memory.release(rows.blocks[row])
+            held = rows.held
+            rows.remove(ended)
+            self.memory.give(held - rows.held)
 
     def _sample(self, lives: Sequence[_Live], logits_BV: Tensor) -> list[int]:
         """Give every row its next token; the rows that it ended."""
