@@ -1,0 +1,1 @@
+"""Triton kernels, one idea a file. Imported only where they run: `triton` may be missing elsewhere."""
