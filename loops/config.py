@@ -21,6 +21,10 @@ class PolicyConfig:
     rank: int = 16
     alpha: float = 32.0
     max_new_tokens: int = 64  # longest completion in free generation
+    device: str = "auto"  # cpu or cuda; auto takes a GPU where there is one
+    dtype: str = (
+        "auto"  # of the base: float32, bfloat16, float16; auto is bfloat16 on a GPU, float32 on a CPU
+    )
 
 
 @dataclass

@@ -5,6 +5,7 @@ import json
 import math
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def documents(env_ids: list[str], env_args: dict[str, Any], n: int, seed: int) -
 
 def next_token_loss(weights: lean.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
     """Mean negative log-likelihood per token, in nats; padding does not count."""
-    logits_BTV = lean.forward(weights, rows_BT[:, :-1])
+    logits_BTV = lean.logits(weights, lean.hidden(weights, rows_BT[:, :-1]))
     return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=ignore)
 
 
@@ -82,8 +83,11 @@ def pretrain(cfg: PretrainConfig) -> Path:
     model = LlamaForCausalLM(config)
     cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), torch.arange(MAX_LENGTH)[None])
 
+    def project(modules: Sequence[Any]) -> lean.Projection:
+        return lean.Projection(lean.whole([m.weight for m in modules]))
+
     def weights() -> lean.Weights:
-        return lean.gather(model, lambda m: (m.weight, m.bias), cos_1TD[0], sin_1TD[0])  # type: ignore[arg-type, return-value]
+        return lean.gather(model, project, cos_1TD[0], sin_1TD[0])
 
     named = list(model.named_parameters())
     optimizer = Optimizer(

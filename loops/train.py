@@ -79,6 +79,8 @@ class Training:
             alpha=cfg.policy.alpha,
             seed=cfg.seed,
             adapter=Path(cfg.adapter) if cfg.adapter else None,
+            device=cfg.policy.device,
+            dtype=cfg.policy.dtype,
         )
         if cfg.policy.max_new_tokens >= self.policy.max_length:
             length = self.policy.max_length

@@ -35,6 +35,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--choice", action="append", default=[], help="one text to choose among; repeated")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="cpu or cuda (a GPU where there is one)")
+    parser.add_argument(
+        "--dtype", default="auto", help="float32, bfloat16, float16 (bfloat16 on a GPU, float32 on a CPU)"
+    )
     parser.add_argument("--threads", type=int, help="of the processor (all)")
     parser.add_argument("--memory", type=float, default=MEMORY / 2**20, help="MiB of keys and values (1024)")
     parser.add_argument("--json", action="store_true", help="one JSON object a sample, and nothing else")
@@ -53,9 +57,18 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     try:
         base_path(options.base)
-        policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter)
+        policy = Policy(
+            options.base,
+            rank=1,
+            alpha=1.0,
+            adapter=options.adapter,
+            device=options.device,
+            dtype=options.dtype,
+        )
     except CheckpointError as error:
-        words = str(error).replace("policy.base=", "--base ").replace("adapter=", "--adapter ", 1)
+        words = str(error).replace("adapter=", "--adapter ", 1)
+        for option in ("base", "device", "dtype"):
+            words = words.replace(f"policy.{option}=", f"--{option} ")
         print(f"shuhari: {words}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20))
@@ -93,5 +106,5 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     seconds = time.monotonic() - started
     if not options.json:
-        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, path {policy.path}")
+        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {policy.described()}")
     return 0

@@ -138,4 +138,5 @@ def _prefix(slab: Slab, which: Tensor | None, rows_NG: Tensor, in_order: bool, l
     k, v = slab.keys[layer], slab.values[layer]
     if which is not None:
         k, v = k[which], v[which]
-    return Prefix(k, v, rows_NG, in_order=in_order)
+    lengths_N = slab.lengths_N if which is None or slab.lengths_N is None else slab.lengths_N[which]
+    return Prefix(k, v, rows_NG, lengths_N, in_order)

@@ -18,6 +18,7 @@ from shuhari.policy.choices import choice_rows, told_apart
 from shuhari.policy.decode import Rows
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.memory import Block, Memory, Tokens
+from shuhari.policy.memory import room as room_for
 from shuhari.policy.sampling import draw, spread, uniform
 
 FEW = 4  # most probable tokens among which exploration chooses
@@ -146,7 +147,7 @@ class Generator:
         if not self.fits(request.prompt, new) or new < 1:
             longest = self.policy.max_length
             return f"a prompt of {n} tokens and {new} new ones: the policy takes 1 to {longest} in all"
-        if n + new > self.memory.budget:
+        if room_for(n) + new > self.memory.budget:
             return f"{n} and {new} new tokens can never fit in a memory of {self.memory.budget} positions"
         if request.temperature < 0:
             return f"temperature {request.temperature}: must not be negative"
@@ -173,23 +174,21 @@ class Generator:
         """Start waiting requests, in their order, as far as memory and the batch allow."""
         admitted: dict[str | None, list[_Live]] = defaultdict(list)
         blocks: dict[int, Block] = {}
-        unknown: dict[str | None, dict[int, dict[Tokens, list[_Live]]]] = defaultdict(
-            lambda: defaultdict(dict)
-        )
+        unknown: dict[str | None, dict[Tokens, list[_Live]]] = defaultdict(dict)
         longest: dict[str | None, int] = defaultdict(int)  # new tokens of one admitted
         room = MAX_ROWS - sum(map(len, self._rows.values()))
         while self._waiting and room:
             live = self._waiting[0]
             request, adapter = live.request, live.request.adapter
             rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
-            asked = unknown[adapter][len(request.prompt)]
+            asked = unknown[adapter]
             block = self.memory.find((adapter, request.prompt))
             if block is not None:
                 block.users += 1  # from here on it cannot be forgotten
             before, new = len(admitted[adapter]), max(longest[adapter], request.max_new_tokens)
             planned = rows.would_hold(before, longest[adapter]) if before else rows.held
             more = rows.would_hold(before + 1, new) - planned
-            prompt = 0 if block is not None or request.prompt in asked else len(request.prompt)
+            prompt = 0 if block is not None or request.prompt in asked else room_for(len(request.prompt))
             if not self.memory.take(more + prompt):
                 if block is not None:
                     self.memory.release(block)
@@ -202,12 +201,11 @@ class Generator:
                 blocks[live.ticket] = block
             else:
                 asked.setdefault(request.prompt, []).append(live)
-        for adapter, by_length in unknown.items():
-            for _, asked in sorted(by_length.items()):
-                for block in self.memory.compute(adapter, list(asked)) if asked else ():
-                    for live in asked[block.key[1]]:
-                        block.users += 1
-                        blocks[live.ticket] = block
+        for adapter, asked in unknown.items():
+            for block in self.memory.compute(adapter, list(asked)):
+                for live in asked[block.key[1]]:
+                    block.users += 1
+                    blocks[live.ticket] = block
         for adapter, lives in admitted.items():
             if lives:
                 self._start(self._rows[adapter], lives, [blocks[live.ticket] for live in lives])

@@ -1,13 +1,15 @@
 """A lean forward pass of the dense Llama family over plain weights, differentiable; attention is handed in.
 
-It reads the very weights of the Hugging Face module, with the adapter's update merged into a copy for each
-weight version (W + s·BA: exact in fp32, and cheaper than two skinny products per layer and token on small
-models), and computes the last layer only where logits are asked for. Checked against the module to
-rounding. Covers RMSNorm, rotary positions, grouped-query attention and SwiGLU: Llama, Qwen2 (biases), Qwen3
-(query and key norms), Mistral without a sliding window.
+It reads the very weights of the Hugging Face module: what is fused here (queries, keys and values; gate and
+up) the module sees as views. In fp32 the adapter's update is merged into a copy for each weight version
+(W + s·BA: exact there, and cheaper than two skinny products a layer and token on small models); in 16 bits,
+where merging would round most of a small update away, it stays beside: x W^T + (x A^T)(sB)^T. Norms, the
+residual stream and logits are fp32 always. The last layer is computed only where it is asked for. Checked
+against the module to rounding. Covers RMSNorm, rotary positions, grouped-query attention and SwiGLU: Llama,
+Qwen2 (biases), Qwen3 (query and key norms), Mistral without a sliding window.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,28 +21,55 @@ from shuhari.kernels.attention import causal_attention
 from shuhari.policy.plugin import Attend
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
-# A projection's weight and bias as they stand now, the adapter included.
-Project = Callable[[nn.Module], tuple[Tensor, Tensor | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """x W^T + b, and (x A^T) B^T beside it where an adapter is not merged; B has its scale in it.
+
+    weight: [out, in]; bias: [out]; low_rank: A [R, in] and B [out, R]
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+    low_rank: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """In the weight's dtype, whatever x is in."""
+        x = x.to(self.weight.dtype)
+        y = F.linear(x, self.weight, self.bias)
+        if self.low_rank is None:
+            return y
+        a, b = self.low_rank
+        return y + F.linear(F.linear(x, a), b)
+
+    def rows(self, start: int, stop: int) -> "Projection":
+        """The part that computes these outputs."""
+        bias = None if self.bias is None else self.bias[start:stop]
+        low_rank = None if self.low_rank is None else (self.low_rank[0], self.low_rank[1][start:stop])
+        return Projection(self.weight[start:stop], bias, low_rank)
+
+
+Project = Callable[[Sequence[nn.Module]], Projection]  # fused along the outputs, in their order
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One block's weights; `qkv` and `gate_up` are fused along the output dimension."""
+    """One block's weights; norms in fp32."""
 
     norm1: Tensor
-    qkv: Tensor
-    qkv_bias: Tensor | None
+    qkv: Projection
     q_norm: Tensor | None
     k_norm: Tensor | None
-    out: Tensor
+    out: Projection
     norm2: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Projection
+    down: Projection
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model at one weight version."""
+    """A model at one weight version; `kv_dtype` is what attention computes in."""
 
     embedding_VC: Tensor
     layers: list[Layer]
@@ -51,6 +80,7 @@ class Weights:
     heads: int
     kv_heads: int
     eps: float
+    kv_dtype: torch.dtype
 
 
 def unsupported(config: Any) -> str | None:
@@ -68,64 +98,99 @@ def unsupported(config: Any) -> str | None:
     return None
 
 
-def _fuse(project: Project, *modules: nn.Module) -> tuple[Tensor, Tensor | None]:
-    weights, biases = zip(*(project(module) for module in modules), strict=True)
-    bias = None if biases[0] is None else torch.cat(biases)
-    return torch.cat(weights), bias
+def _fused(block: Any) -> Iterator[list[nn.Module]]:
+    yield [block.self_attn.q_proj, block.self_attn.k_proj, block.self_attn.v_proj]
+    yield [block.mlp.gate_proj, block.mlp.up_proj]
 
 
-def gather(model: Any, project: Project, cos_TD: Tensor, sin_TD: Tensor) -> Weights:
-    """The weights of a Hugging Face causal LM, each projection read through `project`."""
+def fuse_storage(model: Any) -> None:
+    """Let what is fused stand in one piece of memory: the module's own parameters become views of it."""
+    for block in model.model.layers:
+        for modules in _fused(block):
+            for name in ("weight", "bias"):
+                parts = [getattr(m, name) for m in modules]
+                if parts[0] is not None:
+                    whole = torch.cat([p.detach() for p in parts])
+                    for p, view in zip(parts, torch.split(whole, [len(p) for p in parts]), strict=True):
+                        p.data = view
+
+
+def whole(parts: Sequence[Tensor]) -> Tensor:
+    """One tensor of parts along the first dimension, without a copy where `fuse_storage` has been."""
+    first, rows = parts[0], sum(map(len, parts))
+    if len(parts) == 1:
+        return first
+    ends, storage = first.storage_offset(), first.untyped_storage().data_ptr()
+    for p in parts:
+        if p.requires_grad or p.storage_offset() != ends or p.untyped_storage().data_ptr() != storage:
+            return torch.cat(list(parts))
+        ends += p.numel()
+    return first.as_strided((rows, *first.shape[1:]), first.stride())
+
+
+def gather(
+    model: Any, project: Project, cos_TD: Tensor, sin_TD: Tensor, kv_dtype: torch.dtype = torch.float32
+) -> Weights:
+    """The weights of a Hugging Face causal LM, its projections read through `project`."""
     config, body = model.config, model.model
     layers = []
     for block in body.layers:
-        attention, mlp = block.self_attn, block.mlp
-        qkv, qkv_bias = _fuse(project, attention.q_proj, attention.k_proj, attention.v_proj)
-        q_norm, k_norm = (getattr(attention, name, None) for name in ("q_norm", "k_norm"))
+        qkv, gate_up = _fused(block)
+        q_norm, k_norm = (getattr(block.self_attn, name, None) for name in ("q_norm", "k_norm"))
         layers.append(
             Layer(
-                norm1=block.input_layernorm.weight,
-                qkv=qkv,
-                qkv_bias=qkv_bias,
-                q_norm=q_norm.weight if q_norm is not None else None,
-                k_norm=k_norm.weight if k_norm is not None else None,
-                out=project(attention.o_proj)[0],
-                norm2=block.post_attention_layernorm.weight,
-                gate_up=_fuse(project, mlp.gate_proj, mlp.up_proj)[0],
-                down=project(mlp.down_proj)[0],
+                norm1=block.input_layernorm.weight.float(),
+                qkv=project(qkv),
+                q_norm=q_norm.weight.float() if q_norm is not None else None,
+                k_norm=k_norm.weight.float() if k_norm is not None else None,
+                out=project([block.self_attn.o_proj]),
+                norm2=block.post_attention_layernorm.weight.float(),
+                gate_up=project(gate_up),
+                down=project([block.mlp.down_proj]),
             )
         )
     return Weights(
         embedding_VC=body.embed_tokens.weight,
         layers=layers,
-        norm=body.norm.weight,
+        norm=body.norm.weight.float(),
         head_VC=model.lm_head.weight,
         cos_TD=cos_TD,
         sin_TD=sin_TD,
         heads=config.num_attention_heads,
         kv_heads=config.num_key_value_heads,
         eps=config.rms_norm_eps,
+        kv_dtype=kv_dtype,
     )
+
+
+def refresh(old: Weights, new: Weights) -> None:
+    """Take an adapter's new values into the tensors of an older snapshot: whoever captured them goes on."""
+    for a, b in zip(old.layers, new.layers, strict=True):
+        for name in ("qkv", "out", "gate_up", "down"):
+            mine, theirs = getattr(a, name).low_rank, getattr(b, name).low_rank
+            if mine is not None:
+                for x, y in zip(mine, theirs, strict=True):
+                    x.copy_(y)
 
 
 def _rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
     a, b = x_BHTD.chunk(2, -1)
-    return x_BHTD * cos_TD + torch.cat([-b, a], -1) * sin_TD
+    return torch.addcmul(x_BHTD * cos_TD, torch.cat([-b, a], -1), sin_TD)
 
 
-def forward(
+def hidden(
     w: Weights,
     tokens_BT: Tensor,
     keep: int | None = None,
     attend: Attend | None = None,
     positions_BT: Tensor | None = None,
 ) -> Tensor:
-    """Logits [B, K, V] of the last `keep` (default all) of the T given positions.
+    """What the head reads, [B, K, C] in fp32, at the last `keep` (default all) of the T given positions.
 
     Where the tokens stand is 0 to T - 1, or `positions_BT`; what they see is what stands before them, or
     what `attend` lets them see.
     """
-    x_BTC = F.embedding(tokens_BT, w.embedding_VC)
+    x_BTC = F.embedding(tokens_BT, w.embedding_VC).float()
     B, T, C = x_BTC.shape
     keep = T if keep is None else keep
     D = w.cos_TD.shape[1]
@@ -133,29 +198,37 @@ def forward(
         cos, sin = w.cos_TD[:T], w.sin_TD[:T]
     else:
         cos, sin = w.cos_TD[positions_BT][:, None], w.sin_TD[positions_BT][:, None]
-    q_rows, kv_rows = w.heads * D, w.kv_heads * D
+    q_rows, rows = w.heads * D, (w.heads + 2 * w.kv_heads) * D
     for i, layer in enumerate(w.layers):
         # In the last layer only the positions that are asked for need a query, and all that follows it.
         K = keep if i == len(w.layers) - 1 else T
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm1, w.eps)
         if K == T and layer.q_norm is None:  # queries and keys are turned together
-            fused = F.linear(h_BTC, layer.qkv, layer.qkv_bias).view(B, T, -1, D).transpose(1, 2)
+            fused = layer.qkv(h_BTC).view(B, T, -1, D).transpose(1, 2)
             turned, v = torch.split(fused, [w.heads + w.kv_heads, w.kv_heads], 1)
             q, k = torch.split(_rotate(turned, cos, sin), [w.heads, w.kv_heads], 1)
         else:
-            q_bias, kv_bias = (
-                (None, None) if layer.qkv_bias is None else torch.split(layer.qkv_bias, [q_rows, 2 * kv_rows])
-            )
-            q = F.linear(h_BTC[:, T - K :], layer.qkv[:q_rows], q_bias)
-            k, v = F.linear(h_BTC, layer.qkv[q_rows:], kv_bias).chunk(2, -1)
+            q = layer.qkv.rows(0, q_rows)(h_BTC[:, T - K :])
+            k, v = layer.qkv.rows(q_rows, rows)(h_BTC).chunk(2, -1)
             q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
             if layer.q_norm is not None:
-                q, k = F.rms_norm(q, (D,), layer.q_norm, w.eps), F.rms_norm(k, (D,), layer.k_norm, w.eps)
+                q = F.rms_norm(q.float(), (D,), layer.q_norm, w.eps)
+                k = F.rms_norm(k.float(), (D,), layer.k_norm, w.eps)
             q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
+        q, k, v = q.to(w.kv_dtype), k.to(w.kv_dtype), v.to(w.kv_dtype)
         o_BHKD = attend(i, q, k, v) if attend is not None else causal_attention(q, k, v)
         o_BKC = o_BHKD.transpose(1, 2).reshape(B, K, q_rows)
-        x_BTC = x_BTC[:, T - K :] + F.linear(o_BKC, layer.out)
+        x_BTC = x_BTC[:, T - K :] + layer.out(o_BKC)
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)
-        gate, up = F.linear(h_BTC, layer.gate_up).chunk(2, -1)
-        x_BTC = x_BTC + F.linear(F.silu(gate) * up, layer.down)
-    return F.linear(F.rms_norm(x_BTC, (C,), w.norm, w.eps), w.head_VC)
+        gate, up = layer.gate_up(h_BTC).chunk(2, -1)
+        x_BTC = x_BTC + layer.down(F.silu(gate) * up)
+    return F.rms_norm(x_BTC, (C,), w.norm, w.eps)
+
+
+def logits(w: Weights, h_BKC: Tensor) -> Tensor:
+    """Of hidden states, in fp32."""
+    if w.head_VC.dtype == torch.float32:
+        return F.linear(h_BKC, w.head_VC)
+    h_NC = h_BKC.reshape(-1, h_BKC.shape[-1]).to(w.head_VC.dtype)
+    logits_NV = torch.mm(h_NC, w.head_VC.T, out_dtype=torch.float32)
+    return logits_NV.view(*h_BKC.shape[:-1], -1)

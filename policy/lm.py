@@ -2,8 +2,9 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,29 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Where and in what a base computes. Raises CheckpointError where the machine cannot."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        raise CheckpointError(f"policy.device={device}: auto, cpu or cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(f"policy.device={device}: torch sees no GPU; set policy.device=cpu")
+    if dtype == "auto":
+        dtype = "bfloat16" if kind == "cuda" else "float32"
+    if dtype not in DTYPES:
+        raise CheckpointError(f"policy.dtype={dtype}: auto, {', '.join(DTYPES)}")
+    if kind == "cpu" and dtype == "float16":
+        raise CheckpointError(f"policy.dtype={dtype}: for GPUs; on a CPU set float32 or bfloat16")
+    if kind == "cpu" and dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        raise CheckpointError(f"policy.dtype={dtype}: this processor lacks its instructions; set float32")
+    return torch.device(device), DTYPES[dtype]
+
+
 def base_path(name: str) -> Path:
     """The folder of a base: the name of one that ships with us, or a path."""
     shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
@@ -46,12 +70,12 @@ def base_path(name: str) -> Path:
     return path
 
 
-def _load_base(base: str) -> tuple[Any, Any]:
+def _load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
     """Model and tokenizer. Raises CheckpointError for whatever is wrong with them."""
     folder = base_path(base)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
@@ -69,11 +93,11 @@ def _load_base(base: str) -> tuple[Any, Any]:
 
 
 def _mark(model: nn.Module) -> str:
-    """A short digest of a base's weights: the shape and first entries of each."""
+    """A short digest of a base's weights, whatever dtype they are read in: shapes and first entries."""
     digest = hashlib.sha256()
     for name, p in model.named_parameters():
         digest.update(f"{name}{tuple(p.shape)}".encode())
-        digest.update(p.detach().flatten()[:16].numpy().tobytes())
+        digest.update(p.detach().flatten()[:16].bfloat16().float().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
@@ -101,7 +125,17 @@ def _not_plain(model: PeftModel) -> str | None:
         return "an adapter that is not plain LoRA"
     if not all(isinstance(m, LoraLinear) for m in model.modules() if isinstance(m, LoraLayer)):
         return "LoRA on other than linear layers"
+    if isinstance(model.get_base_model().lm_head, LoraLayer):
+        return "LoRA on the head"
     return None
+
+
+def _low_rank(module: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
+    """A [r, in] and s·B [out, r] of an adapter on a linear layer; of rank 0 where it has none."""
+    if not isinstance(module, LoraLinear) or adapter not in module.lora_A:
+        weight: Any = module.base_layer.weight if isinstance(module, LoraLinear) else module.weight
+        return weight.new_zeros(0, weight.shape[1]), weight.new_zeros(weight.shape[0], 0)
+    return module.lora_A[adapter].weight, module.scaling[adapter] * module.lora_B[adapter].weight
 
 
 def _renamed(parameter: str, adapter: str) -> str:
@@ -112,8 +146,11 @@ def _renamed(parameter: str, adapter: str) -> str:
 class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
-    `path` says which forward pass runs: "lean" (ours, Llama family in fp32) or "module" with the reason.
-    `version` counts the adapter's updates: what was computed at another version is stale.
+    `path` says which forward pass runs: "lean" (ours, Llama family) or "module" with the reason.
+    `version` counts the adapter's updates: what was computed at another version is stale. The adapter, norms
+    and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on a
+    CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
+    Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
     """
 
     def __init__(
@@ -124,8 +161,11 @@ class Policy:
         alpha: float,
         seed: int = 0,
         adapter: Path | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
     ) -> None:
-        model, self.tokenizer = _load_base(base)
+        self.device, self.dtype = usable(device, dtype)
+        model, self.tokenizer = _load_base(base, self.dtype)
         self.eos = int(self.tokenizer.eos_token_id)
         self.max_length = int(model.config.max_position_embeddings)
         self._base_mark = _mark(model)
@@ -135,7 +175,7 @@ class Policy:
             self.model = get_peft_model(model, config)
         else:
             self.model = _with_adapter(model, Path(adapter), self._base_mark)
-        self.model.eval()  # no dropout anywhere; gradients do not depend on it
+        self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
         }
@@ -149,17 +189,27 @@ class Policy:
             except UnsupportedModelError as error:
                 raise CheckpointError(f"policy.base={base}: {error}") from None
         else:
-            positions = torch.arange(self.max_length)[None]
-            cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), positions)
+            positions = torch.arange(self.max_length, device=self.device)[None]
+            like = torch.zeros(1, 1, 1, device=self.device)
+            cos_1TD, sin_1TD = model.model.rotary_emb(like, positions)
             self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
+            lean.fuse_storage(model)
+            head_VC = model.lm_head.weight
+            # A CPU has no product of 16-bit numbers that leaves fp32 sums: there the head is kept in fp32.
+            self._head_VC = head_VC.float() if self.device.type == "cpu" else head_VC
+
+    @property
+    def kv_dtype(self) -> torch.dtype:
+        """What attention computes in, and keys and values are kept in."""
+        return self.dtype if self.device.type == "cuda" or self.path != "lean" else torch.float32
 
     @property
     def bytes_per_position(self) -> int:
-        """Of one token's keys and values in all layers, in fp32."""
+        """Of one token's keys and values in all layers."""
         config = self.model.config
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 8 * int(config.num_hidden_layers * heads * width)
+        return 2 * self.kv_dtype.itemsize * int(config.num_hidden_layers * heads * width)
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -177,43 +227,57 @@ class Policy:
 
     def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
         """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
-        without, a snapshot that is shared until the next update."""
+        without, a snapshot that is shared until the next update (and, in 16 bits, updated in place)."""
         if torch.is_grad_enabled():
             return self._gather(adapter)
         version = self.version if adapter == LEARNING else 0
-        if adapter not in self._snapshots or self._snapshots[adapter][0] != version:
-            self._snapshots[adapter] = (version, self._gather(adapter))
+        known = self._snapshots.get(adapter)
+        if known is None or known[0] != version:
+            fresh = self._gather(adapter)
+            if known is not None and self.dtype != torch.float32:
+                lean.refresh(known[1], fresh)
+                fresh = known[1]
+            self._snapshots[adapter] = (version, fresh)
         return self._snapshots[adapter][1]
 
     def _gather(self, adapter: str | None) -> lean.Weights:
-        def project(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-            if not isinstance(module, LoraLinear):
-                return module.weight, module.bias  # type: ignore[return-value]
-            weight, bias = module.base_layer.weight, module.base_layer.bias
-            if adapter is not None:
-                update = module.lora_B[adapter].weight @ module.lora_A[adapter].weight
-                weight = weight + module.scaling[adapter] * update
-            return weight, bias
+        def project(modules: Sequence[nn.Module]) -> lean.Projection:
+            bases: list[Any] = [m.base_layer if isinstance(m, LoraLinear) else m for m in modules]
+            weight = lean.whole([m.weight for m in bases])
+            bias = None if bases[0].bias is None else lean.whole([m.bias for m in bases])
+            if adapter is None or not any(isinstance(m, LoraLinear) for m in modules):
+                return lean.Projection(weight, bias)
+            pairs = [_low_rank(m, adapter) for m in modules]
+            if self.dtype != torch.float32:
+                a = torch.cat([a for a, _ in pairs])
+                b: Tensor = torch.block_diag(*[b for _, b in pairs])  # type: ignore[no-untyped-call]
+                return lean.Projection(weight, bias, (a.to(self.dtype), b.to(self.dtype)))
+            return lean.Projection(weight + torch.cat([b @ a for a, b in pairs]), bias)
 
-        return lean.gather(self.model.get_base_model(), project, self._cos_TD, self._sin_TD)
+        weights = lean.gather(self.model.get_base_model(), project, self._cos_TD, self._sin_TD, self.kv_dtype)
+        return replace(weights, head_VC=self._head_VC)
 
     def logits(
         self,
         tokens_BT: Tensor,
-        keep: int | None = None,
+        keep: int | Tensor | None = None,
         adapter: str | None = LEARNING,
         attend: Attend | None = None,
         positions_BT: Tensor | None = None,
     ) -> Tensor:
-        """Logits [B, keep, V] of the last `keep` (default all) positions, in fp32: see `lean.forward`."""
+        """Logits [B, K, V], in fp32, of the last `keep` positions, of those it lists (int64 [K]), or of all:
+        see `lean.hidden`."""
         if self.path == "lean":
-            return lean.forward(self.weights(adapter), tokens_BT, keep, attend, positions_BT)
+            weights = self.weights(adapter)
+            last = None if isinstance(keep, Tensor) else keep
+            h_BKC = lean.hidden(weights, tokens_BT, last, attend, positions_BT)
+            return lean.logits(weights, h_BKC[:, keep] if isinstance(keep, Tensor) else h_BKC)
         with self.adapter_on(adapter):
             output = self.model(
                 input_ids=tokens_BT,
                 position_ids=positions_BT,
                 use_cache=False,
-                logits_to_keep=keep or 0,
+                logits_to_keep=0 if keep is None else keep,
                 attend=attend,
             )
         return output.logits.float()  # type: ignore[no-any-return]
@@ -257,8 +321,13 @@ class Policy:
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
+    def described(self) -> str:
+        """What runs, and on what, in words."""
+        return f"path {self.path}, {str(self.dtype).removeprefix('torch.')} on {self.device.type}"
+
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""
         total = sum(p.numel() for p in self.model.parameters())
         trained = sum(p.numel() for p in self.parameters.values())
-        return {"path": self.path, "base_parameters": total - trained, "adapter_parameters": trained}
+        where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
+        return {"path": self.path, **where, "base_parameters": total - trained, "adapter_parameters": trained}

@@ -1,35 +1,48 @@
 """Keys and values in memory: blocks of prompts, read by all their samples, under a budget.
 
-Prompts of one length are computed together and lie in one slab; a block is one prompt of it. Blocks that
-nobody uses are remembered while the weights stay, and given up when memory is asked for.
+Prompts that are new together are computed together, packed without padding. Those of about one length lie in
+one slab; a block is one prompt of it. Blocks that nobody uses are remembered while the weights stay, and
+given up when memory is asked for.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
+from shuhari.kernels.packed import Segments, packed_attention
 from shuhari.policy.lm import LEARNING, Policy
 
 Tokens = tuple[int, ...]
 Key = tuple[str | None, Tokens]  # adapter and prompt
 
 
+STEP = 8  # prompts whose lengths, in such steps, are the same share a slab
+PREFILL = 32_768  # tokens of one forward pass
+
+
+def room(length: int) -> int:
+    """Positions that are set aside for a prompt."""
+    return -(-length // STEP) * STEP
+
+
 @dataclass(eq=False)
 class Slab:
-    """Keys and values of N prompts of P tokens, per layer [N, Hkv, P, D], and the logits after them."""
+    """Keys and values of N prompts of up to P tokens, per layer [N, Hkv, P, D], and the logits after them."""
 
     keys: list[Tensor]
     values: list[Tensor]
     logits_NV: Tensor
+    lengths_N: Tensor | None = None  # None: all are P
     blocks: int = 0  # that are still remembered or used
 
     @property
     def tokens(self) -> int:
-        """Positions held."""
-        return len(self.logits_NV) * self.keys[0].shape[2]
+        """Positions set aside."""
+        return len(self.logits_NV) * room(self.keys[0].shape[2])
 
 
 @dataclass(eq=False)
@@ -45,14 +58,21 @@ class Block:
 class _Record:
     """Attention that keeps the keys and values that pass by."""
 
-    def __init__(self) -> None:
+    def __init__(self, segments: Segments | None = None) -> None:
+        self.segments = segments
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         self.keys.append(k.contiguous())  # as projections leave them, heads alternate
         self.values.append(v.contiguous())
-        return causal_attention(q, k, v)
+        return causal_attention(q, k, v) if self.segments is None else packed_row(q, k, v, self.segments)
+
+
+def packed_row(q_1HND: Tensor, k_1HND: Tensor, v_1HND: Tensor, segments: Segments) -> Tensor:
+    """`packed_attention` where a forward pass has one row of all texts."""
+    q_NHD, k_NHD, v_NHD = (x[0].transpose(0, 1) for x in (q_1HND, k_1HND, v_1HND))
+    return packed_attention(q_NHD, k_NHD, v_NHD, segments).transpose(0, 1)[None]
 
 
 @dataclass
@@ -103,13 +123,47 @@ class Memory:
         return self._blocks.get(key)
 
     def compute(self, adapter: str | None, prompts: list[Tokens]) -> list[Block]:
-        """Blocks of distinct prompts of one length, whose positions have been taken."""
-        record = _Record()
-        logits_NKV = self.policy.logits(torch.tensor(prompts), 1, adapter, record)
-        slab = Slab(record.keys, record.values, logits_NKV[:, -1], len(prompts))
-        blocks = [Block((adapter, prompt), slab, i) for i, prompt in enumerate(prompts)]
-        self._blocks.update((block.key, block) for block in blocks)
-        return blocks
+        """Blocks of distinct prompts, whose positions have been taken."""
+        blocks: dict[Tokens, Block] = {}
+        for part in _parts(prompts):
+            for slab, members in self._slabs(adapter, part):
+                slab.blocks = len(members)
+                blocks |= {p: Block((adapter, p), slab, i) for i, p in enumerate(members)}
+        self._blocks.update((block.key, block) for block in blocks.values())
+        return [blocks[prompt] for prompt in prompts]
+
+    def _slabs(self, adapter: str | None, prompts: list[Tokens]) -> Iterator[tuple[Slab, list[Tokens]]]:
+        """One forward pass, and its slabs with their prompts."""
+        device, lengths = self.policy.device, [len(prompt) for prompt in prompts]
+        if len(set(lengths)) == 1:
+            record = _Record()
+            logits_NKV = self.policy.logits(torch.tensor(prompts, device=device), 1, adapter, record)
+            yield Slab(record.keys, record.values, logits_NKV[:, -1]), prompts
+            return
+        segments = Segments.pack(lengths, [-1] * len(lengths), device)
+        record = _Record(segments)
+        tokens_1N = torch.tensor([[token for prompt in prompts for token in prompt]], device=device)
+        ends_N = segments.starts_M1.long()[1:] - 1
+        places_1N = segments.positions_N[None]
+        logits_NV = self.policy.logits(tokens_1N, ends_N, adapter, record, places_1N)[0]
+        alike: dict[int, list[int]] = defaultdict(list)
+        for i, length in enumerate(lengths):
+            alike[room(length)].append(i)
+        for members in alike.values():
+            chosen = torch.tensor(members, device=device)
+            lengths_N = torch.tensor([lengths[i] for i in members], device=device)
+            place_NP = torch.arange(max(lengths[i] for i in members), device=device)
+            even = len({lengths[i] for i in members}) == 1
+            # Padding repeats the last position: what is masked must still be numbers.
+            there_NP = segments.starts_M1[chosen].long()[:, None] + place_NP.minimum(lengths_N[:, None] - 1)
+            keys, values = (
+                [x[0][:, there_NP].transpose(0, 1).contiguous() for x in both]
+                for both in (record.keys, record.values)
+            )
+            yield (
+                Slab(keys, values, logits_NV[chosen], None if even else lengths_N),
+                [prompts[i] for i in members],
+            )
 
     def release(self, block: Block) -> None:
         """One user less; a block of older weights goes with its last."""
@@ -127,3 +181,15 @@ class Memory:
         block.slab.blocks -= 1
         if not block.slab.blocks:
             self.give(block.slab.tokens)
+
+
+def _parts(prompts: list[Tokens]) -> Iterator[list[Tokens]]:
+    """Prompts in their order, as many at a time as one forward pass takes."""
+    part: list[Tokens] = []
+    for prompt in prompts:
+        if part and sum(map(len, part)) + len(prompt) > PREFILL:
+            yield part
+            part = []
+        part.append(prompt)
+    if part:
+        yield part

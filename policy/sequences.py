@@ -6,8 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shuhari.kernels.logprobs import token_logprobs
+from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
+from shuhari.kernels.packed import Segments
+from shuhari.policy import lean
 from shuhari.policy.lm import Policy
+from shuhari.policy.memory import packed_row
+
+# The share of a padded batch's tokens up to which it is packed. Packing moves queries, keys and values to and
+# fro in every layer, which a batch without much padding or repetition does not earn back.
+PACKED = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +29,78 @@ class SequenceLogprobs:
 Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
 
 
-def completion_logprobs(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
+def completion_logprobs(
+    policy: Policy, sequences: Sequence[Pair], packed: bool | None = None
+) -> SequenceLogprobs:
     """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
 
-    Rows are padded on the right, where causal attention cannot see: padding changes nothing.
+    `packed`: without padding, and each distinct prompt once for all its completions; by default where that
+    leaves few enough tokens. Otherwise rows are padded on the right, where causal attention cannot see.
     """
+    if packed is None:
+        groups = {prompt: 0 for prompt, _ in sequences}
+        tokens = sum(map(len, groups)) + sum(len(c) - 1 for _, c in sequences)
+        padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
+        packed = policy.path == "lean" and tokens <= PACKED * padded
+    return _packed(policy, sequences) if packed else _padded(policy, sequences)
+
+
+def _padded(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
     lengths = [len(p) + len(c) for p, c in sequences]
     rows_BT = torch.full((len(sequences), max(lengths)), policy.eos)
     scored_BT = torch.zeros(rows_BT.shape, dtype=torch.bool)
     for i, (prompt, completion) in enumerate(sequences):
         rows_BT[i, : lengths[i]] = torch.tensor(prompt + completion)
         scored_BT[i, len(prompt) : lengths[i]] = True
-    # The logits of position t predict token t + 1; before the shortest prompt's end nothing is scored.
+    # What stands at position t predicts token t + 1; before the shortest prompt's end nothing is scored.
     keep = rows_BT.shape[1] - min(len(p) for p, _ in sequences)
-    logits_BKV = policy.logits(rows_BT[:, :-1], keep)
-    targets_BK, scored_BK = rows_BT[:, -keep:], scored_BT[:, -keep:]
-    logprobs_N, entropy_N = token_logprobs(logits_BKV[scored_BK], targets_BK[scored_BK])
+    scored_BK = scored_BT[:, -keep:].to(policy.device)
+    targets_N = rows_BT[:, -keep:].to(policy.device)[scored_BK]
+    tokens_BT = rows_BT[:, :-1].to(policy.device)
+    if policy.path == "lean":
+        weights = policy.weights()
+        h_NC = lean.hidden(weights, tokens_BT, keep)[scored_BK]
+        return _scored(weights, h_NC, targets_N, scored_BK.nonzero()[:, 0])
+    logprobs_N, entropy_N = token_logprobs(policy.logits(tokens_BT, keep)[scored_BK], targets_N)
     return SequenceLogprobs(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
+
+
+def _packed(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
+    """One row: each prompt, then its completions, but for their last tokens, which predict nothing."""
+    members: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, _) in enumerate(sequences):
+        members.setdefault(prompt, []).append(i)
+    tokens: list[int] = []
+    lengths: list[int] = []
+    prompts: list[int] = []
+    read: list[list[int]] = [[]] * len(sequences)  # the places that predict each completion's tokens
+    for prompt, rows in members.items():
+        root = len(lengths)
+        tokens += prompt
+        lengths.append(len(prompt))
+        prompts.append(-1)
+        last = len(tokens) - 1
+        for i in rows:
+            completion = sequences[i][1]
+            read[i] = [last, *range(len(tokens), len(tokens) + len(completion) - 1)]
+            tokens += completion[:-1]
+            lengths.append(len(completion) - 1)
+            prompts.append(root)
+    segments = Segments.pack(lengths, prompts, policy.device)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return packed_row(q, k, v, segments)
+
+    weights = policy.weights()
+    tokens_1N = torch.tensor([tokens], device=policy.device)
+    h_1NC = lean.hidden(weights, tokens_1N, None, attend, segments.positions_N[None])
+    read_N = torch.tensor([place for places in read for place in places], device=policy.device)
+    targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
+    owners = [i for i, (_, completion) in enumerate(sequences) for _ in completion]
+    return _scored(weights, h_1NC[0][read_N], targets_N, torch.tensor(owners, device=policy.device))
+
+
+def _scored(weights: lean.Weights, h_NC: Tensor, targets_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
+    head_VC = weights.head_VC
+    logprobs_N, entropy_N = linear_logprobs(h_NC.to(head_VC.dtype), head_VC, targets_N)
+    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N)

@@ -38,9 +38,9 @@ def write_checkpoint(folder: Path, kind: str) -> Path:
     return folder
 
 
-def random_policy(folder: Path, kind: str) -> Policy:
+def random_policy(folder: Path, kind: str, dtype: str = "float32") -> Policy:
     """A policy whose adapter is not zero."""
-    policy = Policy(str(write_checkpoint(folder, kind)), rank=4, alpha=8.0, seed=1)
+    policy = Policy(str(write_checkpoint(folder, kind)), rank=4, alpha=8.0, seed=1, dtype=dtype)
     with torch.no_grad():
         for p in policy.parameters.values():
             p.add_(torch.randn_like(p) * 0.05)

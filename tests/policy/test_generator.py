@@ -224,3 +224,21 @@ def test_streams_are_uniform_and_apart() -> None:
     assert abs(np.corrcoef(x[:, :-1].ravel(), x[:, 1:].ravel())[0, 1]) < 0.03
     assert len(set(spread(0, 1000)) | set(spread(1, 1000))) == 2000
     assert spread(7, 3) == spread(7, 5)[:3]
+
+
+def test_prompts_of_all_lengths_are_computed_in_one_pass(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [tuple(range(5, 5 + n)) for n in (1, 3, 17, 4, 30, 16, 9, 3)]
+    alone = [Generator(policy).generate([p], 6, temperature=0)[0].tokens for p in prompts]
+    passes: list[int] = []
+    real = policy.logits
+
+    def counted(tokens: torch.Tensor, *rest: Any) -> torch.Tensor:
+        passes.append(tokens.numel())
+        return real(tokens, *rest)
+
+    monkeypatch.setattr(policy, "logits", counted)
+    together = Generator(policy).generate(prompts, 6, temperature=0)
+    assert [c.tokens for c in together] == alone
+    assert passes[0] == sum(len(p) for p in set(prompts))
