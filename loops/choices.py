@@ -28,7 +28,8 @@ def update_choices(
         logprobs.append(rows.logprobs(generator.policy))
         weights += [targets[p][c] for p, c in zip(rows.prompt, rows.choice, strict=True)]
         counts.tokens += len(rows.row)
-    loss = distill(torch.cat(logprobs), torch.tensor(weights, dtype=torch.float32))
+    weights_N = torch.tensor(weights, dtype=torch.float32, device=generator.policy.device)
+    loss = distill(torch.cat(logprobs), weights_N)
     norm = optimizer.update(loss)
     generator.policy.updated()
     counts.updates += 1

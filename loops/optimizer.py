@@ -47,7 +47,9 @@ class Optimizer:
         self._by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
         for p in self.matrices:
             self._by_shape[tuple(p.shape)].append(p)
-        self._momentum = {shape: torch.zeros(len(ps), *shape) for shape, ps in self._by_shape.items()}
+        self._momentum = {
+            shape: torch.zeros(len(ps), *shape, device=ps[0].device) for shape, ps in self._by_shape.items()
+        }
         self._adamw = torch.optim.AdamW(rest, weight_decay=0.0) if rest else None
         self._all = self.matrices + rest
 

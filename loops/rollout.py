@@ -11,8 +11,9 @@ from typing import Any
 import gymnasium
 
 from shuhari.envs.types import Episode, Step, StopReason
-from shuhari.policy.generator import Completion, Generator, Request
-from shuhari.policy.memory import Tokens
+from shuhari.policy.generator import Generator
+from shuhari.policy.lm import Tokens
+from shuhari.policy.requests import Completion, Request
 from shuhari.policy.sampling import spread
 
 TextLike = gymnasium.Env[str, str]

@@ -147,7 +147,8 @@ class SamplingSelfplay:
                     advantages.append(episode.total - mean)
                     sampler += step.logprobs
         scored = completion_logprobs(self.policy, pairs)
-        sampler_N, advantages_N = torch.tensor(sampler), torch.tensor(advantages)[scored.sequence_N]
+        columns = (torch.tensor(column, device=self.policy.device) for column in (sampler, advantages))
+        sampler_N, advantages_N = next(columns), next(columns)[scored.sequence_N]
         self._update(policy_gradient(scored.logprobs_N, sampler_N, advantages_N), len(sampler))
         drift = (scored.logprobs_N.detach() - sampler_N).abs().mean().item()
         return {"entropy": scored.entropy_N.mean().item(), "sampler_drift": drift}

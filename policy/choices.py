@@ -8,8 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.memory import Tokens
+from shuhari.policy.lm import LEARNING, Policy, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,11 @@ class ChoiceRows:
 
     def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> Tensor:
         """Log-probability of every scored token, differentiable in the adapter."""
-        logits_BKV = policy.logits(torch.tensor(self.tokens), self.keep, adapter)
+        columns = (self.tokens, self.row, self.at, self.target)
+        tokens_BT, row_N, at_N, target_N = (torch.tensor(x, device=policy.device) for x in columns)
+        logits_BKV = policy.logits(tokens_BT, self.keep, adapter)
         logprobs_BKV = logits_BKV.log_softmax(-1)
-        return logprobs_BKV[torch.tensor(self.row), torch.tensor(self.at), torch.tensor(self.target)]
+        return logprobs_BKV[row_N, at_N, target_N]
 
 
 def choice_rows(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]]) -> list[ChoiceRows]:

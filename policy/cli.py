@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
-from shuhari.policy.generator import MEMORY, Generator, Request
+from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, CheckpointError, Policy, base_path
+from shuhari.policy.requests import Request
 from shuhari.policy.sampling import spread
 
 
@@ -40,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dtype", default="auto", help="float32, bfloat16, float16 (bfloat16 on a GPU, float32 on a CPU)"
     )
     parser.add_argument("--threads", type=int, help="of the processor (all)")
-    parser.add_argument("--memory", type=float, default=MEMORY / 2**20, help="MiB of keys and values (1024)")
+    parser.add_argument(
+        "--memory", type=float, help="MiB of keys and values (1024; on a GPU, a quarter of its memory)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a sample, and nothing else")
     return parser
 
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
             words = words.replace(f"policy.{option}=", f"--{option} ")
         print(f"shuhari: {words}", file=sys.stderr)
         return 2
-    generator = Generator(policy, memory=int(options.memory * 2**20))
+    generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
     tokens = policy.encode(prompt)
     requests = [
         Request(

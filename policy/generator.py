@@ -1,91 +1,56 @@
 """Prompts to completions: requests come in, completions come out as they end, and nothing is computed twice.
 
 Requests wait until memory holds them. All that run make a step together: the samples of a prompt read its
-keys and values once (`kernels/shared.py`), and a request's samples depend on its own seed alone.
+keys and values once, and a request's samples depend on its own seed alone. Where keys and values lie and how
+a step is made is an engine's business: `slabs.py` in rectangles (any processor, any model), `pool.py` in one
+pool, by our kernels and captured in CUDA graphs.
 """
 
 import math
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from shuhari.policy.choices import choice_rows, told_apart
-from shuhari.policy.decode import Rows
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.memory import Block, Memory, Tokens
-from shuhari.policy.memory import room as room_for
-from shuhari.policy.sampling import draw, spread, uniform
+from shuhari.policy.lm import LEARNING, Policy, Tokens
+from shuhari.policy.pool import PoolEngine
+from shuhari.policy.requests import Completion, Drawn, Engine, Live, Request
+from shuhari.policy.sampling import FEW, spread, uniform
+from shuhari.policy.slabs import MAX_ROWS, SlabEngine
 
-FEW = 4  # most probable tokens among which exploration chooses
-MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
-MEMORY = 2**30  # bytes of keys and values, unless told otherwise
+MEMORY = 2**30  # bytes of keys and values on a CPU, unless told otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One completion that is wanted.
-
-    `temperature` 0 is greedy. `stop`: texts that end it, and are not part of its text. `choices`: it is to be
-    one of these texts. With `explore`, one token at a random place is any of the most probable few: a policy
-    that is sure of a mistake would hardly ever leave it by its own chances.
-    """
-
-    prompt: Tokens
-    max_new_tokens: int
-    temperature: float = 1.0
-    seed: int = 0
-    adapter: str | None = LEARNING
-    stop: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
-    explore: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What a request came to; `tokens` end with the end-of-text token where that is what finished it."""
-
-    tokens: Tokens
-    logprobs: tuple[float, ...]  # nats, at the temperature sampled, among the allowed where choices are given
-    text: str
-    finished: bool  # False: it hit the token limit, or `error` says why there is none
-    error: str = ""
-
-
-@dataclass(eq=False)
-class _Live:
-    """A request under way."""
-
-    ticket: int
-    request: Request
-    allowed: list[Tokens]  # what it must come to, where that is given
-    place: int = -1  # of the token at which it explores
-    rank: int = 0
-    tokens: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    @property
-    def watched(self) -> bool:
-        """Whether more than end-of-text and the limit can end it."""
-        return bool(self.allowed or self.request.stop)
+def _memory(device: torch.device) -> int:
+    if device.type != "cuda":
+        return MEMORY
+    return int(torch.cuda.get_device_properties(device).total_memory) // 4
 
 
 class Generator:
     """Generates with one policy: with an adapter of its, or (`adapter=None`) with the bare base.
 
-    `memory` bounds the bytes of keys and values; requests wait where it would not do.
+    `memory` bounds the bytes of keys and values (by default 1 GiB, or a quarter of a GPU's); requests wait
+    where it would not do. `engine`: "pool" on a GPU where the model has the lean path, else "slabs".
     """
 
-    def __init__(self, policy: Policy, adapter: str | None = LEARNING, memory: int = MEMORY) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        adapter: str | None = LEARNING,
+        memory: int | None = None,
+        engine: Literal["slabs", "pool"] | None = None,
+    ) -> None:
         self.policy, self.adapter = policy, adapter
-        self.memory = Memory(policy, memory // policy.bytes_per_position)
+        name = engine or ("pool" if policy.device.type == "cuda" and policy.path == "lean" else "slabs")
+        positions = (memory or _memory(policy.device)) // policy.bytes_per_position
+        self.engine: Engine = (PoolEngine if name == "pool" else SlabEngine)(policy, positions)
         self._encoded: dict[str, Tokens] = {}
-        self._waiting: deque[_Live] = deque()
-        self._rows: dict[str | None, Rows[_Live]] = {}
+        self._waiting: deque[Live] = deque()
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
 
@@ -129,7 +94,7 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        live = _Live(ticket, request, [])
+        live = Live(ticket, request, [])
         if request.choices:
             live.allowed = told_apart([self.encode(text) for text in request.choices], self.policy.eos)
         if request.explore:
@@ -141,14 +106,14 @@ class Generator:
             self._waiting.append(live)
         return ticket
 
-    def _refused(self, live: _Live) -> str:
+    def _refused(self, live: Live) -> str:
         request = live.request
         n, new = len(request.prompt), request.max_new_tokens
         if not self.fits(request.prompt, new) or new < 1:
             longest = self.policy.max_length
             return f"a prompt of {n} tokens and {new} new ones: the policy takes 1 to {longest} in all"
-        if room_for(n) + new > self.memory.budget:
-            return f"{n} and {new} new tokens can never fit in a memory of {self.memory.budget} positions"
+        if reason := self.engine.refuses(request):
+            return reason
         if request.temperature < 0:
             return f"temperature {request.temperature}: must not be negative"
         if max(map(len, live.allowed), default=0) > new:
@@ -158,113 +123,35 @@ class Generator:
     @property
     def idle(self) -> bool:
         """Whether nothing waits, runs or is still to be handed out."""
-        return not (self._waiting or self._ended or any(map(len, self._rows.values())))
+        return not (self._waiting or self._ended or len(self.engine))
 
     @torch.no_grad()
     def step(self) -> list[tuple[int, Completion]]:
-        """One token more for everything that runs; tickets and completions of what has ended."""
-        self._admit()
-        for rows in [rows for rows in self._rows.values() if len(rows)]:
-            logits_BV = rows.step(torch.tensor([live.tokens[-1] for live in rows.owners]))
-            self._retire(rows, self._sample(rows.owners, logits_BV))
+        """More tokens for everything that runs; tickets and completions of what has ended."""
+        for drawn in self.engine.admit(self._waiting):
+            self._take(drawn)
+        for drawn in self.engine.step():
+            self._take(drawn)
         ended_now, self._ended = self._ended, []
         return ended_now
 
-    def _admit(self) -> None:
-        """Start waiting requests, in their order, as far as memory and the batch allow."""
-        admitted: dict[str | None, list[_Live]] = defaultdict(list)
-        blocks: dict[int, Block] = {}
-        unknown: dict[str | None, dict[Tokens, list[_Live]]] = defaultdict(dict)
-        longest: dict[str | None, int] = defaultdict(int)  # new tokens of one admitted
-        room = MAX_ROWS - sum(map(len, self._rows.values()))
-        while self._waiting and room:
-            live = self._waiting[0]
-            request, adapter = live.request, live.request.adapter
-            rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
-            asked = unknown[adapter]
-            block = self.memory.find((adapter, request.prompt))
-            if block is not None:
-                block.users += 1  # from here on it cannot be forgotten
-            before, new = len(admitted[adapter]), max(longest[adapter], request.max_new_tokens)
-            planned = rows.would_hold(before, longest[adapter]) if before else rows.held
-            more = rows.would_hold(before + 1, new) - planned
-            prompt = 0 if block is not None or request.prompt in asked else room_for(len(request.prompt))
-            if not self.memory.take(more + prompt):
-                if block is not None:
-                    self.memory.release(block)
-                break
-            self._waiting.popleft()
-            room -= 1
-            admitted[adapter].append(live)
-            longest[adapter] = new
-            if block is not None:
-                blocks[live.ticket] = block
-            else:
-                asked.setdefault(request.prompt, []).append(live)
-        for adapter, asked in unknown.items():
-            for block in self.memory.compute(adapter, list(asked)):
-                for live in asked[block.key[1]]:
-                    block.users += 1
-                    blocks[live.ticket] = block
-        for adapter, lives in admitted.items():
-            if lives:
-                self._start(self._rows[adapter], lives, [blocks[live.ticket] for live in lives])
-
-    def _start(self, rows: Rows[_Live], lives: list[_Live], blocks: list[Block]) -> None:
-        """First tokens, from what the prompts' ends say; what goes on joins the rows."""
-        rows.add(lives, blocks, max(live.request.max_new_tokens for live in lives))
-        first = len(rows) - len(lives)
-        logits_BV = torch.stack([block.slab.logits_NV[block.index] for block in blocks])
-        self._retire(rows, [first + i for i in self._sample(lives, logits_BV)])
-
-    def _retire(self, rows: Rows[_Live], ended: list[int]) -> None:
-        """Rows that have ended give back what they held."""
+    def _take(self, drawn: Drawn) -> None:
+        """Give requests what was drawn for them, and let go of those that it ended."""
+        ended: dict[Live, None] = {}
+        for tokens, logprobs in zip(drawn.tokens, drawn.logprobs, strict=True):
+            for live, token, logprob in zip(drawn.lives, tokens, logprobs, strict=True):
+                if live in ended:
+                    continue
+                live.tokens.append(token)
+                live.logprobs.append(logprob)
+                plain = token != self.policy.eos and not live.watched and logprob == logprob
+                last = len(live.tokens) == live.request.max_new_tokens
+                if (not plain or last) and self._is_over(live):
+                    ended[live] = None
         if ended:
-            for row in ended:
-                self.memory.release(rows.blocks[row])
-            held = rows.held
-            rows.remove(ended)
-            self.memory.give(held - rows.held)
+            self.engine.retire(list(ended))
 
-    def _sample(self, lives: Sequence[_Live], logits_BV: Tensor) -> list[int]:
-        """Give every row its next token; the rows that it ended."""
-        temperatures = [live.request.temperature for live in lives]
-        temperature_B = torch.tensor(temperatures)
-        scaled_BV = logits_BV.float()
-        if set(temperatures) != {1.0}:
-            scaled_BV = scaled_BV / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
-        for i in [i for i, live in enumerate(lives) if live.allowed]:
-            tokens, allowed = lives[i].tokens, lives[i].allowed
-            following = {a[len(tokens)] for a in allowed if list(a[: len(tokens)]) == tokens}
-            hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
-            hidden_V[list(following)] = False
-            scaled_BV = scaled_BV.index_copy(
-                0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
-            )
-        logprobs_BV = scaled_BV.log_softmax(-1)
-        if any(temperatures):
-            seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
-            counters = np.array([len(live.tokens) for live in lives])
-            chosen_B = draw(logprobs_BV, torch.from_numpy(uniform(seeds, counters)))
-            if not all(temperatures):
-                chosen_B = torch.where(temperature_B > 0, chosen_B, logprobs_BV.argmax(-1))
-        else:
-            chosen_B = logprobs_BV.argmax(-1)
-        for i in [i for i, live in enumerate(lives) if live.place == len(live.tokens)]:
-            chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
-        logprobs_B = logprobs_BV.gather(1, chosen_B[:, None])[:, 0]
-        ended = []
-        for i, (live, token, logprob) in enumerate(
-            zip(lives, chosen_B.tolist(), logprobs_B.tolist(), strict=True)
-        ):
-            live.tokens.append(token)
-            live.logprobs.append(logprob)
-            plain = token != self.policy.eos and not live.watched and logprob == logprob
-            if (not plain or len(live.tokens) == live.request.max_new_tokens) and self._is_over(live):
-                ended.append(i)
-        return ended
-
-    def _is_over(self, live: _Live) -> bool:
+    def _is_over(self, live: Live) -> bool:
         """Whether a request has ended with its last token; what it came to is then noted."""
         request, tokens = live.request, live.tokens
         if math.isnan(live.logprobs[-1]):
@@ -285,7 +172,7 @@ class Generator:
         self._end(live, finished=finished, text=text)
         return True
 
-    def _end(self, live: _Live, finished: bool = False, text: str | None = None, error: str = "") -> None:
+    def _end(self, live: Live, finished: bool = False, text: str | None = None, error: str = "") -> None:
         tokens = tuple(live.tokens)
         text = self.policy.decode(tokens) if text is None else text
         completion = Completion(tokens, tuple(live.logprobs), text, finished, error)

@@ -23,7 +23,9 @@ from shuhari.policy.plugin import Attend, UnsupportedModelError, plug_in
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
+Tokens = tuple[int, ...]
 LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
+STALE = -1  # a version that no weights have
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -199,6 +201,11 @@ class Policy:
             self._head_VC = head_VC.float() if self.device.type == "cpu" else head_VC
 
     @property
+    def _merges(self) -> bool:
+        """Whether the adapter is merged into a copy; graphs on a GPU want the same tensors always."""
+        return self.dtype == torch.float32 and self.device.type == "cpu"
+
+    @property
     def kv_dtype(self) -> torch.dtype:
         """What attention computes in, and keys and values are kept in."""
         return self.dtype if self.device.type == "cuda" or self.path != "lean" else torch.float32
@@ -223,18 +230,19 @@ class Policy:
             for key, value in (state or self.state()).items():
                 frozen = self.model.get_parameter(_renamed(key, name))
                 frozen.requires_grad_(False).copy_(value)
-        self._snapshots.pop(name, None)
+        if name in self._snapshots:
+            self._snapshots[name] = (STALE, self._snapshots[name][1])
 
     def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
         """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
-        without, a snapshot that is shared until the next update (and, in 16 bits, updated in place)."""
+        without, a snapshot that is shared until the next update, and unless merged updated in place."""
         if torch.is_grad_enabled():
             return self._gather(adapter)
         version = self.version if adapter == LEARNING else 0
         known = self._snapshots.get(adapter)
         if known is None or known[0] != version:
             fresh = self._gather(adapter)
-            if known is not None and self.dtype != torch.float32:
+            if known is not None and not self._merges:
                 lean.refresh(known[1], fresh)
                 fresh = known[1]
             self._snapshots[adapter] = (version, fresh)
@@ -248,7 +256,7 @@ class Policy:
             if adapter is None or not any(isinstance(m, LoraLinear) for m in modules):
                 return lean.Projection(weight, bias)
             pairs = [_low_rank(m, adapter) for m in modules]
-            if self.dtype != torch.float32:
+            if not self._merges:
                 a = torch.cat([a for a, _ in pairs])
                 b: Tensor = torch.block_diag(*[b for _, b in pairs])  # type: ignore[no-untyped-call]
                 return lean.Projection(weight, bias, (a.to(self.dtype), b.to(self.dtype)))

@@ -6,17 +6,18 @@ given up when memory is asked for.
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
 from shuhari.kernels.packed import Segments, packed_attention
-from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.lm import LEARNING, Policy, Tokens
 
-Tokens = tuple[int, ...]
+Item = TypeVar("Item")
 Key = tuple[str | None, Tokens]  # adapter and prompt
 
 
@@ -125,7 +126,7 @@ class Memory:
     def compute(self, adapter: str | None, prompts: list[Tokens]) -> list[Block]:
         """Blocks of distinct prompts, whose positions have been taken."""
         blocks: dict[Tokens, Block] = {}
-        for part in _parts(prompts):
+        for part in parts(prompts, list(map(len, prompts)), PREFILL):
             for slab, members in self._slabs(adapter, part):
                 slab.blocks = len(members)
                 blocks |= {p: Block((adapter, p), slab, i) for i, p in enumerate(members)}
@@ -183,13 +184,15 @@ class Memory:
             self.give(block.slab.tokens)
 
 
-def _parts(prompts: list[Tokens]) -> Iterator[list[Tokens]]:
-    """Prompts in their order, as many at a time as one forward pass takes."""
-    part: list[Tokens] = []
-    for prompt in prompts:
-        if part and sum(map(len, part)) + len(prompt) > PREFILL:
+def parts(items: Sequence[Item], lengths: Sequence[int], most: int) -> Iterator[list[Item]]:
+    """Items in their order, as many at a time as have lengths of `most` together; one at least."""
+    part: list[Item] = []
+    total = 0
+    for item, length in zip(items, lengths, strict=True):
+        if part and total + length > most:
             yield part
-            part = []
-        part.append(prompt)
+            part, total = [], 0
+        part.append(item)
+        total += length
     if part:
         yield part

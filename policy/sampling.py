@@ -1,11 +1,16 @@
 """Drawing tokens: each row by a stream of its own, so that no row depends on its neighbours."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shuhari.policy.requests import Live
+
 Seeds = npt.NDArray[np.uint64]
+FEW = 4  # most probable tokens among which exploration chooses
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -38,3 +43,32 @@ def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
     chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
     last_N = (cumulative_NV < cumulative_NV[:, -1:]).sum(-1)  # the last token of any probability
     return torch.minimum(chosen_N, last_N)
+
+
+def next_tokens(lives: Sequence[Live], logits_BV: Tensor) -> tuple[list[int], list[float]]:
+    """Each request's next token, as it asks for it, and its log-probability at the temperature sampled."""
+    temperatures = [live.request.temperature for live in lives]
+    temperature_B = torch.tensor(temperatures)
+    scaled_BV = logits_BV.float()
+    if set(temperatures) != {1.0}:
+        scaled_BV = scaled_BV / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
+    for i in [i for i, live in enumerate(lives) if live.allowed]:
+        tokens, allowed = lives[i].tokens, lives[i].allowed
+        following = {a[len(tokens)] for a in allowed if list(a[: len(tokens)]) == tokens}
+        hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
+        hidden_V[list(following)] = False
+        scaled_BV = scaled_BV.index_copy(
+            0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
+        )
+    logprobs_BV = scaled_BV.log_softmax(-1)
+    if any(temperatures):
+        seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
+        counters = np.array([len(live.tokens) for live in lives])
+        chosen_B = draw(logprobs_BV, torch.from_numpy(uniform(seeds, counters)))
+        if not all(temperatures):
+            chosen_B = torch.where(temperature_B > 0, chosen_B, logprobs_BV.argmax(-1))
+    else:
+        chosen_B = logprobs_BV.argmax(-1)
+    for i in [i for i, live in enumerate(lives) if live.place == len(live.tokens)]:
+        chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
+    return chosen_B.tolist(), logprobs_BV.gather(1, chosen_B[:, None])[:, 0].tolist()

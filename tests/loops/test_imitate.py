@@ -10,7 +10,7 @@ from shuhari.envs import Trace
 from shuhari.loops.config import ImitateConfig
 from shuhari.loops.imitate import Imitation
 from shuhari.loops.rollout import Rollouts
-from shuhari.policy.generator import Completion
+from shuhari.policy.requests import Completion
 from shuhari.policy.lm import LEARNING, Policy
 
 

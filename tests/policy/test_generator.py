@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy.generator import Completion, Generator, Request
+from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.requests import Completion, Request
 from shuhari.policy.sampling import spread, uniform
 from shuhari.policy.sequences import completion_logprobs
 
@@ -197,16 +198,18 @@ def test_a_thousand_requests_end_and_leave_no_memory_behind(share: float, tmp_pa
         for ticket, completion in generator.step():
             assert ticket not in found
             found[ticket] = completion
-        most = max(most, generator.memory.used)
-        assert generator.memory.used <= generator.memory.budget
+        most = max(most, generator.engine.memory.used)
+        assert generator.engine.memory.used <= generator.engine.memory.budget
     assert sorted(found) == tickets
-    assert most > 0.5 * generator.memory.budget or share > 1
+    assert most > 0.5 * generator.engine.memory.budget or share > 1
     policy.updated()
-    generator.memory.find((LEARNING, (1,)))
-    assert all(block.key[0] != LEARNING for block in generator.memory.blocks)
-    assert generator.memory.used == sum(slab.tokens for slab in {b.slab for b in generator.memory.blocks})
-    generator.memory.clear()
-    assert generator.memory.used == 0
+    generator.engine.memory.find((LEARNING, (1,)))
+    assert all(block.key[0] != LEARNING for block in generator.engine.memory.blocks)
+    assert generator.engine.memory.used == sum(
+        slab.tokens for slab in {b.slab for b in generator.engine.memory.blocks}
+    )
+    generator.engine.memory.clear()
+    assert generator.engine.memory.used == 0
     alone = Generator(policy)
     for i in rng.choice(1000, 40, replace=False):
         (want,) = alone.run([requests[i]])

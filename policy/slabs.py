@@ -1,29 +1,117 @@
-"""Rows that are being generated with one adapter, one step at a time: where their keys and values lie.
+"""The engine for any processor and any model: keys and values in rectangles, attention by torch.
 
 Rows stand without gaps; where one ends, the last takes its place. Each reads its prompt's block, shared with
-the other samples of that prompt, and a slab of its own.
+the other samples of that prompt (`kernels/shared.py`), and a slab of its own.
 """
 
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from shuhari.kernels.shared import Prefix, shared_attention
-from shuhari.policy.lm import Policy
-from shuhari.policy.memory import Block, Slab
+from shuhari.policy.lm import Policy, Tokens
+from shuhari.policy.memory import Block, Memory, Slab, room
+from shuhari.policy.requests import Drawn, Live, Request
+from shuhari.policy.sampling import next_tokens
 
-Owner = TypeVar("Owner")  # what a row belongs to
+MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
 
 
-class Rows(Generic[Owner]):
-    """B rows; `owners[i]` and `blocks[i]` are row i's."""
+class SlabEngine:
+    """Requests in rows, one set of rows for each adapter."""
+
+    def __init__(self, policy: Policy, positions: int) -> None:
+        self.policy = policy
+        self.memory = Memory(policy, positions)
+        self._rows: dict[str | None, Rows] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rows.values()))
+
+    def refuses(self, request: Request) -> str:
+        n, new = len(request.prompt), request.max_new_tokens
+        if room(n) + new > self.memory.budget:
+            return f"{n} and {new} new tokens can never fit in a memory of {self.memory.budget} positions"
+        return ""
+
+    def admit(self, waiting: deque[Live]) -> list[Drawn]:
+        admitted: dict[str | None, list[Live]] = defaultdict(list)
+        blocks: dict[Live, Block] = {}
+        unknown: dict[str | None, dict[Tokens, list[Live]]] = defaultdict(dict)
+        longest: dict[str | None, int] = defaultdict(int)  # new tokens of one admitted
+        free = MAX_ROWS - len(self)
+        while waiting and free:
+            live = waiting[0]
+            request, adapter = live.request, live.request.adapter
+            rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
+            asked = unknown[adapter]
+            block = self.memory.find((adapter, request.prompt))
+            if block is not None:
+                block.users += 1  # from here on it cannot be forgotten
+            before, new = len(admitted[adapter]), max(longest[adapter], request.max_new_tokens)
+            planned = rows.would_hold(before, longest[adapter]) if before else rows.held
+            more = rows.would_hold(before + 1, new) - planned
+            prompt = 0 if block is not None or request.prompt in asked else room(len(request.prompt))
+            if not self.memory.take(more + prompt):
+                if block is not None:
+                    self.memory.release(block)
+                break
+            waiting.popleft()
+            free -= 1
+            admitted[adapter].append(live)
+            longest[adapter] = new
+            if block is not None:
+                blocks[live] = block
+            else:
+                asked.setdefault(request.prompt, []).append(live)
+        for adapter, asked in unknown.items():
+            for block in self.memory.compute(adapter, list(asked)):
+                for live in asked[block.key[1]]:
+                    block.users += 1
+                    blocks[live] = block
+        drawn = []
+        for adapter, lives in admitted.items():
+            if lives:
+                logits_BV = torch.stack([blocks[x].slab.logits_NV[blocks[x].index] for x in lives])
+                self._rows[adapter].add(lives, [blocks[x] for x in lives], longest[adapter])
+                drawn.append(_drawn(lives, logits_BV))
+        return drawn
+
+    def step(self) -> list[Drawn]:
+        drawn = []
+        for rows in [rows for rows in self._rows.values() if len(rows)]:
+            tokens_B = torch.tensor([live.tokens[-1] for live in rows.owners], device=self.policy.device)
+            drawn.append(_drawn(list(rows.owners), rows.step(tokens_B)))
+        return drawn
+
+    def retire(self, lives: list[Live]) -> None:
+        ended: dict[str | None, set[Live]] = defaultdict(set)
+        for live in lives:
+            ended[live.request.adapter].add(live)
+        for adapter, gone in ended.items():
+            rows = self._rows[adapter]
+            places = [i for i, live in enumerate(rows.owners) if live in gone]
+            for i in places:
+                self.memory.release(rows.blocks[i])
+            held = rows.held
+            rows.remove(places)
+            self.memory.give(held - rows.held)
+
+
+def _drawn(lives: list[Live], logits_BV: Tensor) -> Drawn:
+    tokens, logprobs = next_tokens(lives, logits_BV.cpu())
+    return Drawn(lives, [tokens], [logprobs])
+
+
+class Rows:
+    """B rows of one adapter; `owners[i]` and `blocks[i]` are row i's."""
 
     def __init__(self, policy: Policy, adapter: str | None) -> None:
         self.policy, self.adapter = policy, adapter
-        self.owners: list[Owner] = []
+        self.owners: list[Live] = []
         self.blocks: list[Block] = []
         self.own_B = np.zeros(0, dtype=np.int64)  # own keys and values of each row so far
         self._prompt_B = np.zeros(0, dtype=np.int64)  # tokens of its prompt
@@ -44,7 +132,7 @@ class Rows(Generic[Owner]):
         have_rows, have_positions = (self._keys[0].shape[0], self._keys[0].shape[2]) if self._keys else (0, 0)
         return max(have_rows, len(self) + rows) * max(have_positions, positions)
 
-    def add(self, owners: Sequence[Owner], blocks: Sequence[Block], positions: int) -> None:
+    def add(self, owners: Sequence[Live], blocks: Sequence[Block], positions: int) -> None:
         """New rows, each with room for so many own positions."""
         self._reserve(len(self) + len(owners), positions, blocks[0].slab)
         self.owners += owners
@@ -93,9 +181,10 @@ class Rows(Generic[Owner]):
         B = len(self)
         if self._prefixes is None:
             self._prefixes = self._group()
-        own_B = torch.from_numpy(self.own_B)
-        positions_B = own_B + torch.from_numpy(self._prompt_B)
-        rows_B = torch.arange(B)
+        device = self.policy.device
+        own_B = torch.from_numpy(self.own_B).to(device)
+        positions_B = own_B + torch.from_numpy(self._prompt_B).to(device)
+        rows_B = torch.arange(B, device=device)
         longest = int(self.own_B.max()) + 1
         even = bool((self.own_B == longest - 1).all())
         lengths_B = None if even else own_B + 1
@@ -127,9 +216,10 @@ class Rows(Generic[Owner]):
             indices = sorted(by_index) if 2 * len(by_index) < n else range(n)
             G = max(map(len, by_index.values()))
             rows = [by_index.get(i, []) for i in indices]
-            rows_NG = torch.tensor([found + [-1] * (G - len(found)) for found in rows])
-            in_order = rows_NG.flatten().tolist() == list(range(len(self)))
-            which = None if len(indices) == n else torch.tensor(indices)
+            padded = [found + [-1] * (G - len(found)) for found in rows]
+            in_order = [row for found in padded for row in found] == list(range(len(self)))
+            rows_NG = torch.tensor(padded, device=self.policy.device)
+            which = None if len(indices) == n else torch.tensor(indices, device=self.policy.device)
             groups.append((slab, which, rows_NG, in_order))
         return groups
 

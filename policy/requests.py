@@ -1,0 +1,91 @@
+"""What a generator is asked for and answers, and what it asks of an engine."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shuhari.policy.lm import LEARNING, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion that is wanted.
+
+    `temperature` 0 is greedy. `stop`: texts that end it, and are not part of its text. `choices`: it is to be
+    one of these texts. With `explore`, one token at a random place is any of the most probable few: a policy
+    that is sure of a mistake would hardly ever leave it by its own chances.
+    """
+
+    prompt: Tokens
+    max_new_tokens: int
+    temperature: float = 1.0
+    seed: int = 0
+    adapter: str | None = LEARNING
+    stop: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    explore: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a request came to; `tokens` end with the end-of-text token where that is what finished it."""
+
+    tokens: Tokens
+    logprobs: tuple[float, ...]  # nats, at the temperature sampled, among the allowed where choices are given
+    text: str
+    finished: bool  # False: it hit the token limit, or `error` says why there is none
+    error: str = ""
+
+
+@dataclass(eq=False)
+class Live:
+    """A request under way."""
+
+    ticket: int
+    request: Request
+    allowed: list[Tokens]  # what it must come to, where that is given
+    place: int = -1  # of the token at which it explores
+    rank: int = 0
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def watched(self) -> bool:
+        """Whether more than end-of-text and the limit can end it."""
+        return bool(self.allowed or self.request.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One or more tokens more for each of some requests, which may have ended before the last of them.
+
+    tokens, logprobs: a list for each step, with an entry for each of `lives`
+    """
+
+    lives: list[Live]
+    tokens: list[list[int]]
+    logprobs: list[list[float]]
+
+
+class Engine(Protocol):
+    """Where running requests have their keys and values, and how they get their next tokens."""
+
+    def refuses(self, request: Request) -> str:
+        """Why memory can never hold a request, or ""."""
+        ...
+
+    def admit(self, waiting: deque[Live]) -> list[Drawn]:
+        """Start requests from the left of the queue, as far as memory and the batch allow: first tokens."""
+        ...
+
+    def step(self) -> list[Drawn]:
+        """Next tokens of all that run. What has been drawn must have been taken before, and retired."""
+        ...
+
+    def retire(self, lives: list[Live]) -> None:
+        """These have ended: give back what they held."""
+        ...
+
+    def __len__(self) -> int:
+        """Requests that run."""
+        ...
