@@ -68,7 +68,7 @@ def grouped(
     Hkv, S = k_BHSD.shape[1:3]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
 
-    own_BHRS = q_BHRD @ k_BHSD.transpose(2, 3)
+    own_BHRS = _scored(q_BHRD, k_BHSD)
     if T > 1 or lengths_B is not None:
         last_T = torch.arange(T, device=q_BHTD.device) - T
         last_BT = last_T + (S if lengths_B is None else lengths_B[:, None])  # the last key that a query sees
@@ -82,12 +82,12 @@ def grouped(
         P = shared_BHRP.shape[3]
         weights_BHRK = torch.cat([shared_BHRP, own_BHRS], 3).softmax(-1)
         weights_NHQP = _grouped(weights_BHRK[..., :P], prefix)
-        o_BHRD: Tensor = weights_BHRK[..., P:] @ v_BHSD
+        o_BHRD = _weighted(weights_BHRK[..., P:], v_BHSD)
         o_BHRD = o_BHRD + _ungrouped(weights_NHQP @ prefix.v_NHPD, prefix, back_B)
         return o_BHRD.reshape(B, H, T, D)
 
     own_lse_BHR = own_BHRS.logsumexp(-1)
-    o_BHRD = (own_BHRS - own_lse_BHR[..., None]).exp() @ v_BHSD
+    o_BHRD = _weighted((own_BHRS - own_lse_BHR[..., None]).exp(), v_BHSD)
     for prefix in prefixes:
         rows_R = prefix.rows_NG.flatten()
         scores_NHQP = _scores(q_BHRD, prefix)
@@ -100,6 +100,23 @@ def grouped(
         share = torch.sigmoid(lse - own_lse_BHR[rows][..., None])
         o_BHRD = o_BHRD.index_copy(0, rows, o + share * (part - o))
     return o_BHRD.reshape(B, H, T, D)
+
+
+# A CPU's batched product of so few multiplications is a plain loop in torch, several times slower than this.
+def _tiny(R: int, S: int, D: int, device: torch.device) -> bool:
+    return R == 1 and S * D < 400 and device.type == "cpu"
+
+
+def _scored(q_BHRD: Tensor, k_BHSD: Tensor) -> Tensor:
+    if _tiny(q_BHRD.shape[2], *k_BHSD.shape[2:], q_BHRD.device):
+        return (k_BHSD * q_BHRD).sum(-1)[:, :, None]
+    return q_BHRD @ k_BHSD.transpose(2, 3)
+
+
+def _weighted(weights_BHRS: Tensor, v_BHSD: Tensor) -> Tensor:
+    if _tiny(weights_BHRS.shape[2], *v_BHSD.shape[2:], v_BHSD.device):
+        return (weights_BHRS.transpose(2, 3) * v_BHSD).sum(2, keepdim=True)
+    return weights_BHRS @ v_BHSD
 
 
 def _grouped(x_BHRD: Tensor, prefix: Prefix) -> Tensor:

@@ -1,7 +1,11 @@
 """Random text, and random mathematics, for as long as the budget lasts: nothing raises, nothing dawdles."""
 
+import importlib.util
 import random
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -72,3 +76,27 @@ def test_fuzz_15_seconds() -> None:
 @pytest.mark.long
 def test_fuzz_10_minutes() -> None:
     assert _run(600, seed=1) > 10_000
+
+
+ATHERIS = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
+
+
+def _atheris(seconds: int) -> str:
+    """What it reports; it ends with 0 unless an input raised."""
+    script = Path(__file__).with_name("fuzz_atheris.py")
+    # Its inputs grow from length 0: without this it would spend a short run on empty answers.
+    options = [f"-max_total_time={seconds}", "-seed=1", "-len_control=0", "-max_len=200"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stderr
+
+
+@ATHERIS
+def test_coverage_guided_fuzz_15_seconds() -> None:
+    assert "DONE" in _atheris(10)
+
+
+@ATHERIS
+@pytest.mark.long
+def test_coverage_guided_fuzz_10_minutes() -> None:
+    assert "DONE" in _atheris(600)
