@@ -17,6 +17,7 @@ from shuhari.rewards.node import STRUCTURES, Node, TooLarge, Undefined, variable
 
 MAX_LOG10 = 20_000  # largest power of ten that may turn up
 MAX_FACTORIAL = 10_000
+LOG10_2 = math.log10(2)
 # What evaluating may raise where there is no value, or none that doubles can hold.
 NO_VALUE = (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError)
 _TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
@@ -46,7 +47,8 @@ class Evaluator:
             size = abs(result)
             if not (self.mp.isfinite(size) if self.exact else math.isfinite(size)):
                 raise Undefined("no finite value")
-            magnitude = abs(float(self.mp.log10(size)) if self.exact else math.log10(size))
+            # Of many digits, the power of two that bounds it: a logarithm would cost more than all the rest.
+            magnitude = abs(LOG10_2 * self.mp.mag(size) if self.exact else math.log10(size))
             if magnitude > MAX_LOG10:
                 raise TooLarge(f"a value beyond 10^{MAX_LOG10}")
             self.spread = max(self.spread, magnitude)

@@ -2,7 +2,7 @@
 
     python tests/rewards/fuzz_atheris.py -max_total_time=600
 
-A crash is an exception out of `verify`, or a verdict that took longer than five seconds.
+A crash is an exception out of `verify`, or a verdict that took more than five seconds of this process.
 """
 
 import sys
@@ -22,10 +22,10 @@ def one_input(data: bytes) -> None:
     kind = ALL_KINDS[provider.ConsumeIntInRange(0, len(ALL_KINDS) - 1)]
     answer = provider.ConsumeUnicode(80)
     gold = answer if provider.ConsumeBool() else provider.ConsumeUnicode(80)
-    start = time.perf_counter()
+    start = time.process_time()  # wall time is as much the neighbours' as ours; -timeout sees to what hangs
     verdict = verify(answer, gold, kind=kind)
     assert verdict.status in {"correct", "wrong", "unknown", "error"}
-    assert time.perf_counter() - start < 5, (answer, gold, kind)
+    assert time.process_time() - start < 5, (answer, gold, kind)
 
 
 if __name__ == "__main__":

@@ -81,22 +81,22 @@ def test_fuzz_10_minutes() -> None:
 ATHERIS = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
 
 
-def _atheris(seconds: int) -> str:
+def _atheris(seconds: int, folder: Path) -> str:
     """What it reports; it ends with 0 unless an input raised."""
     script = Path(__file__).with_name("fuzz_atheris.py")
     # Its inputs grow from length 0: without this it would spend a short run on empty answers.
-    options = [f"-max_total_time={seconds}", "-seed=1", "-len_control=0", "-max_len=200"]
-    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True)
+    options = [f"-max_total_time={seconds}", "-seed=1", "-len_control=0", "-max_len=200", "-timeout=60"]
+    done = subprocess.run([sys.executable, script, *options], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stderr
 
 
 @ATHERIS
-def test_coverage_guided_fuzz_15_seconds() -> None:
-    assert "DONE" in _atheris(10)
+def test_coverage_guided_fuzz_15_seconds(tmp_path: Path) -> None:
+    assert "DONE" in _atheris(10, tmp_path)
 
 
 @ATHERIS
 @pytest.mark.long
-def test_coverage_guided_fuzz_10_minutes() -> None:
-    assert "DONE" in _atheris(600)
+def test_coverage_guided_fuzz_10_minutes(tmp_path: Path) -> None:
+    assert "DONE" in _atheris(600, tmp_path)
