@@ -1,32 +1,16 @@
 """`shuhari envs`: what there is to train in, and whether an environment keeps the contract."""
 
 import argparse
-import json
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import gymnasium
 
 import shuhari.envs  # noqa: F401 (registers ours)
 from shuhari.envs.check import build, check
-from shuhari.envs.make import load_plugins
+from shuhari.envs.make import arguments_of, load_plugins
 from shuhari.envs.text import TextEnv
-
-
-def _arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are JSON where they can be read as it, else text."""
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key.isidentifier():
-            raise ValueError(f"{pair!r}: arguments are key=value")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
-    return found
 
 
 def _first_sentence(text: str) -> str:
@@ -71,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
             )
         return 0
     try:
-        given = _arguments(options.arguments)
+        given = arguments_of(options.arguments)
         build(options.check, given).close()
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
         # Gymnasium names the nearest id itself.

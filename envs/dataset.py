@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from shuhari.envs.mathematics import scrambled
 from shuhari.envs.text import Task, TaskEnv
 from shuhari.rewards import Verdict, verify
 from shuhari.rewards.extract import extract
@@ -60,8 +61,9 @@ class DatasetEnv(TaskEnv):
         return task.gold["trace"] or None
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
+        """A question and its work, with numbers drawn at random: words and form, but no answers."""
         task = self.draw(rng, "train")
-        return task.prompt, self.solution(task)
+        return scrambled(task.prompt, rng), scrambled(self.solution(task), rng)
 
 
 def _row(record: Any) -> dict[str, str]:

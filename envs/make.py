@@ -1,7 +1,8 @@
 """A full environment out of two functions, and the environments of installed packages."""
 
 import inspect
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
@@ -74,3 +75,17 @@ def load_plugins() -> tuple[str, ...]:
         except Exception as error:  # somebody else's code
             troubles.append(f"plug-in {entry.name} ({entry.value}): {type(error).__name__}: {error}")
     return tuple(troubles)
+
+
+def arguments_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """`key=value` pairs; values are JSON where they can be read as it, else text."""
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"{pair!r}: arguments are key=value")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found

@@ -115,10 +115,13 @@ class MathEnv(TaskEnv):
         """A well-formed statement; beyond the first difficulty its numbers are drawn at random."""
         task = self.draw(rng, "train")
         completion = self.solution(task)
-        if self.difficulty == 1:
-            return task.prompt, completion
-        digits = iter(rng.integers(0, 10, len(completion)))
-        return task.prompt, re.sub("[0-9]", lambda _: str(next(digits)), completion)
+        return task.prompt, completion if self.difficulty == 1 else scrambled(completion, rng)
+
+
+def scrambled(text: str, rng: np.random.Generator) -> str:
+    """The text with every digit drawn anew: its form, and nothing of its mathematics."""
+    digits = iter(rng.integers(0, 10, len(text)))
+    return re.sub("[0-9]", lambda _: str(next(digits)), text)
 
 
 def slipped(answer: str, rng: np.random.Generator) -> str:

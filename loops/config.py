@@ -110,7 +110,7 @@ class PretrainConfig:
     """One base."""
 
     out: str = MISSING
-    envs: list[str] = MISSING
+    envs: list[str] = MISSING  # ids, each perhaps with arguments of its own: "ID key=value"
     env_args: dict[str, Any] = field(default_factory=dict)  # of each of them
     documents: int = 200_000
     steps: int = 2000

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from shuhari.envs import TextEnv
+from shuhari.envs.make import arguments_of
 from shuhari.loops.config import PretrainConfig
 from shuhari.loops.make_env import make_env
 from shuhari.loops.monitor import progress_bar
@@ -30,8 +31,11 @@ MAX_LENGTH = 256  # positions the base is configured for, in tokens
 
 
 def documents(env_ids: list[str], env_args: dict[str, Any], n: int, seed: int) -> list[str]:
-    """`n` documents, the environments in turn."""
-    envs = [make_env(env_id, env_args).unwrapped for env_id in env_ids]
+    """`n` documents, the environments in turn. One is an id, and arguments of its own: "ID key=value ..."."""
+    envs = []
+    for entry in env_ids:
+        env_id, *pairs = entry.split()
+        envs.append(make_env(env_id, env_args | arguments_of(pairs)).unwrapped)
     for env_id, env in zip(env_ids, envs, strict=True):
         if not isinstance(env, TextEnv):
             raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
