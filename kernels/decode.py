@@ -32,7 +32,7 @@ Implementation = Literal["plain", "triton"]
 
 NOTHING, SHARED, PROMPT, OWN = range(
     4
-)  # kinds of work: a shared prompt's split, a row's, a split of its own keys
+)  # kinds of work: of a shared prompt, of a row's prompt, of its own keys
 HEADS = 16  # query heads of a row that one program takes at most: the least rows of a matrix instruction
 LEAST_GROUP, LEAST_PROMPT = 4, 256
 
@@ -70,7 +70,7 @@ class Reads:
         )
 
     def copy_(self, other: "Reads") -> "Reads":
-        """Take over another plan, in place: what a captured graph reads from then on.
+        """Take over another plan, own lengths included, in place: what a captured graph reads from then on.
 
         Raises ValueError unless both are of the same sizes.
         """
@@ -245,13 +245,16 @@ def decode_attention(
 
     H is a multiple of the heads of k and v; D is contiguous in all. scale: D**-0.5 unless given.
 
-    Raises ValueError where `reads` was planned for other shapes, or "triton" is asked for and cannot run.
+    Raises ValueError where `reads` was planned for other shapes, dtypes differ, or "triton" is asked for and
+    cannot run.
     """
     B, H, D = q_BHD.shape
-    given = (B, H // k_PHD.shape[1], D, k_PHD.dtype)
+    given = (B, H / k_PHD.shape[1], D, k_PHD.dtype)
     planned = (len(reads.rows_B), *reads.made_for)
-    if planned != given or q_BHD.dtype != k_PHD.dtype or v_PHD.dtype != k_PHD.dtype:
+    if planned != given:
         raise ValueError(f"reads are planned for (rows, heads a key head, D, dtype) {planned}, not {given}")
+    if not q_BHD.dtype == k_PHD.dtype == v_PHD.dtype:
+        raise ValueError(f"q, k and v must be alike, not {q_BHD.dtype}, {k_PHD.dtype} and {v_PHD.dtype}")
     scale = D**-0.5 if scale is None else scale
     if choose(implementation, q_BHD.device) == "plain":
         o_BHD = plain(q_BHD, k_PHD, v_PHD, reads, scale)

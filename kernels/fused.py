@@ -137,7 +137,7 @@ def rotate_and_append(
     given = (qkv_BED, cos_TD, sin_TD, k_PHD, v_PHD, reads, q_norm_D, k_norm_D, eps)
     if choose(implementation, qkv_BED.device) == "plain":
         return rotate_and_append_plain(*given)
-    from shuhari.kernels.gpu import fused as gpu
+    from shuhari.kernels.gpu import rotate as gpu
 
     return gpu.rotate_and_append(*given)
 

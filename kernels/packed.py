@@ -269,7 +269,6 @@ def packed_attention(
         return plain(q_NHD, k_NHD, v_NHD, segments)
     if name == "torch":
         return batched(q_NHD, k_NHD, v_NHD, segments)
-    from shuhari.kernels.gpu import packed as gpu
+    from shuhari.kernels.gpu.packed import attention
 
-    o_NHD: Tensor = gpu.attention(q_NHD, k_NHD, v_NHD, segments)
-    return o_NHD
+    return attention(q_NHD, k_NHD, v_NHD, segments)

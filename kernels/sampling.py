@@ -70,8 +70,9 @@ def plain(
     greedy_B = temperature_B == 0
     temperature_B1 = temperature_B.float().masked_fill(greedy_B, 1)[:, None]
     scale_B1 = LOG2E / temperature_B1
-    splits = -(-V // SPLIT)
-    z_BSK = F.pad(logits_BV.float(), (0, splits * SPLIT - V), value=-torch.inf).view(B, splits, SPLIT)
+    size = min(SPLIT, V)
+    splits = -(-V // size)
+    z_BSK = F.pad(logits_BV.float(), (0, splits * size - V), value=-torch.inf).view(B, splits, size)
 
     top_BS = z_BSK.masked_fill(z_BSK.isnan(), -torch.inf).amax(-1).clamp(min=LOWEST)
     sum_BS = ((z_BSK.clamp(min=LOWEST) - top_BS[..., None]) * scale_B1[..., None]).exp2().sum(-1)
@@ -80,8 +81,8 @@ def plain(
     split_B = draw(mass_BS, greedy_B, seeds_B, counters_B, (MASK - s_S).expand(B, -1))
 
     z_BK = z_BSK[torch.arange(B, device=device), split_B]
-    j_BK = split_B[:, None] * SPLIT + torch.arange(SPLIT, device=device)
-    tokens_B = split_B * SPLIT + draw(z_BK * scale_B1, greedy_B, seeds_B, counters_B, j_BK)
+    j_BK = split_B[:, None] * size + torch.arange(size, device=device)
+    tokens_B = split_B * size + draw(z_BK * scale_B1, greedy_B, seeds_B, counters_B, j_BK)
     logprobs_BV = (logits_BV.float() / temperature_B1).log_softmax(-1)
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 

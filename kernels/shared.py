@@ -102,19 +102,20 @@ def grouped(
     return o_BHRD.reshape(B, H, T, D)
 
 
-# A CPU's batched product of so few multiplications is a plain loop in torch, several times slower than this.
-def _tiny(R: int, S: int, D: int, device: torch.device) -> bool:
-    return R == 1 and S * D < 400 and device.type == "cpu"
+def _tiny(left_BHRX: Tensor, right_BHSD: Tensor) -> bool:
+    """Whether torch would compute a batched product by a plain loop, on a CPU several times slower than sums."""
+    S, D = right_BHSD.shape[2:]
+    return left_BHRX.shape[2] == 1 and S * D < 400 and right_BHSD.device.type == "cpu"
 
 
 def _scored(q_BHRD: Tensor, k_BHSD: Tensor) -> Tensor:
-    if _tiny(q_BHRD.shape[2], *k_BHSD.shape[2:], q_BHRD.device):
+    if _tiny(q_BHRD, k_BHSD):
         return (k_BHSD * q_BHRD).sum(-1)[:, :, None]
     return q_BHRD @ k_BHSD.transpose(2, 3)
 
 
 def _weighted(weights_BHRS: Tensor, v_BHSD: Tensor) -> Tensor:
-    if _tiny(weights_BHRS.shape[2], *v_BHSD.shape[2:], v_BHSD.device):
+    if _tiny(weights_BHRS, v_BHSD):
         return (weights_BHRS.transpose(2, 3) * v_BHSD).sum(2, keepdim=True)
     return weights_BHRS @ v_BHSD
 

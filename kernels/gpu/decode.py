@@ -181,7 +181,7 @@ def split_kernel(
     length = tl.load(prompt_length_B + row)
     slot = split
     if kind == KIND_OWN:
-        slot += tl.cdiv(length, SPLIT)
+        slot += (length + SPLIT - 1) // SPLIT
         start = tl.load(own_start_B + row)
         length = tl.load(own_length_B + row)
     n = tl.minimum(length - split * SPLIT, SPLIT)

@@ -1,8 +1,8 @@
-"""The elementwise kernels of a decode step, for `shuhari.kernels.fused`, which says what they compute.
+"""Norms and SwiGLU, for `shuhari.kernels.fused`, which says what they compute.
 
 With the few rows of a step all of their data is in L2 and latency is what counts: a program takes few
-elements a thread, so that its loads are on their way before the first is waited for, and exchanges nothing but sums.
-With many rows (a prefill) the same programs have 16 bytes or more a thread in flight, which memory wants.
+elements a thread, so that its loads are on their way before the first is waited for, and its threads exchange
+nothing but sums. With many rows (a prefill) each thread has 16 bytes or more in flight, which memory wants.
 """
 
 from typing import Any
@@ -12,14 +12,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads
-from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Shipped
-from shuhari.kernels.gpu.merge import UNIT, strides
+from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped
 
 WIDTHS = (256, 1024, 2048, 4096, 8192)  # of `norm_kernel`
 MOST_WARPS = 32
-HEADS = 8  # of one program of `rotate_kernel`
-ROTATE_COUNTS = "H Hkv T qkv_row qkv_head k_stride k_head v_stride v_head".split()
 MINUS_LOG2E = tl.constexpr(-1.4426950408889634)
 
 
@@ -32,17 +28,6 @@ def norm_options(C: int) -> dict[str, int]:
     if block is None:
         raise ValueError(f"'triton' norms rows of up to {max(WIDTHS):,} elements, not {C:,}")
     return {"BLOCK": block, "num_warps": min(block // 128, MOST_WARPS)}
-
-
-def rotate_options(D: int, dtype: torch.dtype) -> dict[str, int]:
-    """16 bytes a thread of each half of the heads."""
-    half = triton.next_power_of_2(D // 2)
-    return {
-        "D": D,
-        "BLOCK": half,
-        "BLOCK_H": HEADS,
-        "num_warps": max(1, HEADS * half * dtype.itemsize // 512),
-    }
 
 
 def swiglu_options(dtype: torch.dtype) -> dict[str, int]:
@@ -63,86 +48,6 @@ def norm_kernel(x_NC, delta_NC, weight_C, h_NC, C, eps, BLOCK: tl.constexpr):
         tl.store(x_NC + row + c, x, mask=mask)
     h = x * tl.rsqrt(tl.sum(x * x, 0) / C + eps) * weight
     tl.store(h_NC + row + c, h.to(h_NC.dtype.element_ty), mask=mask)
-
-
-@triton.jit(do_not_specialize=ROTATE_COUNTS)
-def rotate_kernel(
-    qkv_BED,
-    cos_TD,
-    sin_TD,
-    q_norm_D,
-    k_norm_D,
-    q_BHD,
-    k_PHD,
-    v_PHD,
-    prompt_length_B,
-    own_start_B,
-    own_length_B,
-    H,
-    Hkv,
-    T,
-    qkv_row,
-    qkv_head,
-    k_stride,
-    k_head,
-    v_stride,
-    v_head,
-    eps,
-    D: tl.constexpr,
-    BLOCK: tl.constexpr,
-    BLOCK_H: tl.constexpr,
-):
-    """Some heads of one row, whether of queries, keys or values; each head in two halves, x and y."""
-    HALF: tl.constexpr = D // 2
-    row = tl.program_id(0).to(tl.int64)
-    h_H = (tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H))[:, None].to(tl.int64)
-    # Tables and norms are loaded once a head, from L1, already where they are needed: nothing is exchanged.
-    d = tl.arange(0, BLOCK)[None, :] + tl.zeros((BLOCK_H, 1), tl.int32)
-    live = d < HALF
-    key_H, value_H = h_H - H, h_H - H - Hkv
-    is_query = (h_H < H) & live
-    is_key = (key_H >= 0) & (key_H < Hkv) & live
-    is_value = (value_H >= 0) & (value_H < Hkv) & live
-    in_HD = qkv_BED + (row * qkv_row + h_H * qkv_head) * UNIT + d
-    out_HD = q_BHD + (row * H + h_H) * D + d
-    mask = (value_H < Hkv) & live
-    x_in = tl.load(in_HD, mask=mask, other=0.0)
-    y_in = tl.load(in_HD + HALF, mask=mask, other=0.0)
-    prompt_length = tl.load(prompt_length_B + row)
-    own_start = tl.load(own_start_B + row)
-    own_length = tl.load(own_length_B + row)
-    if own_length <= 0:
-        zero = tl.zeros((BLOCK_H, BLOCK), q_BHD.dtype.element_ty)
-        tl.store(out_HD, zero, mask=is_query)
-        tl.store(out_HD + HALF, zero, mask=is_query)
-        return
-    place = (prompt_length + own_length - 1).to(tl.int64)
-    known = live & (place < T)  # what is beyond the tables is not to be read, and to be seen
-    cos, sin = cos_TD + place * D + d, sin_TD + place * D + d
-    cos_x = tl.load(cos, mask=known, other=float("nan"))
-    cos_y = tl.load(cos + HALF, mask=known, other=float("nan"))
-    sin_x = tl.load(sin, mask=known, other=float("nan"))
-    sin_y = tl.load(sin + HALF, mask=known, other=float("nan"))
-    x, y = x_in.to(tl.float32), y_in.to(tl.float32)
-    if q_norm_D is not None:
-        q_x = tl.load(q_norm_D + d, mask=live, other=0.0)
-        q_y = tl.load(q_norm_D + d + HALF, mask=live, other=0.0)
-        k_x = tl.load(k_norm_D + d, mask=live, other=0.0)
-        k_y = tl.load(k_norm_D + d + HALF, mask=live, other=0.0)
-        scale_H1 = tl.rsqrt(tl.sum(x * x + y * y, 1) / D + eps)[:, None]
-        x *= scale_H1 * tl.where(h_H < H, q_x, k_x)
-        y *= scale_H1 * tl.where(h_H < H, q_y, k_y)
-    x_out = (x * cos_x - y * sin_x).to(q_BHD.dtype.element_ty)
-    y_out = (y * cos_y + x * sin_y).to(q_BHD.dtype.element_ty)
-    tl.store(out_HD, x_out, mask=is_query)
-    tl.store(out_HD + HALF, y_out, mask=is_query)
-    position = (own_start + own_length - 1).to(tl.int64)
-    k_HD = k_PHD + (position * k_stride + key_H * k_head) * UNIT + d
-    tl.store(k_HD, x_out, mask=is_key)
-    tl.store(k_HD + HALF, y_out, mask=is_key)
-    v_HD = v_PHD + (position * v_stride + value_H * v_head) * UNIT + d
-    tl.store(v_HD, x_in, mask=is_value)
-    tl.store(v_HD + HALF, y_in, mask=is_value)
 
 
 @triton.jit
@@ -181,42 +86,6 @@ def _deltas(dtype: torch.dtype) -> tuple[torch.dtype, ...]:
     return DTYPES if dtype == torch.float32 else (torch.float32, dtype)
 
 
-def rotate_and_append(
-    qkv_BED: Tensor,
-    cos_TD: Tensor,
-    sin_TD: Tensor,
-    k_PHD: Tensor,
-    v_PHD: Tensor,
-    reads: Reads,
-    q_norm_D: Tensor | None,
-    k_norm_D: Tensor | None,
-    eps: float,
-) -> Tensor:
-    """`shuhari.kernels.fused.rotate_and_append`.
-
-    Raises ValueError where dtype or head dimension are none that the kernel takes, or strides are not what
-    wide loads take.
-    """
-    B, E, D = qkv_BED.shape
-    Hkv, dtype = k_PHD.shape[1], k_PHD.dtype
-    if dtype not in DTYPES or {qkv_BED.dtype, v_PHD.dtype} != {dtype} or not 16 <= D <= 256:
-        raise ValueError(
-            "'triton' rotates qkv of the pool's dtype, fp32, fp16 or bf16, and 16 <= D <= 256, "
-            f"not {qkv_BED.dtype} for {dtype} and {v_PHD.dtype} of D = {D}"
-        )
-    H = E - 2 * Hkv
-    q_BHD = torch.empty(B, H, D, dtype=dtype, device=qkv_BED.device)
-    if B:
-        rotate_kernel[(B, triton.cdiv(E, HEADS))](
-            *(qkv_BED, cos_TD, sin_TD, q_norm_D, k_norm_D, q_BHD, k_PHD, v_PHD),
-            *(reads.prompt_length_B, reads.own_start_B, reads.own_length_B),
-            *(H, Hkv, len(cos_TD), *strides(qkv_BED, k_PHD, v_PHD), eps),
-            **rotate_options(D, dtype),
-            enable_fp_fusion=True,
-        )
-    return q_BHD
-
-
 def swiglu(gate_up_N2I: Tensor) -> Tensor:
     """`shuhari.kernels.fused.swiglu`. Raises ValueError for fp64 and the like."""
     if gate_up_N2I.dtype not in DTYPES:
@@ -231,7 +100,7 @@ def swiglu(gate_up_N2I: Tensor) -> Tensor:
 
 
 def shipped() -> list[Shipped]:
-    """All three in every dtype: norms of every width and delta, heads of every dimension, normed and not."""
+    """Both in every dtype, norms of every width and delta."""
     found = []
     for dtype in DTYPES:
         name = TYPE_NAMES[dtype]
@@ -242,23 +111,14 @@ def shipped() -> list[Shipped]:
             types |= {"C": "i32", "eps": "fp32"}
             for width in WIDTHS:
                 given = (norm_kernel, types, norm_options(width))
-                found.append(_shipped(f"norm {name} + {added or 'nothing'} {width}", *given))
-        for D in HEAD_DIMS:
-            for weights in (None, "*fp32"):
-                types = {"qkv_BED": kind, "cos_TD": "*fp32", "sin_TD": "*fp32"}
-                types |= {"q_norm_D": weights, "k_norm_D": weights}
-                types |= dict.fromkeys(("q_BHD", "k_PHD", "v_PHD"), kind)
-                types |= dict.fromkeys(("prompt_length_B", "own_start_B", "own_length_B"), "*i32")
-                types |= dict.fromkeys(ROTATE_COUNTS, "i32") | {"eps": "fp32"}
-                given = (rotate_kernel, types, rotate_options(D, dtype))
-                found.append(_shipped(f"rotate {name} D{D}{' normed' if weights else ''}", *given))
+                found.append(listed(f"norm {name} + {added or 'nothing'} {width}", *given))
         types = {"gate_up_N2I": kind, "out_NI": kind, "width": "i32"}
-        found.append(_shipped(f"swiglu {name}", swiglu_kernel, types, swiglu_options(dtype)))
+        found.append(listed(f"swiglu {name}", swiglu_kernel, types, swiglu_options(dtype)))
     return found
 
 
-def _shipped(name: str, kernel: Any, types: dict[str, str | None], chosen: dict[str, int]) -> Shipped:
-    """Of arguments whose type is None, None is given."""
+def listed(name: str, kernel: Any, types: dict[str, str | None], chosen: dict[str, int]) -> Shipped:
+    """A kernel with these options. Of arguments whose type is None, None is given."""
     constants: dict[str, Any] = {x: None for x, kind in types.items() if kind is None}
     constants |= {x: value for x, value in chosen.items() if x != "num_warps"}
     signature = {x: kind or "constexpr" for x, kind in types.items()} | dict.fromkeys(constants, "constexpr")

@@ -3,8 +3,9 @@
     python -m shuhari.kernels.gpu.gate [--target 80 90] [--module M ...] [--only NAME] [--few N] [--json]
 
 What `shipped()` of each module of this package lists is compiled as a launch would compile it: pointers are
-marked as multiples of 16 bytes, which torch's allocations are, and integers once as multiples of 16, as
-strides of common head dims are, and once as anything. Exit status 1 names what breaks a rule:
+marked as multiples of 16 bytes, which torch's allocations are, and integers, unless the kernel says
+`do_not_specialize`, once as multiples of 16, as strides of common head dims are, and once as anything. Exit
+status 1 names what breaks a rule:
 
 - it compiles, for every target;
 - no register spills (LDL, STL) and no stack: both are memory traffic in the innermost loop;
@@ -97,11 +98,11 @@ def examine(module: str, shipped: Shipped, target: int, integers: str) -> Report
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    marked = {
-        (i,): [["tt.divisibility", 16]]
-        for i, kind in enumerate(shipped.signature.values())
-        if kind.startswith("*") or (integers == "16" and kind[0] in "iu")
-    }
+    if list(shipped.signature) != shipped.kernel.arg_names:  # Triton takes types by place, constants by name
+        return Report(module, shipped.name, target, integers, broken=("its signature is not its arguments",))
+    pointers = {name for name, kind in shipped.signature.items() if kind.startswith("*")}
+    aligned = pointers | (specialised(shipped) if integers == "16" else set())
+    marked = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(shipped.signature) if name in aligned}
     options = {"num_warps": shipped.num_warps, "num_stages": shipped.num_stages, "enable_fp_fusion": True}
     started = time.monotonic()
     try:
@@ -142,6 +143,12 @@ def examine(module: str, shipped: Shipped, target: int, integers: str) -> Report
     )
 
 
+def specialised(shipped: Shipped) -> set[str]:
+    """The integers that a launch compiles for anew where they are multiples of 16."""
+    free = {x.name for x in shipped.kernel.params if x.do_not_specialize or x.do_not_specialize_on_alignment}
+    return {name for name, kind in shipped.signature.items() if kind[0] in "iu" and name not in free}
+
+
 def number(name: str, usage: str) -> int:
     """What stands after NAME: in cuobjdump's resource usage."""
     found = re.findall(rf"\b{name}:(\d+)", usage)
@@ -173,9 +180,8 @@ def examine_all(
     """Every kernel on every target, integers marked each way where it takes any."""
     targets, integers = list(targets), list(integers)
     for module, x in shipped:
-        kinds = {kind[0] for kind in x.signature.values()}
         for target in targets:
-            for marking in integers if kinds & {"i", "u"} else ["any"]:
+            for marking in integers if specialised(x) else ["any"]:
                 yield examine(module, x, target, marking)
 
 

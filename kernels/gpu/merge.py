@@ -17,8 +17,7 @@ UNIT = tl.constexpr(
     8
 )  # elements, 16 bytes at least: strides are passed in it, so that all loads are wide ones
 MERGED = 8  # splits loaded at once
-APPENDED_HEADS = 8  # key heads of one program
-WARPS = 4
+APPENDED_HEADS, WARPS = 8, 4  # key heads and warps of a program that appends
 APPEND_COUNTS = "Hkv k_row k_row_head v_row v_row_head k_stride k_head v_stride v_head".split()
 MERGE_COUNTS = "B R H splits out_row out_head".split()
 
@@ -58,8 +57,8 @@ def merge_kernel(
     place = tl.program_id(0) // H
     head = tl.program_id(0) % H
     row = tl.load(rows_B + place).to(tl.int64)
-    n = tl.cdiv(tl.load(prompt_length_B + row), SPLIT) + tl.cdiv(tl.load(own_length_B + row), SPLIT)
-    n = tl.minimum(n, splits)
+    n = (tl.load(prompt_length_B + row) + SPLIT - 1) // SPLIT
+    n = tl.minimum(n + (tl.load(own_length_B + row) + SPLIT - 1) // SPLIT, splits)
     first = ((head // R * splits).to(tl.int64) * B + place) * R + head % R
     d_D = tl.arange(0, BLOCK_D)
     s_S = tl.arange(0, BLOCK_S)
@@ -90,14 +89,15 @@ def merge(part_CSBRD: Tensor, lse_CSBR: Tensor, out_BHD: Tensor, reads: Reads, s
     merge_kernel[(B * H,)](
         *(part_CSBRD, lse_CSBR, out_BHD, reads.prompt_length_B, reads.own_length_B, reads.rows_B),
         *(B, R, H, splits, *strides(out_BHD)),
-        **_constants(D, split),
-        num_warps=WARPS,
+        **options(D, split),
         enable_fp_fusion=True,
     )
 
 
-def _constants(D: int, split: int) -> dict[str, int]:
-    return {"D": D, "BLOCK_D": triton.next_power_of_2(D), "SPLIT": split, "BLOCK_S": MERGED}
+def options(D: int, split: int) -> dict[str, int]:
+    """Constants and warps of `merge_kernel`: one warp for D <= 128: many programs run at once."""
+    padded = triton.next_power_of_2(D)
+    return {"D": D, "BLOCK_D": padded, "SPLIT": split, "BLOCK_S": MERGED, "num_warps": max(1, padded // 128)}
 
 
 @triton.jit(do_not_specialize=APPEND_COUNTS)
@@ -163,11 +163,12 @@ def shipped() -> list[Shipped]:
     for dtype in DTYPES:
         for D in HEAD_DIMS:
             name, kind = f"{TYPE_NAMES[dtype]} D{D}", f"*{TYPE_NAMES[dtype]}"
-            constants = _constants(D, tiling(D, dtype)[0])
+            constants = options(D, tiling(D, dtype)[0])
+            warps = constants.pop("num_warps")
             signature = {"part_CSBRD": "*fp32", "lse_CSBR": "*fp32", "out_BHD": kind}
             signature |= dict.fromkeys(("prompt_length_B", "own_length_B", "rows_B"), "*i32")
             signature |= dict.fromkeys(MERGE_COUNTS, "i32") | dict.fromkeys(constants, "constexpr")
-            found.append(Shipped(f"merge {name}", merge_kernel, signature, constants, WARPS, 3, False))
+            found.append(Shipped(f"merge {name}", merge_kernel, signature, constants, warps, 3, False))
             constants = _appending(D)
             signature = dict.fromkeys(("k_BHD", "v_BHD", "k_PHD", "v_PHD"), kind)
             signature |= dict.fromkeys(("own_start_B", "own_length_B"), "*i32")

@@ -22,26 +22,29 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, LOG2E, TYPE_NAMES, Shipped
-from shuhari.kernels.gpu.packed_forward import Blocks, Cut, eighths, in_eighths, loaded, tiles
+from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Shipped
+from shuhari.kernels.gpu.packed_forward import Blocks, Cut, loaded
 from shuhari.kernels.packed import Segments, sent
 
 SHARE = 2048  # queries that one program of a prompt's keys takes
-ROWS = 16  # of a program that only reads and writes
 
 
 def query_blocks(D: int, dtype: torch.dtype) -> Blocks:
-    """The launch configuration of dQ."""
-    if dtype == torch.float32:
+    """The launch configuration of dQ: as large as registers allow without spills, on sm_80 too."""
+    if dtype == torch.float32:  # no tensor cores
         return Blocks(32, 16, 8, 1)
-    return Blocks(128, 64, 8, 2)
+    if D <= 64:
+        return Blocks(128, 64, 8, 2)
+    return Blocks(128, 32, 8, 3) if D <= 128 else Blocks(64, 32, 8, 2)
 
 
 def key_blocks(D: int, dtype: torch.dtype) -> Blocks:
-    """The launch configuration of dK and dV."""
+    """The launch configuration of dK and dV, likewise."""
     if dtype == torch.float32:
-        return Blocks(16, 32, 8, 1)
-    return Blocks(64, 128, 8, 2)
+        return Blocks(16, 32, 8, 1) if D <= 128 else Blocks(16, 16, 8, 1)
+    if D <= 64:
+        return Blocks(64, 128, 8, 2)
+    return Blocks(32, 128, 8, 2) if D <= 128 else Blocks(32, 32, 8, 2)
 
 
 def _key_tiles(segments: Segments, size: int, share: int) -> tuple[Tensor, Tensor, int]:
@@ -72,23 +75,6 @@ def key_tiles(segments: Segments, size: int, share: int = SHARE) -> tuple[Tensor
         ("key tiles", size, share), lambda s: _key_tiles(s, size, share)
     )
     return made
-
-
-@triton.jit(do_not_specialize=["N", "H"])
-def delta_kernel(
-    o_NHD, d_o_NHD, delta_HN, N, H, d_o_row, d_o_head, D: tl.constexpr, BLOCK_D: tl.constexpr, R: tl.constexpr
-):
-    """rowsum(dO ∘ O): reads both once, 4·H·N·D bytes of 16-bit elements."""
-    head = tl.program_id(0) % H
-    start = tl.program_id(0) // H * R
-    r_R, d_D = tl.arange(0, R), tl.arange(0, BLOCK_D)
-    keep_R = start + r_R < N
-    at = start.to(tl.int64)
-    o_RD = loaded(o_NHD + (at * H + head) * D, r_R, d_D, H * D, keep_R, D, BLOCK_D, False)
-    d_o_NHD += at * (d_o_row * 8) + (head * 8).to(tl.int64) * d_o_head
-    d_o_RD = loaded(d_o_NHD, r_R, d_D, d_o_row * 8, keep_R, D, BLOCK_D, False)
-    delta_R = tl.sum(o_RD.to(tl.float32) * d_o_RD.to(tl.float32), 1)
-    tl.store(delta_HN + head.to(tl.int64) * N + start + r_R, delta_R, mask=keep_R)
 
 
 @triton.jit(do_not_specialize=["N", "H", "heads_per_key"])
@@ -149,10 +135,11 @@ def query_kernel(
     for EDGE in tl.static_range(2):
         for i in range(0, count):
             start = tl.where(i < prompt_count, prompt + i * BLOCK_N, own + (i - prompt_count) * BLOCK_N)
-            at, keys_N = start.to(tl.int64), start + n_N
+            keys_N = start + n_N
+            at_N = keys_N.to(tl.int64)
             keep_N = keys_N < until
-            k_ND = loaded(k_NHD + at * k_row, n_N, d_D, k_row, keep_N, D, BLOCK_D, EDGE == 0)
-            v_ND = loaded(v_NHD + at * v_row, n_N, d_D, v_row, keep_N, D, BLOCK_D, EDGE == 0)
+            k_ND = loaded(k_NHD, at_N, d_D, k_row, keep_N, D, BLOCK_D, EDGE == 0)
+            v_ND = loaded(v_NHD, at_N, d_D, v_row, keep_N, D, BLOCK_D, EDGE == 0)
             s_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
             p_MN = tl.exp2(s_MN * scale - lse_M[:, None])
             if EDGE == 1:
@@ -235,8 +222,12 @@ def key_kernel(
             start = query + i % divisor * BLOCK_M
             at, rows_M = start.to(tl.int64), start + m_M
             keep_M = rows_M < stop
-            q_MD = loaded(q_NHD + head * 8 * q_head, rows_M.to(tl.int64), d_D, q_row, keep_M, D, BLOCK_D, False)
-            d_o_MD = loaded(d_o_NHD + head * 8 * d_o_head, rows_M.to(tl.int64), d_D, d_o_row, keep_M, D, BLOCK_D, False)
+            q_MD = loaded(
+                q_NHD + head * 8 * q_head, rows_M.to(tl.int64), d_D, q_row, keep_M, D, BLOCK_D, False
+            )
+            d_o_MD = loaded(
+                d_o_NHD + head * 8 * d_o_head, rows_M.to(tl.int64), d_D, d_o_row, keep_M, D, BLOCK_D, False
+            )
             lse_M = tl.load(lse_HN + head * N + rows_M, mask=keep_M, other=float("inf"))
             delta_M = tl.load(delta_HN + head * N + rows_M, mask=keep_M, other=0.0)
             s_NM = tl.dot(k_ND, tl.trans(q_MD), input_precision="ieee")
@@ -266,123 +257,26 @@ def key_kernel(
         tl.store(part + (BLOCK_N + n_N)[:, None] * BLOCK_D + d_D[None, :], d_v_ND)
 
 
-@triton.jit(do_not_specialize=["key_heads"])
-def sum_kernel(
-    parts_XH2ND,
-    d_k_NHD,
-    d_v_NHD,
-    sums_Y4,
-    key_heads,
-    D: tl.constexpr,
-    BLOCK_D: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    R: tl.constexpr,
-):
-    """Adds the shares of a tile of keys, slot by slot."""
-    piece = tl.program_id(0) % (BLOCK_N // R)
-    key_head = tl.program_id(0) // (BLOCK_N // R) % key_heads
-    row_4 = sums_Y4 + tl.program_id(0) // (BLOCK_N // R) // key_heads * 4
-    start, end = tl.load(row_4), tl.load(row_4 + 1)
-    slot, slots = tl.load(row_4 + 2), tl.load(row_4 + 3)
-    r_R, d_D = piece * R + tl.arange(0, R), tl.arange(0, BLOCK_D)
-    d_k_RD = tl.zeros((R, BLOCK_D), tl.float32)
-    d_v_RD = tl.zeros((R, BLOCK_D), tl.float32)
-    for i in range(0, slots):
-        at = ((slot + i) * key_heads + key_head).to(tl.int64) * (2 * BLOCK_N * BLOCK_D)
-        place_RD = parts_XH2ND + at + r_R[:, None] * BLOCK_D + d_D[None, :]
-        d_k_RD += tl.load(place_RD)
-        d_v_RD += tl.load(place_RD + BLOCK_N * BLOCK_D)
-    place_RD = (start.to(tl.int64) * key_heads + key_head) * D + r_R[:, None] * (key_heads * D) + d_D[None, :]
-    keep_RD = (start + r_R < end)[:, None] & (d_D[None, :] < D)
-    tl.store(d_k_NHD + place_RD, d_k_RD.to(d_k_NHD.dtype.element_ty), mask=keep_RD)
-    tl.store(d_v_NHD + place_RD, d_v_RD.to(d_v_NHD.dtype.element_ty), mask=keep_RD)
-
-
-def backward(
-    q_NHD: Tensor,
-    k_NHD: Tensor,
-    v_NHD: Tensor,
-    o_NHD: Tensor,
-    lse_HN: Tensor,
-    d_o_NHD: Tensor,
-    segments: Segments,
-    for_queries: Blocks | None = None,
-    for_keys: Blocks | None = None,
-    share: int = SHARE,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """d q, d k and d v, contiguous, in q's dtype. Launches three or four times, waits for nothing."""
-    N, H, D = q_NHD.shape
-    key_heads, dtype, device = k_NHD.shape[1], q_NHD.dtype, q_NHD.device
-    d_q_NHD = torch.empty(N, H, D, dtype=dtype, device=device)
-    d_k_NHD, d_v_NHD = (torch.empty(N, key_heads, D, dtype=dtype, device=device) for _ in range(2))
-    if N == 0:
-        return d_q_NHD, d_k_NHD, d_v_NHD
-    inputs = [in_eighths(x) for x in (q_NHD, k_NHD, v_NHD, d_o_NHD)]
-    block_d = max(16, triton.next_power_of_2(D))
-    fixed = {"D": D, "BLOCK_D": block_d, "enable_fp_fusion": True}
-    delta_HN = torch.empty(H, N, dtype=torch.float32, device=device)
-    grid = (triton.cdiv(N, ROWS) * H,)
-    delta_kernel[grid](o_NHD, inputs[3], delta_HN, N, H, *eighths(inputs[3]), R=ROWS, num_warps=4, **fixed)
-
-    b = for_queries or query_blocks(D, dtype)
-    numbers = (N, H, H // key_heads, *eighths(*inputs), D**-0.5 * LOG2E, D**-0.5)
-    tiles_X6 = tiles(segments, b.queries)
-    query_kernel[(len(tiles_X6) * H,)](
-        *(*inputs, lse_HN, delta_HN, d_q_NHD, tiles_X6, segments.first_N, *numbers),
-        **(fixed | {"BLOCK_M": b.queries, "BLOCK_N": b.keys, "num_warps": b.warps, "num_stages": b.stages}),
-    )
-    b = for_keys or key_blocks(D, dtype)
-    tiles_X6, sums_Y4, slots = key_tiles(segments, b.keys, share)
-    parts_XH2ND = torch.empty(slots, key_heads, 2, b.keys, block_d, dtype=torch.float32, device=device)
-    outputs = (d_k_NHD, d_v_NHD, parts_XH2ND, tiles_X6, segments.first_N)
-    key_kernel[(len(tiles_X6) * key_heads,)](
-        *(*inputs, lse_HN, delta_HN, *outputs, *numbers),
-        **(fixed | {"BLOCK_M": b.queries, "BLOCK_N": b.keys, "num_warps": b.warps, "num_stages": b.stages}),
-    )
-    if slots:
-        grid = (len(sums_Y4) * key_heads * (b.keys // ROWS),)
-        given = (parts_XH2ND, d_k_NHD, d_v_NHD, sums_Y4, key_heads)
-        sum_kernel[grid](*given, BLOCK_N=b.keys, R=ROWS, num_warps=4, **fixed)
-    return d_q_NHD, d_k_NHD, d_v_NHD
-
-
 def shipped() -> list[Shipped]:
-    """The four kernels for every head dim and dtype."""
-    inputs, sizes = ("q_NHD", "k_NHD", "v_NHD", "d_o_NHD"), ("N", "H", "heads_per_key")
-    strides = [f"{x}_{y}" for x in ("q", "k", "v", "d_o") for y in ("row", "head")]
+    """Both kernels for every head dim and dtype."""
     found = []
     for D in HEAD_DIMS:
         for dtype in DTYPES:
             name, on_cores = TYPE_NAMES[dtype], dtype != torch.float32
-            fixed = {"D": D, "BLOCK_D": triton.next_power_of_2(D)}
-            queries, keys = query_blocks(D, dtype), key_blocks(D, dtype)
-            numbers = dict.fromkeys((*sizes, *strides), "i32") | {"scale": "fp32", "d_scale": "fp32"}
-            read = dict.fromkeys(inputs, f"*{name}") | {"lse_HN": "*fp32", "delta_HN": "*fp32"}
-            tables = {"tiles_X6": "*i32", "first_N": "*i32"}
-            d_q, d_k = {"d_q_NHD": f"*{name}"}, dict.fromkeys(("d_k_NHD", "d_v_NHD"), f"*{name}")
-            parts = {"parts_XH2ND": "*fp32"}
+            read = dict.fromkeys(("q_NHD", "k_NHD", "v_NHD", "d_o_NHD"), f"*{name}")
+            read |= {"lse_HN": "*fp32", "delta_HN": "*fp32"}
+            strides = [f"{x}_{y}" for x in ("q", "k", "v", "d_o") for y in ("row", "head")]
+            numbers = {"tiles_X6": "*i32", "first_N": "*i32"}
+            numbers |= dict.fromkeys(("N", "H", "heads_per_key", *strides), "i32")
+            numbers |= {"scale": "fp32", "d_scale": "fp32"}
+            of_keys = {"d_k_NHD": f"*{name}", "d_v_NHD": f"*{name}", "parts_XH2ND": "*fp32"}
             for label, kernel, b, outputs in (
-                ("queries", query_kernel, queries, d_q),
-                ("keys", key_kernel, keys, d_k | parts),
+                ("queries", query_kernel, query_blocks(D, dtype), {"d_q_NHD": f"*{name}"}),
+                ("keys", key_kernel, key_blocks(D, dtype), of_keys),
             ):
-                constants = fixed | {"BLOCK_M": b.queries, "BLOCK_N": b.keys}
-                signature = read | outputs | tables | numbers | dict.fromkeys(constants, "constexpr")
+                constants = {"D": D, "BLOCK_D": triton.next_power_of_2(D)}
+                constants |= {"BLOCK_M": b.queries, "BLOCK_N": b.keys}
+                signature = read | outputs | numbers | dict.fromkeys(constants, "constexpr")
                 title = f"packed backward {label} D{D} {name}"
                 found.append(Shipped(title, kernel, signature, constants, b.warps, b.stages, on_cores))
-            signature = {
-                "o_NHD": f"*{name}",
-                "d_o_NHD": f"*{name}",
-                "delta_HN": "*fp32",
-                "N": "i32",
-                "H": "i32",
-            }
-            constants = fixed | {"R": ROWS}
-            signature |= {"d_o_row": "i32", "d_o_head": "i32"} | dict.fromkeys(constants, "constexpr")
-            title = f"packed backward delta D{D} {name}"
-            found.append(Shipped(title, delta_kernel, signature, constants, 4, 3, False))
-            constants = fixed | {"BLOCK_N": keys.keys, "R": ROWS}
-            signature = parts | d_k | {"sums_Y4": "*i32", "key_heads": "i32"}
-            signature |= dict.fromkeys(constants, "constexpr")
-            title = f"packed backward sum D{D} {name}"
-            found.append(Shipped(title, sum_kernel, signature, constants, 4, 3, False))
     return found

@@ -1,9 +1,9 @@
 """Sampling for `shuhari.kernels.sampling`, whose definition it follows closely.
 
-`split_kernel` reads the logits once, memory-bound: a program takes one split of one row and leaves the maximum
-and the sum of exponentials below it. `draw_kernel` draws a row's split by those, then a token of that split,
-whose logits it reads again. Splits are of fixed size and taken in fixed order: few rows of many logits fill
-the chip, and a row's result does not depend on its batch.
+`split_kernel` reads the logits once, memory-bound: a program takes one split of one row and leaves the
+maximum and the sum of exponentials below it. `draw_kernel` draws a row's split by those, then a token of that
+split, whose logits it reads again. Splits are of fixed size and taken in fixed order: few rows of many logits
+fill the chip, and a row's result does not depend on its batch.
 """
 
 import torch
@@ -22,7 +22,7 @@ LARGEST = tl.constexpr(1.0 - 2.0**-24)
 
 SPLIT = 4096  # as in the definition
 # (logits that a program takes at once, splits that it holds at once, warps): the first to hold V is taken.
-SIZES = ((128, 1, 1), (1024, 1, 4), (SPLIT, 64, 4), (SPLIT, 1024, 4))
+SIZES = ((128, 1, 1), (1024, 1, 4), (SPLIT, 64, 8), (SPLIT, 1024, 8))
 
 
 def sizes(V: int) -> tuple[int, int, int]:

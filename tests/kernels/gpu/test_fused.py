@@ -13,6 +13,7 @@ from torch import Tensor
 from shuhari.kernels import fused
 from shuhari.kernels.decode import plan
 from shuhari.kernels.gpu import fused as gpu
+from shuhari.kernels.gpu import rotate
 from shuhari.kernels.gpu.launch import HEAD_DIMS
 
 F32, F16, BF16 = DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -140,9 +141,9 @@ class Pool:
         self.pool[3:20], self.pool[20:40] = 1.5, -2.5
         self.norms = [torch.randn(D) + 1 for _ in "qk"] if norms else [None, None]
 
-    def run(self, rotate: Implementation) -> Tensor:
-        k_PHD, v_PHD = self.pool.unbind(1)
-        return rotate(self.qkv_BED, self.cos_TD, self.sin_TD, k_PHD, v_PHD, self.reads, *self.norms, EPS)
+    def run(self, turn: Implementation) -> Tensor:
+        v_PHD, k_PHD = self.pool.unbind(1)
+        return turn(self.qkv_BED, self.cos_TD, self.sin_TD, k_PHD, v_PHD, self.reads, *self.norms, EPS)
 
     def exact(self) -> tuple[Tensor, Tensor, Tensor]:
         """In fp64; queries of rows not in use are 0."""
@@ -161,15 +162,15 @@ class Pool:
         return out[0], out[1], v
 
 
-def rotation_is_right(rotate: Implementation, case: tuple[Any, ...]) -> bool:
+def rotation_is_right(turn: Implementation, case: tuple[Any, ...]) -> bool:
     """Queries, new keys and values; and that no other bit of the pool or beside it is touched."""
     pool = Pool(*case)
     before = pool.whole.clone()
-    q_BHD, (want_q, want_k, v_BHD) = pool.run(rotate), pool.exact()
+    q_BHD, (want_q, want_k, v_BHD) = pool.run(turn), pool.exact()
     if not (q_BHD.dtype == pool.pool.dtype and q_BHD.is_contiguous() and margins_are_untouched()):
         return False
     used = pool.used_U
-    k_UHD, v_UHD = pool.pool[pool.at_U].unbind(1)
+    v_UHD, k_UHD = pool.pool[pool.at_U].unbind(1)
     if len(used) and not (right(q_BHD[used], want_q[used]) and right(k_UHD, want_k[used])):
         return False
     unused = torch.ones(len(q_BHD), dtype=torch.bool).index_fill(0, used, False)
@@ -181,8 +182,8 @@ def rotation_is_right(rotate: Implementation, case: tuple[Any, ...]) -> bool:
 
 @pytest.mark.parametrize("case", HEADS, ids=str)
 def test_rotations(case: tuple[Any, ...]) -> None:
-    for rotate in (gpu.rotate_and_append, fused.rotate_and_append_plain):
-        assert rotation_is_right(rotate, case)
+    for turn in (rotate.rotate_and_append, fused.rotate_and_append_plain):
+        assert rotation_is_right(turn, case)
 
 
 ROTATION_MUTANTS = [
@@ -198,24 +199,25 @@ ROTATION_MUTANTS = [
     ("y *= scale_H1 * tl.where(h_H < H, q_y, k_y)", "y *= scale_H1 * q_y"),
     ("tl.store(v_HD, x_in", "tl.store(v_HD, x_out"),
     ("is_key = (key_H >= 0) & (key_H < Hkv)", "is_key = (key_H >= 0) & (key_H <= Hkv)"),
+    ("is_value = (value_H >= 0) & (value_H < Hkv)", "is_value = (value_H >= 0) & (value_H <= Hkv)"),
     ("out_HD = q_BHD + (row * H + h_H) * D", "out_HD = q_BHD + (row * H + h_H) * 2 * BLOCK"),
     ("        tl.store(out_HD + HALF, zero, mask=is_query)\n", ""),
 ]
-ROTATION_MUTANT_CASES = [([-1, 0, 1], 4, 2, 48, True, F32), ([0, 1], 4, 2, 48, False, F32)]
+ROTATION_MUTANT_CASES = [([-1, 0, 1], 6, 2, 48, True, F32), ([0, 1], 6, 2, 48, False, F32)]
 
 
 @pytest.mark.parametrize(("old", "new"), ROTATION_MUTANTS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # the interpreter's
 def test_mutants_of_rotations_are_caught(old: str, new: str, tmp_path: Path) -> None:
-    broken = mutant(gpu, old, new, tmp_path)
+    broken = mutant(rotate, old, new, tmp_path)
     assert not all(rotation_is_right(broken.rotate_and_append, case) for case in ROTATION_MUTANT_CASES)
 
 
-@pytest.mark.parametrize("rotate", [gpu.rotate_and_append, fused.rotate_and_append_plain])
-def test_the_rotation_is_by_hand_a_quarter_turn(rotate: Implementation) -> None:
+@pytest.mark.parametrize("turn", [rotate.rotate_and_append, fused.rotate_and_append_plain])
+def test_the_rotation_is_by_hand_a_quarter_turn(turn: Implementation) -> None:
     pool = Pool([0], 1, 1, 16, False, F32)
     pool.cos_TD, pool.sin_TD = torch.zeros(26, 16), torch.ones(26, 16)
-    q_BHD = pool.run(rotate)
+    q_BHD = pool.run(turn)
     x, y = pool.qkv_BED[0, 0].chunk(2)
     assert torch.equal(q_BHD[0, 0], torch.cat([-y, x]))
 
@@ -223,11 +225,11 @@ def test_the_rotation_is_by_hand_a_quarter_turn(rotate: Implementation) -> None:
 def test_a_place_beyond_the_tables_is_seen() -> None:
     """Place 25 of row 0 is; that of row 1 is not. What lies behind a table is not read."""
     pool = Pool([0, 1], 4, 2, 32, False, F32)
-    q_BHD = pool.run(gpu.rotate_and_append)
+    q_BHD = pool.run(rotate.rotate_and_append)
     pool.cos_TD, pool.sin_TD = (
         torch.cat([x[:25], torch.zeros_like(x)])[:25] for x in (pool.cos_TD, pool.sin_TD)
     )
-    got = pool.run(gpu.rotate_and_append)
+    got = pool.run(rotate.rotate_and_append)
     assert pool.place_B == [25, 24]
     assert got[0].isnan().all()
     assert torch.equal(got[1], q_BHD[1])
@@ -238,9 +240,9 @@ def test_a_place_beyond_the_tables_is_seen() -> None:
 @pytest.mark.parametrize("norms", [False, True])
 def test_rows_do_not_depend_on_their_batch(norms: bool) -> None:
     pool = Pool([0, 1, -1, 0], 4, 2, 64, norms, BF16)
-    together = pool.run(gpu.rotate_and_append)
+    together = pool.run(rotate.rotate_and_append)
     pool.qkv_BED[1:] = float("nan")
-    assert torch.equal(pool.run(gpu.rotate_and_append)[0], together[0])
+    assert torch.equal(pool.run(rotate.rotate_and_append)[0], together[0])
     x, delta, weight = norm_case(3, 896, F32)
     h = [gpu.add_rms_norm(x[rows].clone(), delta[rows], weight, EPS, F32) for rows in (slice(3), slice(1, 2))]  # type: ignore[index]
     assert torch.equal(h[0][1:2], h[1])
@@ -291,7 +293,7 @@ def test_mutants_of_swiglu_are_caught(old: str, new: str, tmp_path: Path) -> Non
 
 def test_the_cases_of_mutants_are_right_without_them() -> None:
     assert all(norm_is_right(gpu.add_rms_norm, *case) for case in NORM_MUTANT_CASES)
-    assert all(rotation_is_right(gpu.rotate_and_append, case) for case in ROTATION_MUTANT_CASES)
+    assert all(rotation_is_right(rotate.rotate_and_append, case) for case in ROTATION_MUTANT_CASES)
     assert all(swiglu_is_right(gpu.swiglu, *case) for case in [(3, 5, F32), (3, 1030, F16)])
 
 
@@ -299,7 +301,7 @@ def test_nothing_to_do() -> None:
     assert gpu.add_rms_norm(torch.zeros(0, 8), None, torch.ones(8), EPS, F16).shape == (0, 8)
     assert gpu.swiglu(torch.zeros(0, 8)).shape == (0, 4)
     assert gpu.swiglu(torch.zeros(3, 0)).shape == (3, 0)
-    assert Pool([], 4, 2, 32, False, F32).run(gpu.rotate_and_append).shape == (0, 4, 32)
+    assert Pool([], 4, 2, 32, False, F32).run(rotate.rotate_and_append).shape == (0, 4, 32)
 
 
 def calls(pool: Pool, **options: Any) -> list[Callable[[], Tensor]]:
@@ -315,7 +317,8 @@ def test_the_rule_and_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     pool, ran = Pool([0], 4, 2, 32, False, F32), list[str]()
     names = ["add_rms_norm", "rotate_and_append", "swiglu"]
     for name in names:
-        monkeypatch.setattr(gpu, name, lambda *given, name=name: ran.append(name))
+        module = rotate if name == "rotate_and_append" else gpu
+        monkeypatch.setattr(module, name, lambda *given, name=name: ran.append(name))
         monkeypatch.setattr(fused, f"{name}_plain", lambda *given, name=name: ran.append(f"plain {name}"))
     for call in calls(pool) + calls(pool, implementation="triton"):
         call()
@@ -382,7 +385,7 @@ def test_what_does_not_fit_is_answered() -> None:
 
 def test_every_launch_is_shipped() -> None:
     """Their options are; and every combination of dtypes, that launches take, is listed once."""
-    shipped = gpu.shipped()
+    shipped = gpu.shipped() + rotate.shipped()
     assert len({x.name for x in shipped}) == len(shipped)
     found = {(x.kernel.__name__, x.signature.get("h_NC", x.signature.get("q_BHD"))): set() for x in shipped}
     for x in shipped:
@@ -393,7 +396,5 @@ def test_every_launch_is_shipped() -> None:
     for dtype, kind in zip(DTYPES, ("*fp32", "*fp16", "*bf16"), strict=True):
         norms = {tuple(gpu.norm_options(C).values()) for C in range(1, 8193)}
         assert found["norm_kernel", kind] == norms
-        assert found["rotate_kernel", kind] == {
-            tuple(gpu.rotate_options(D, dtype).values()) for D in HEAD_DIMS
-        }
+        assert found["rotate_kernel", kind] == {tuple(rotate.options(D, dtype).values()) for D in HEAD_DIMS}
         assert tuple(gpu.swiglu_options(dtype).values()) in found["swiglu_kernel", None]

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[3]
 OLDER = "3.6.0"  # of Triton, with torch 2.11
 
 BAD = """
+import dataclasses
 import sys
 
 import triton
@@ -44,12 +45,15 @@ def ship(name, kernel, kind, constants, warps, stages, tensor_cores=False):
     return "bad", Shipped(name, kernel, signature, constants, warps, stages, tensor_cores)
 
 
+_, good = ship("good", product, "*fp16", {"M": 64}, 4, 2, True)
+turned = dict(reversed(good.signature.items()))
 listed = [
+    ("bad", dataclasses.replace(good, name="another order", signature=turned)),
     ship("spills", product, "*fp16", {"M": 128}, 1, 1),
     ship("overflows", product, "*fp16", {"M": 128}, 8, 6),
     ship("no tensor cores", product, "*fp32", {"M": 16}, 4, 1, True),
     ship("no such name", unnamed, "*fp32", {"N": 16}, 1, 1),
-    ship("good", product, "*fp16", {"M": 64}, 4, 2, True),
+    ("bad", good),
 ]
 sys.exit(gate.report_all(listed, [90], ["any"], True))
 """
@@ -100,10 +104,11 @@ def test_bad_kernels_are_caught_and_named(tmp_path: Path) -> None:
     assert found["no tensor cores"]["broken"] == ["no tensor core instructions"]
     assert "does not compile" in found["no such name"]["broken"][0]
     assert "nowhere" in found["no such name"]["broken"][0]
+    assert found["another order"]["broken"] == ["its signature is not its arguments"]
     assert not found["good"]["broken"]
     assert found["good"]["hmma"] + found["good"]["hgmma"] > 0
     assert "breaks a rule: bad: overflows on sm_90" in done.stderr
-    assert "5 compiled, 4 break a rule" in done.stderr
+    assert "6 compiled, 5 break a rule" in done.stderr
 
 
 def test_the_interpreter_is_switched_off_and_a_wrong_name_is_answered() -> None:
