@@ -103,7 +103,7 @@ def grouped(
 
 
 def _tiny(left_BHRX: Tensor, right_BHSD: Tensor) -> bool:
-    """Whether torch would compute a batched product by a plain loop, on a CPU several times slower than sums."""
+    """Whether torch would take a plain loop for a batched product: several times slower than sums."""
     S, D = right_BHSD.shape[2:]
     return left_BHRX.shape[2] == 1 and S * D < 400 and right_BHSD.device.type == "cpu"
 

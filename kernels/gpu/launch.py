@@ -1,7 +1,7 @@
 """What all kernels share: how a configuration that callers can reach is written down for the gate.
 
-Each kernel file has `shipped()`, which lists its kernels in every configuration that its callers can reach, made by the
-very function that chooses the launch (block sizes, warps, stages). The ahead-of-time gate compiles them all.
+Each kernel file has `shipped()`, which lists its kernels in every configuration that its callers can reach,
+made by the very function that chooses the launch (block sizes, warps, stages). The gate compiles them all.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ LOG2E = 1.4426950408889634
 class Shipped:
     """One kernel in one configuration.
 
-    signature: argument -> Triton's name of its type ("*bf16", "i32", "fp32"), in order, or "constexpr"
+    signature: argument -> Triton's name of its type ("*bf16", "i32"), in order, or "constexpr"
     constants: the constexpr arguments' values
     tensor_cores: whether it holds a `tl.dot` that tensor cores must do (16-bit inputs, or TF32-free fp32: False)
     """

@@ -10,8 +10,8 @@ from shuhari.envs import Trace
 from shuhari.loops.config import ImitateConfig
 from shuhari.loops.imitate import Imitation
 from shuhari.loops.rollout import Rollouts
-from shuhari.policy.requests import Completion
 from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.requests import Completion
 
 
 def test_a_trace_of_several_turns_has_the_tokens_of_a_conversation() -> None:
