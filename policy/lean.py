@@ -41,6 +41,8 @@ class Projection:
         if self.low_rank is None:
             return y
         a, b = self.low_rank
+        if x.ndim == 2:  # a step of decoding, where a kernel less is time saved
+            return torch.addmm(y, F.linear(x, a), b.T)
         return y + F.linear(F.linear(x, a), b)
 
     def rows(self, start: int, stop: int) -> "Projection":
@@ -227,8 +229,8 @@ def hidden(
 
 def logits(w: Weights, h_BKC: Tensor) -> Tensor:
     """Of hidden states, in fp32."""
-    if w.head_VC.dtype == torch.float32:
-        return F.linear(h_BKC, w.head_VC)
+    if w.head_VC.dtype == torch.float32 or torch.is_grad_enabled():  # the product below has no gradient
+        return F.linear(h_BKC.float(), w.head_VC.float())
     h_NC = h_BKC.reshape(-1, h_BKC.shape[-1]).to(w.head_VC.dtype)
     logits_NV = torch.mm(h_NC, w.head_VC.T, out_dtype=torch.float32)
     return logits_NV.view(*h_BKC.shape[:-1], -1)

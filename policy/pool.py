@@ -12,6 +12,7 @@ from bisect import insort
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -102,7 +103,7 @@ class Slots:
 
         self.step: Callable[[], None] = step
         if device.type == "cuda":
-            self.step = _captured(step, device)
+            self.step = _captured(step, device, engine.graph_memory)
 
     def load(self, reads: Reads, lives: Sequence[Live]) -> None:
         """Take over a plan and, in its first rows, the requests as they stand."""
@@ -128,8 +129,11 @@ class Slots:
             column_B.index_fill_(0, places_U, 0)
 
 
-def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """A CUDA graph of a step. It is run first, with no row in use: that compiles, and changes nothing."""
+def _captured(step: Callable[[], None], device: torch.device, memory: Any) -> Callable[[], None]:
+    """A CUDA graph of a step. It is run first, with no row in use: that compiles, and changes nothing.
+
+    `memory`: what graphs that never run at once share between them.
+    """
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
@@ -137,7 +141,7 @@ def _captured(step: Callable[[], None], device: torch.device) -> Callable[[], No
             step()
     torch.cuda.current_stream(device).wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, pool=memory):
         step()
     return graph.replay
 
@@ -155,6 +159,7 @@ class PoolEngine:
         self._slots: dict[tuple[object, ...], Slots] = {}
         self._loaded: dict[str | None, Slots] = {}  # whose state is that of the rows
         self._version = policy.version
+        self.graph_memory = torch.cuda.graph_pool_handle() if policy.device.type == "cuda" else None
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))

@@ -34,14 +34,15 @@ def completion_logprobs(
 ) -> SequenceLogprobs:
     """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
 
-    `packed`: without padding, and each distinct prompt once for all its completions; by default where that
-    leaves few enough tokens. Otherwise rows are padded on the right, where causal attention cannot see.
+    `packed`: without padding, and each distinct prompt once for all its completions; by default on a GPU, and
+    where that leaves few enough tokens. Otherwise rows are padded on the right, where causal attention cannot
+    see.
     """
     if packed is None:
         groups = {prompt: 0 for prompt, _ in sequences}
         tokens = sum(map(len, groups)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
-        packed = policy.path == "lean" and tokens <= PACKED * padded
+        packed = policy.path == "lean" and (policy.device.type == "cuda" or tokens <= PACKED * padded)
     return _packed(policy, sequences) if packed else _padded(policy, sequences)
 
 

@@ -21,7 +21,7 @@ class Shipped:
 
     signature: argument -> Triton's name of its type ("*bf16", "i32"), in order, or "constexpr"
     constants: the constexpr arguments' values
-    tensor_cores: whether it holds a `tl.dot` that tensor cores must do (16-bit inputs, or TF32-free fp32: False)
+    tensor_cores: whether it holds a `tl.dot` of 16-bit inputs, which tensor cores must do
     """
 
     name: str

@@ -44,7 +44,9 @@ def key_blocks(D: int, dtype: torch.dtype) -> Blocks:
         return Blocks(16, 32, 8, 1) if D <= 128 else Blocks(16, 16, 8, 1)
     if D <= 64:
         return Blocks(64, 128, 8, 2)
-    return Blocks(32, 128, 8, 2) if D <= 128 else Blocks(32, 32, 8, 2)
+    if D < 128:  # masked loads want registers too
+        return Blocks(32, 64, 8, 2)
+    return Blocks(32, 128, 8, 2) if D == 128 else Blocks(32, 32, 8, 2)
 
 
 def _key_tiles(segments: Segments, size: int, share: int) -> tuple[Tensor, Tensor, int]:
