@@ -163,7 +163,8 @@ def _peers(m: Machine, policy: Any, rows: Sequence[tuple[int, ...]], S: int, sec
         outputs = base.generate_batch(inputs=[list(row) for row in rows], generation_config=settings)
         assert len(outputs) == len(rows)
 
-    for name, action in (("generate", generate), ("continuous_batching", batched)):
+    peers = {"generate": generate} | ({} if m.smoke else {"continuous_batching": batched})
+    for name, action in peers.items():
         try:
             if name == "generate":
                 policy.model.get_base_model().set_attn_implementation("sdpa")
