@@ -1,4 +1,4 @@
-"""The GPU benchmark runs, tiny, by the kernels' definitions: whoever has a GPU should only have to start it."""
+"""The GPU benchmark runs, tiny, by the definitions: whoever has a GPU should only have to start it."""
 
 import json
 import subprocess
