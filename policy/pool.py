@@ -11,11 +11,12 @@ On a CPU it runs too, without graphs and by the kernels' definitions: so it is t
 from bisect import insort
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from shuhari.kernels.decode import Reads, plan
@@ -312,9 +313,10 @@ class PoolEngine:
             self.keys[0].shape[2],
             dtype,
         )
-        needed = plan(*given)
-        work, splits = _rounded(len(needed.work_W4), 1), _rounded(needed.splits, 1)
-        reads = plan(*given, work=work, splits=splits)
+        reads = plan(*given)
+        items, splits = len(reads.work_W4), _rounded(reads.splits, 1)
+        work = _rounded(items, 1)
+        reads = replace(reads, work_W4=F.pad(reads.work_W4, (0, 0, 0, work - items)), splits=splits)
         key = (adapter, slots, work, splits, capacity)
         if key not in self._slots:
             self._slots[key] = Slots(self, adapter, _empty(reads))

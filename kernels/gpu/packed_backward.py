@@ -12,8 +12,8 @@ The queries that see a key are one range of positions: those that follow it in i
 prompt, its readers, which follow it directly. Where readers go on for long, a tile of the prompt's keys is
 shared out to several programs, by a fixed number of queries, and their sums are added in fixed order.
 
-Elements read or written once: (5·H + 4·Hkv)·N·D beside delta's 2·H·N·D, and for each share 16·Hkv·BLOCK_N·D
-bytes of partial sums written and read again.
+Elements read or written once: (5·H + 6·Hkv)·N·D beside delta's 2·H·N·D, and for each share 16·Hkv·BLOCK_N·D
+bytes of partial sums, written and then read.
 """
 
 import numpy as np
