@@ -94,9 +94,8 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        live = Live(ticket, request, [])
-        if request.choices:
-            live.allowed = told_apart([self.encode(text) for text in request.choices], self.policy.eos)
+        choices = [self.encode(text) for text in request.choices]
+        live = Live(ticket, request, told_apart(choices, self.policy.eos))
         if request.explore:
             chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
             live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * FEW)
@@ -137,16 +136,16 @@ class Generator:
 
     def _take(self, drawn: Drawn) -> None:
         """Give requests what was drawn for them, and let go of those that it ended."""
+        eos = self.policy.eos
         ended: dict[Live, None] = {}
         for tokens, logprobs in zip(drawn.tokens, drawn.logprobs, strict=True):
             for live, token, logprob in zip(drawn.lives, tokens, logprobs, strict=True):
-                if live in ended:
+                if ended and live in ended:
                     continue
                 live.tokens.append(token)
                 live.logprobs.append(logprob)
-                plain = token != self.policy.eos and not live.watched and logprob == logprob
-                last = len(live.tokens) == live.request.max_new_tokens
-                if (not plain or last) and self._is_over(live):
+                notable = token == eos or live.watched or logprob != logprob
+                if (notable or len(live.tokens) == live.request.max_new_tokens) and self._is_over(live):
                     ended[live] = None
         if ended:
             self.engine.retire(list(ended))

@@ -48,11 +48,10 @@ class Live:
     rank: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    watched: bool = field(init=False)  # whether more than end-of-text and the limit can end it
 
-    @property
-    def watched(self) -> bool:
-        """Whether more than end-of-text and the limit can end it."""
-        return bool(self.allowed or self.request.stop)
+    def __post_init__(self) -> None:
+        self.watched = bool(self.allowed or self.request.stop)
 
 
 @dataclass(frozen=True, slots=True)

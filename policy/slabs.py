@@ -135,6 +135,9 @@ class Rows:
     def add(self, owners: Sequence[Live], blocks: Sequence[Block], positions: int) -> None:
         """New rows, each with room for so many own positions."""
         self._reserve(len(self) + len(owners), positions, blocks[0].slab)
+        if len(self):  # they will be behind: what is masked is multiplied by zero, and must be a number
+            for slab in (*self._keys, *self._values):
+                slab[len(self) : len(self) + len(owners)] = 0
         self.owners += owners
         self.blocks += blocks
         lengths = [len(block.key[1]) for block in blocks]
@@ -152,9 +155,11 @@ class Rows:
         rows, positions = max(rows, have_rows), max(positions, have_positions)
         for slabs in (self._keys, self._values):
             for layer, old in enumerate(slabs):
-                # Zeros, because what is masked is multiplied by zero, and must be a number.
-                new = old.new_zeros(rows, heads, positions, D)
-                new[: len(self), :, :have_positions] = old[: len(self)]
+                # Rows that all begin together write each position before any of them reads it.
+                new = old.new_empty(rows, heads, positions, D)
+                if len(self):
+                    new[: len(self), :, :have_positions] = old[: len(self)]
+                    new[: len(self), :, have_positions:] = 0
                 slabs[layer] = new
 
     def remove(self, ended: Sequence[int]) -> None:
