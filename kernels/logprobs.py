@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 Implementation = Literal["plain", "triton"]
 
-CHUNK = 1 << 25  # logits held at once: 64 MiB of 16-bit ones, 128 MiB of fp32
+CHUNK = 1 << 25  # logits held at once: 128 MiB of fp32
 
 
 def token_logprobs(logits_NV: Tensor, targets_N: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -126,6 +126,13 @@ def _rows(implementation: Implementation) -> Rows:
     return fused
 
 
+def _logits(h_NC: Tensor, head_VC: Tensor) -> Tensor:
+    """In fp32 of 16-bit factors where the device has such a product: what a sampler's logits are, too."""
+    if h_NC.device.type == "cuda" and h_NC.dtype in (torch.float16, torch.bfloat16):
+        return torch.mm(h_NC, head_VC.T, out_dtype=torch.float32)
+    return h_NC @ head_VC.T
+
+
 class _LinearLogprobs(torch.autograd.Function):
     """Keeps the logits where they are one chunk, else makes them again."""
 
@@ -133,9 +140,9 @@ class _LinearLogprobs(torch.autograd.Function):
     def forward(
         ctx: Any, h_NC: Tensor, head_VC: Tensor, targets_N: Tensor, temperature: float, step: int, rows: Rows
     ) -> tuple[Tensor, Tensor]:
-        logits_NV = h_NC @ head_VC.T if len(h_NC) <= step else None
+        logits_NV = _logits(h_NC, head_VC) if len(h_NC) <= step else None
         parts = [
-            rows.forward(h @ head_VC.T if logits_NV is None else logits_NV, targets, temperature)
+            rows.forward(_logits(h, head_VC) if logits_NV is None else logits_NV, targets, temperature)
             for h, targets in _chunks(step, h_NC, targets_N)
         ]
         logprobs_N, entropy_N, lse_N = (
@@ -158,10 +165,10 @@ class _LinearLogprobs(torch.autograd.Function):
         d_head_VC: Tensor | None = None
         parts = _chunks(ctx.step, h_NC, targets_N, lse_N, entropy_N, d_logprobs_N, d_entropy_N, d_h_NC)
         for h, targets, lse, entropy, d_logprobs, d_entropy, d_h in parts:
-            logits = h @ head_VC.T if logits_NV is None else logits_NV
+            logits = _logits(h, head_VC) if logits_NV is None else logits_NV
             keep = logits_NV is not None
             given = (lse, entropy, d_logprobs, d_entropy, keep)
-            d_logits = ctx.rows.backward(logits, targets, ctx.temperature, *given)
+            d_logits = ctx.rows.backward(logits, targets, ctx.temperature, *given).to(h.dtype)
             if d_h is not None:
                 torch.mm(d_logits, head_VC, out=d_h)
             if ctx.needs_input_grad[1]:
@@ -193,8 +200,8 @@ def linear_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """`token_logprobs(h @ head^T, targets, temperature)`, holding `chunk` logits at most (or one row's).
 
-    Both [N], in nats, in fp32 (fp64 of fp64). Differentiable once, through both, in h and head. The logits
-    take the dtype of h and head, as where a model's own head makes them; all after them is fp32.
+    Both [N], in nats, in fp32 (fp64 of fp64). Differentiable once, through both, in h and head. The logits of
+    16-bit factors are fp32 on CUDA, and take the factors' dtype elsewhere; all after them is fp32.
 
     FLOPs: 2·N·V·C forward, and as many each for h's gradient, for head's, and for making the logits again
     where they are more than `chunk`. Bytes, beside those products' own: "triton" reads the logits once
