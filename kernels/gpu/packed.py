@@ -173,15 +173,16 @@ def shipped() -> list[Shipped]:
     for D in HEAD_DIMS:
         for dtype in DTYPES:
             name = TYPE_NAMES[dtype]
-            fixed = {"D": D, "BLOCK_D": triton.next_power_of_2(D), "R": ROWS}
+            fixed = {"D": D, "BLOCK_D": triton.next_power_of_2(D)}
+            constants = fixed | {"R": ROWS}
             signature = {"o_NHD": f"*{name}", "d_o_NHD": f"*{name}", "delta_HN": "*fp32"}
             signature |= dict.fromkeys(("N", "H", "d_o_row", "d_o_head"), "i32")
-            signature |= dict.fromkeys(fixed, "constexpr")
+            signature |= dict.fromkeys(constants, "constexpr")
             title = f"packed backward delta D{D} {name}"
-            found.append(Shipped(title, delta_kernel, signature, fixed, 4, 3, False))
-            fixed |= {"BLOCK_N": packed_backward.key_blocks(D, dtype).keys}
+            found.append(Shipped(title, delta_kernel, signature, constants, 4, 3, False))
+            constants = fixed | {"BLOCK_N": packed_backward.key_blocks(D, dtype).keys, "R": ROWS}
             signature = {"parts_XH2ND": "*fp32", "d_k_NHD": f"*{name}", "d_v_NHD": f"*{name}"}
-            signature |= {"sums_Y4": "*i32", "key_heads": "i32"} | dict.fromkeys(fixed, "constexpr")
+            signature |= {"sums_Y4": "*i32", "key_heads": "i32"} | dict.fromkeys(constants, "constexpr")
             title = f"packed backward sum D{D} {name}"
-            found.append(Shipped(title, sum_kernel, signature, fixed, 4, 3, False))
+            found.append(Shipped(title, sum_kernel, signature, constants, 4, 3, False))
     return found

@@ -40,6 +40,8 @@ def blocks(D: int, dtype: torch.dtype) -> Blocks:
     """The launch configuration: as large as registers allow without spills, on sm_80 too."""
     if dtype == torch.float32:  # no tensor cores
         return Blocks(32, 16, 8, 1) if D <= 128 else Blocks(16, 16, 8, 1)
+    if D <= 64:  # at most 128 registers of 8 warps on sm_90: two programs a multiprocessor
+        return Blocks(128, 64, 4 if D <= 32 else 8, 2)
     return Blocks(128, 64, 8, 3) if D <= 128 else Blocks(64, 32, 8, 3)
 
 
