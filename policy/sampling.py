@@ -38,7 +38,7 @@ def spread(seed: int, n: int) -> list[int]:
 def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
     cumulative_NV = logprobs_NV.exp().cumsum(-1)
-    # Rounding may leave the last sum beside 1. What is found below it has a probability: it made the sum grow.
+    # Rounding may leave the last sum beside 1. What is found below it has a probability: the sum grew there.
     total_N = cumulative_NV[:, -1]
     below_N = torch.minimum(uniform_N.to(total_N.dtype) * total_N, total_N.nextafter(total_N.new_zeros(())))
     chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
