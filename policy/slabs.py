@@ -1,13 +1,11 @@
 """The engine for any processor and any model: keys and values in rectangles, attention by torch.
 
 Rows stand without gaps; where one ends, the last takes its place. Each reads its prompt's block, shared with
-the other samples of that prompt (`kernels/shared.py`), and a slab of its own. On a CPU many rows are sharded,
-a thread to each shard: a step is hundreds of operations too small to be divided one by one.
+the other samples of that prompt (`kernels/shared.py`), and a slab of its own.
 """
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,22 +18,15 @@ from shuhari.policy.requests import Drawn, Live, Request
 from shuhari.policy.sampling import next_tokens
 
 MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
-SHARDED = 64  # rows for each shard from which on there are several
-Place = tuple[str | None, int]  # adapter and shard
 
 
 class SlabEngine:
-    """Requests in rows, a set of rows for each adapter and shard. A prompt's samples are in one shard."""
+    """Requests in rows, one set of rows for each adapter."""
 
-    def __init__(self, policy: Policy, positions: int, shards: int | None = None) -> None:
+    def __init__(self, policy: Policy, positions: int) -> None:
         self.policy = policy
         self.memory = Memory(policy, positions)
-        # A module switches its adapters, so that only one can be asked at a time.
-        alone = policy.device.type != "cpu" or policy.path != "lean"
-        self.shards = 1 if alone else shards or torch.get_num_threads()
-        self._rows: dict[Place, Rows] = {}
-        self._place: dict[Live, Place] = {}
-        self._threads: ThreadPoolExecutor | None = None
+        self._rows: dict[str | None, Rows] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._rows.values()))
@@ -47,28 +38,21 @@ class SlabEngine:
         return ""
 
     def admit(self, waiting: deque[Live]) -> list[Drawn]:
-        admitted: dict[Place, list[Live]] = defaultdict(list)
+        admitted: dict[str | None, list[Live]] = defaultdict(list)
         blocks: dict[Live, Block] = {}
         unknown: dict[str | None, dict[Tokens, list[Live]]] = defaultdict(dict)
-        longest: dict[Place, int] = defaultdict(int)  # new tokens of one admitted
+        longest: dict[str | None, int] = defaultdict(int)  # new tokens of one admitted
         free = MAX_ROWS - len(self)
-        shards = min(self.shards, max(1, (len(self) + len(waiting)) // SHARDED))
-        shard_of: dict[Tokens, int] = {}
-        filled = Counter(dict.fromkeys(range(shards), 0))
-        for (_, shard), rows in self._rows.items():
-            filled[shard] += len(rows)
         while waiting and free:
             live = waiting[0]
             request, adapter = live.request, live.request.adapter
-            shard = shard_of.setdefault(request.prompt, min(range(shards), key=filled.__getitem__))
-            place = adapter, shard
-            rows = self._rows.setdefault(place, Rows(self.policy, adapter))
+            rows = self._rows.setdefault(adapter, Rows(self.policy, adapter))
             asked = unknown[adapter]
             block = self.memory.find((adapter, request.prompt))
             if block is not None:
                 block.users += 1  # from here on it cannot be forgotten
-            before, new = len(admitted[place]), max(longest[place], request.max_new_tokens)
-            planned = rows.would_hold(before, longest[place]) if before else rows.held
+            before, new = len(admitted[adapter]), max(longest[adapter], request.max_new_tokens)
+            planned = rows.would_hold(before, longest[adapter]) if before else rows.held
             more = rows.would_hold(before + 1, new) - planned
             prompt = 0 if block is not None or request.prompt in asked else room(len(request.prompt))
             if not self.memory.take(more + prompt):
@@ -77,10 +61,8 @@ class SlabEngine:
                 break
             waiting.popleft()
             free -= 1
-            filled[shard] += 1
-            admitted[place].append(live)
-            self._place[live] = place
-            longest[place] = new
+            admitted[adapter].append(live)
+            longest[adapter] = new
             if block is not None:
                 blocks[live] = block
             else:
@@ -91,45 +73,32 @@ class SlabEngine:
                     block.users += 1
                     blocks[live] = block
         drawn = []
-        for place, lives in admitted.items():
+        for adapter, lives in admitted.items():
             if lives:
                 logits_BV = torch.stack([blocks[x].slab.logits_NV[blocks[x].index] for x in lives])
-                self._rows[place].add(lives, [blocks[x] for x in lives], longest[place])
+                self._rows[adapter].add(lives, [blocks[x] for x in lives], longest[adapter])
                 drawn.append(_drawn(lives, logits_BV))
         return drawn
 
     def step(self) -> list[Drawn]:
-        running = [rows for rows in self._rows.values() if len(rows)]
-        if self.shards == 1 or len(running) < 2:
-            return [_step(rows) for rows in running]
-        for rows in running:
-            self.policy.weights(rows.adapter)  # a snapshot is made by one thread, and read by all
-        if self._threads is None:
-            threads = torch.get_num_threads()
-            self._threads = ThreadPoolExecutor(self.shards, initializer=torch.set_num_threads, initargs=(1,))
-            drawn = list(self._threads.map(_step, running))
-            torch.set_num_threads(threads)  # what threads are to have that start from now on
-            return drawn
-        return list(self._threads.map(_step, running))
+        drawn = []
+        for rows in [rows for rows in self._rows.values() if len(rows)]:
+            tokens_B = torch.tensor([live.tokens[-1] for live in rows.owners], device=self.policy.device)
+            drawn.append(_drawn(list(rows.owners), rows.step(tokens_B)))
+        return drawn
 
     def retire(self, lives: list[Live]) -> None:
-        ended: dict[Place, set[Live]] = defaultdict(set)
+        ended: dict[str | None, set[Live]] = defaultdict(set)
         for live in lives:
-            ended[self._place.pop(live)].add(live)
-        for place, gone in ended.items():
-            rows = self._rows[place]
+            ended[live.request.adapter].add(live)
+        for adapter, gone in ended.items():
+            rows = self._rows[adapter]
             places = [i for i, live in enumerate(rows.owners) if live in gone]
             for i in places:
                 self.memory.release(rows.blocks[i])
             held = rows.held
             rows.remove(places)
             self.memory.give(held - rows.held)
-
-
-@torch.no_grad()  # which other threads do not inherit
-def _step(rows: "Rows") -> Drawn:
-    tokens_B = torch.tensor([live.tokens[-1] for live in rows.owners], device=rows.policy.device)
-    return _drawn(list(rows.owners), rows.step(tokens_B))
 
 
 def _drawn(lives: list[Live], logits_BV: Tensor) -> Drawn:

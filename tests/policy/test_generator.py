@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy import slabs
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.requests import Completion, Request
@@ -246,33 +245,3 @@ def test_prompts_of_all_lengths_are_computed_in_one_pass(
     together = Generator(policy).generate(prompts, 6, temperature=0)
     assert [c.tokens for c in together] == alone
     assert passes[0] == sum(len(p) for p in set(prompts))
-
-
-def test_shards_say_what_one_says(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slabs, "SHARDED", 8)
-    rng = np.random.default_rng(2)
-    requests = []
-    for _ in range(12):
-        prompt = tuple(rng.integers(5, 90, rng.integers(1, 20)).tolist())
-        requests += [
-            Request(prompt, int(rng.integers(1, 14)), float(seed % 2), seed, ADAPTERS[seed % 3])
-            for seed in range(6)
-        ]
-    want = Generator(policy).run(requests)
-    several = Generator(policy)
-    engine = several.engine = slabs.SlabEngine(policy, 10_000, shards=3)
-    threads = torch.get_num_threads()
-    tickets = [several.submit(request) for request in requests]
-    found = dict(several.step())
-    lean = policy.path == "lean"  # a module's adapters are switched: one thread at a time
-    assert len({shard for _, shard in engine._rows}) == (3 if lean else 1)
-    assert not lean or len({live.request.prompt for live in engine._rows[LEARNING, 0].owners}) < 12
-    while not several.idle:
-        found |= dict(several.step())
-    for ticket, completion in zip(tickets, want, strict=True):
-        assert found[ticket].tokens == completion.tokens
-        assert np.allclose(found[ticket].logprobs, completion.logprobs, atol=1e-5)
-    assert torch.get_num_threads() == threads
-    engine.memory.clear()
-    assert engine.memory.used == 0
-    assert not engine._place
