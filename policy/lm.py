@@ -335,7 +335,7 @@ class Policy:
 
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""
-        total = sum(p.numel() for p in self.model.parameters())
+        base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
-        return {"path": self.path, **where, "base_parameters": total - trained, "adapter_parameters": trained}
+        return {"path": self.path, **where, "base_parameters": base, "adapter_parameters": trained}
