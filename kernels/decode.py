@@ -19,16 +19,14 @@ are read on the device. From step to step only `own_length_B` changes; on admiss
 a plan.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Implementation = Literal["plain", "triton"]
+from shuhari.kernels.choose import Implementation, choose
 
 NOTHING, SHARED, PROMPT, OWN = range(
     4
@@ -216,20 +214,6 @@ def append_plain(k_BHD: Tensor, v_BHD: Tensor, k_PHD: Tensor, v_PHD: Tensor, rea
     used_U = (reads.own_length_B > 0).nonzero()[:, 0]
     places_U = (reads.own_start_B + reads.own_length_B - 1)[used_U].long()
     k_PHD[places_U], v_PHD[places_U] = k_BHD[used_U].to(k_PHD.dtype), v_BHD[used_U].to(v_PHD.dtype)
-
-
-def choose(implementation: Implementation | None, device: torch.device) -> Implementation:
-    """The implementation asked for, else by rule: "triton" on CUDA, "plain" elsewhere.
-
-    Raises ValueError where "triton" is asked for and cannot run.
-    """
-    if implementation is None:
-        return "triton" if device.type == "cuda" else "plain"
-    if implementation == "triton" and device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError(f"implementation 'triton' runs on CUDA tensors, not on {device.type}")
-    if implementation not in ("plain", "triton"):
-        raise ValueError(f"no implementation {implementation!r}: 'plain' or 'triton'")
-    return implementation
 
 
 def decode_attention(

@@ -10,7 +10,8 @@ Nothing waits for the device: all can be captured in CUDA graphs.
 import torch
 from torch import Tensor
 
-from shuhari.kernels.decode import Implementation, Reads, append_plain, choose
+from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels.decode import Reads, append_plain
 
 
 def add_rms_norm_plain(

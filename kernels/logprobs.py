@@ -12,15 +12,14 @@ Liger-Kernel (Hsu et al. 2024). Here gradients wait for the backward pass, since
 loss, and flow back through both.
 """
 
-import os
 from collections.abc import Iterator
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-Implementation = Literal["plain", "triton"]
+from shuhari.kernels.choose import Implementation, choose
 
 CHUNK = 1 << 25  # logits held at once: 128 MiB of fp32
 
@@ -101,20 +100,6 @@ def _wide(logits_NV: Tensor, temperature: float) -> Tensor:
     """z, in fp32 at least."""
     z_NV = logits_NV if logits_NV.dtype == torch.float64 else logits_NV.float()
     return z_NV if temperature == 1 else z_NV / temperature
-
-
-def choose(implementation: Implementation | None, device: torch.device) -> Implementation:
-    """The implementation asked for, else by rule: "triton" on CUDA, "plain" elsewhere.
-
-    Raises ValueError where "triton" is asked for and cannot run.
-    """
-    if implementation is None:
-        return "triton" if device.type == "cuda" else "plain"
-    if implementation == "triton" and device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError(f"implementation 'triton' runs on CUDA tensors, not on {device.type}")
-    if implementation not in ("plain", "triton"):
-        raise ValueError(f"no implementation {implementation!r}: 'plain' or 'triton'")
-    return implementation
 
 
 def _rows(implementation: Implementation) -> Rows:

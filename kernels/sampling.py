@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.logprobs import Implementation, choose
+from shuhari.kernels.choose import Implementation, choose
 
 SPLIT = 4096
 LOG2E = 1.4426950408889634
