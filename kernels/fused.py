@@ -8,6 +8,7 @@ Nothing waits for the device: all can be captured in CUDA graphs.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from shuhari.kernels.choose import Implementation, choose
@@ -24,7 +25,10 @@ def add_rms_norm_plain(
 
 
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * weight
+    norm: Tensor = torch.linalg.vector_norm(
+        x, dim=-1, keepdim=True
+    )  # one pass, where squares and a mean take two
+    return (x * (norm * norm).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
 
 
 def rotate_and_append_plain(
@@ -39,27 +43,48 @@ def rotate_and_append_plain(
     eps: float,
 ) -> Tensor:
     """The definition of `rotate_and_append`. Raises IndexError where a row's place is beyond the tables."""
-    Hkv = k_PHD.shape[1]
-    heads = [qkv_BED.shape[1] - 2 * Hkv, Hkv, Hkv]
-    q_BHD, k_BHD, v_BHD = torch.split(qkv_BED.float(), heads, 1)
-    if q_norm_D is not None and k_norm_D is not None:
-        q_BHD, k_BHD = _rms_norm(q_BHD, q_norm_D, eps), _rms_norm(k_BHD, k_norm_D, eps)
     used_B = reads.own_length_B > 0
     place_B = torch.where(used_B, reads.prompt_length_B + reads.own_length_B - 1, 0)
-    cos_B1D, sin_B1D = cos_TD[place_B][:, None], sin_TD[place_B][:, None]
-    append_plain(_rotated(k_BHD, cos_B1D, sin_B1D), v_BHD, k_PHD, v_PHD, reads)
-    return torch.where(used_B[:, None, None], _rotated(q_BHD, cos_B1D, sin_B1D), 0).to(k_PHD.dtype)
+    turn = turning(cos_TD[place_B], sin_TD[place_B])
+    q_BHD, k_BHD, v_BHD = rotate(qkv_BED, k_PHD.shape[1], turn, q_norm_D, k_norm_D, eps)
+    append_plain(k_BHD, v_BHD, k_PHD, v_PHD, reads)
+    return torch.where(used_B[:, None, None], q_BHD, 0).to(k_PHD.dtype)
 
 
-def _rotated(x_BHD: Tensor, cos_B1D: Tensor, sin_B1D: Tensor) -> Tensor:
-    a, b = x_BHD.chunk(2, -1)
-    return x_BHD * cos_B1D + torch.cat([-b, a], -1) * sin_B1D
+def turning(cos_BD: Tensor, sin_BD: Tensor) -> tuple[Tensor, Tensor]:
+    """What `rotate` multiplies with, once for all layers: cosines, and sines with the sign of their half."""
+    first_BD, second_BD = sin_BD.chunk(2, -1)
+    return cos_BD[:, None], torch.cat([-first_BD, second_BD], -1)[:, None]
+
+
+def rotate(
+    qkv_BED: Tensor,
+    kv_heads: int,
+    turn: tuple[Tensor, Tensor],
+    q_norm_D: Tensor | None = None,
+    k_norm_D: Tensor | None = None,
+    eps: float = 1e-6,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rotated queries [B, H, D] and keys [B, Hkv, D], and values [B, Hkv, D], in fp32, by torch alone.
+
+    Arguments as of `rotate_and_append`; turn: what `turning` made of each row's place
+    """
+    heads = qkv_BED.shape[1] - kv_heads
+    turned_BED, v_BHD = torch.split(qkv_BED.float(), [heads, kv_heads], 1)
+    if q_norm_D is not None and k_norm_D is not None:
+        q_BHD, k_BHD = torch.split(turned_BED, [heads - kv_heads, kv_heads], 1)
+        turned_BED = torch.cat([_rms_norm(q_BHD, q_norm_D, eps), _rms_norm(k_BHD, k_norm_D, eps)], 1)
+    cos_B1D, sin_B1D = turn
+    halves_BED = turned_BED.roll(turned_BED.shape[2] // 2, -1)
+    turned_BED = halves_BED.mul_(sin_B1D).addcmul_(turned_BED, cos_B1D)
+    q_BHD, k_BHD = torch.split(turned_BED, [heads - kv_heads, kv_heads], 1)
+    return q_BHD, k_BHD, v_BHD
 
 
 def swiglu_plain(gate_up_N2I: Tensor) -> Tensor:
     """The definition of `swiglu`."""
     gate_NI, up_NI = gate_up_N2I.float().chunk(2, -1)
-    return (gate_NI / (1 + (-gate_NI).exp()) * up_NI).to(gate_up_N2I.dtype)
+    return F.silu(gate_NI).mul_(up_NI).to(gate_up_N2I.dtype)
 
 
 def add_rms_norm(

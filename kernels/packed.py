@@ -221,7 +221,7 @@ def batched(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments) -> 
     if own_q.numel() and r.longest_prompt:
         prompt_k, prompt_v = (x[:, :, : r.longest_prompt].index_select(0, r.prompts_G) for x in (k, v))
         prefix = Prefix(prompt_k, prompt_v, r.rows_GB, r.lengths_G, r.in_order)
-        parts.append(grouped(own_q, own_k, own_v, None, [prefix]))
+        parts.append(grouped(own_q, [(own_k, own_v)], own_k.shape[2], [prefix]))
     else:
         parts.append(causal_attention(own_q, own_k, own_v))
     o_XHD = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in parts])

@@ -1,9 +1,13 @@
-"""Attention of many samples of few prompts: each prompt's keys and values are read once for all its samples.
+"""Attention of many samples of few prompts by torch alone.
 
 Every row attends to the whole of one *prefix* (a prompt that it may share with others) and, causally, to keys
-of its *own*. The two parts are computed apart and merged by their log-sum-exps, as in FlashAttention (Dao et
-al. 2022) and Hydragen (Juravsky et al. 2024). Read once, fp32: 8·Hkv·D·(N·P + B·S) bytes for N prefixes of P
-keys and B rows of S, where without sharing it is 8·Hkv·D·B·(P + S); 4·B·H·T·(P + S)·D FLOPs either way.
+of its *own*. A prompt's keys and values are read once for all its samples, and the two are merged by their
+log-sum-exps, as in FlashAttention (Dao et al. 2022) and Hydragen (Juravsky et al. 2024). Read once, fp32:
+8·Hkv·D·(N·P + B·S) bytes for N prefixes of P keys and B rows of S, where without sharing it is
+8·Hkv·D·B·(P + S); 4·B·H·T·(P + S)·D FLOPs either way.
+
+Own keys and values come in parts, each contiguous: a processor fetches ahead within what lies together, and
+products run several times faster there than on the first few positions of longer rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +18,7 @@ import torch
 from torch import Tensor
 
 Implementation = Literal["plain", "grouped"]
+Part = tuple[Tensor, Tensor]  # keys and values [B, Hkv, S, D] of the next S own positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +37,11 @@ class Prefix:
     in_order: bool = False
 
 
-def plain(
-    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, lengths_B: Tensor | None, prefixes: Sequence[Prefix]
-) -> Tensor:
+def plain(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: Sequence[Prefix]) -> Tensor:
     """The definition, row by row."""
     B, H, T, D = q_BHTD.shape
+    own_B = [own] * B if isinstance(own, int) else own.tolist()
+    own_kv = [torch.cat(x, 2) for x in zip(*parts, strict=True)]
     prefix_of = {
         row: (p.k_NHPD[n, :, : length(p, n)], p.v_NHPD[n, :, : length(p, n)])
         for p in prefixes
@@ -45,9 +50,8 @@ def plain(
         if row >= 0
     }
     result = []
-    for b in range(B):
-        own = k_BHSD.shape[2] if lengths_B is None else int(lengths_B[b])
-        k, v = (torch.cat([x, y[b, :, :own]], 1) for x, y in zip(prefix_of[b], (k_BHSD, v_BHSD), strict=True))
+    for b, n in enumerate(own_B):
+        k, v = (torch.cat([x, y[b, :, :n]], 1) for x, y in zip(prefix_of[b], own_kv, strict=True))
         k, v = (x.repeat_interleave(H // x.shape[0], 0) for x in (k, v))
         scores_HTS = (q_BHTD[b] * D**-0.5) @ k.transpose(1, 2)
         unseen_TS = torch.ones(T, k.shape[1], dtype=torch.bool, device=k.device).triu(k.shape[1] - T + 1)
@@ -60,46 +64,60 @@ def length(prefix: Prefix, n: int) -> int:
     return prefix.k_NHPD.shape[2] if prefix.lengths_N is None else int(prefix.lengths_N[n])
 
 
-def grouped(
-    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, lengths_B: Tensor | None, prefixes: Sequence[Prefix]
-) -> Tensor:
+def grouped(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: Sequence[Prefix]) -> Tensor:
     """The queries of all samples of a prompt as one matrix against its keys."""
     B, H, T, D = q_BHTD.shape
-    Hkv, S = k_BHSD.shape[1:3]
+    Hkv = parts[0][0].shape[1]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
+    own_BHRS = _own_scores(q_BHRD, parts, own, T)
 
-    own_BHRS = _scored(q_BHRD, k_BHSD)
-    if T > 1 or lengths_B is not None:
-        last_T = torch.arange(T, device=q_BHTD.device) - T
-        last_BT = last_T + (S if lengths_B is None else lengths_B[:, None])  # the last key that a query sees
-        hidden_BTS = torch.arange(S, device=q_BHTD.device) > last_BT.expand(B, T)[:, :, None]
-        own_BHRS = own_BHRS.masked_fill(hidden_BTS.repeat(1, H // Hkv, 1)[:, None], -torch.inf)
-
-    if len(prefixes) == 1:  # one softmax over both parts
+    if len(prefixes) == 1:  # one softmax over both
         (prefix,) = prefixes
-        back_B = None if prefix.in_order else _back(prefix.rows_NG, B)
-        shared_BHRP = _ungrouped(_scores(q_BHRD, prefix), prefix, back_B)
-        P = shared_BHRP.shape[3]
-        weights_BHRK = torch.cat([shared_BHRP, own_BHRS], 3).softmax(-1)
-        weights_NHQP = _grouped(weights_BHRK[..., :P], prefix)
-        o_BHRD = _weighted(weights_BHRK[..., P:], v_BHSD)
-        o_BHRD = o_BHRD + _ungrouped(weights_NHQP @ prefix.v_NHPD, prefix, back_B)
-        return o_BHRD.reshape(B, H, T, D)
+        P = prefix.k_NHPD.shape[2]
+        scores = [_prefix_scores(q_BHRD, prefix), _grouped(own_BHRS, prefix)]
+        weights_NHGRK = torch.cat(scores, 4).softmax(-1)
+        shared_NHGRD = _prefix_values(weights_NHGRK[..., :P], prefix)
+        own_BHRS, o_BHRD = (_ungrouped(x, prefix, B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
+        return _add_own_values(o_BHRD, own_BHRS, parts).reshape(B, H, T, D)
 
-    own_lse_BHR = own_BHRS.logsumexp(-1)
-    o_BHRD = _weighted((own_BHRS - own_lse_BHR[..., None]).exp(), v_BHSD)
+    own_lse_BHR1 = own_BHRS.logsumexp(-1, keepdim=True)
+    o_BHRD = _add_own_values(torch.zeros_like(q_BHRD), (own_BHRS - own_lse_BHR1).exp(), parts)
     for prefix in prefixes:
-        rows_R = prefix.rows_NG.flatten()
-        scores_NHQP = _scores(q_BHRD, prefix)
-        lse_NHQ = scores_NHQP.logsumexp(-1, keepdim=True)
-        part_NHQD = (scores_NHQP - lse_NHQ).exp() @ prefix.v_NHPD
-        used = rows_R >= 0
-        rows = rows_R[used]
-        part, lse = (_ungrouped(x, prefix, None)[used] for x in (part_NHQD, lse_NHQ))
+        scores_NHGRP = _prefix_scores(q_BHRD, prefix)
+        lse_NHGR1 = scores_NHGRP.logsumexp(-1, keepdim=True)
+        part_NHGRD = _prefix_values((scores_NHGRP - lse_NHGR1).exp(), prefix)
+        rows = prefix.rows_NG.flatten()
+        used = rows >= 0
+        rows = rows[used]
+        part, lse = (x.transpose(1, 2).flatten(0, 1)[used] for x in (part_NHGRD, lse_NHGR1))
         o = o_BHRD[rows]
-        share = torch.sigmoid(lse - own_lse_BHR[rows][..., None])
-        o_BHRD = o_BHRD.index_copy(0, rows, o + share * (part - o))
+        o_BHRD = o_BHRD.index_copy(0, rows, o + torch.sigmoid(lse - own_lse_BHR1[rows]) * (part - o))
     return o_BHRD.reshape(B, H, T, D)
+
+
+def _own_scores(q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, T: int) -> Tensor:
+    """[B, Hkv, R, S] of all parts; -inf of what a query does not see."""
+    scores = [_scored(q_BHRD, k_BHSD) for k_BHSD, _ in parts]
+    scores_BHRS = scores[0] if len(scores) == 1 else torch.cat(scores, 3)
+    S, device = scores_BHRS.shape[3], q_BHRD.device
+    if T > 1 or isinstance(own, Tensor):
+        own_B1 = own[:, None] if isinstance(own, Tensor) else own
+        last_BT = torch.arange(-T, 0, device=device)[None] + own_B1  # the last key that a query sees
+        unseen_BTS = torch.arange(S, device=device) > last_BT[:, :, None]
+        return scores_BHRS.masked_fill(unseen_BTS.repeat(1, q_BHRD.shape[2] // T, 1)[:, None], -torch.inf)
+    if own < S:
+        scores_BHRS[..., own:] = -torch.inf
+    return scores_BHRS
+
+
+def _add_own_values(o_BHRD: Tensor, weights_BHRS: Tensor, parts: Sequence[Part]) -> Tensor:
+    """o + the weighted values of all parts."""
+    if len(parts) == 1:
+        return o_BHRD + _weighted(weights_BHRS, parts[0][1])
+    widths = [v_BHSD.shape[2] for _, v_BHSD in parts]
+    for weights, (_, v_BHSD) in zip(torch.split(weights_BHRS, widths, 3), parts, strict=True):
+        o_BHRD = o_BHRD + _weighted(weights, v_BHSD)
+    return o_BHRD
 
 
 def _tiny(left_BHRX: Tensor, right_BHSD: Tensor) -> bool:
@@ -111,45 +129,51 @@ def _tiny(left_BHRX: Tensor, right_BHSD: Tensor) -> bool:
 def _scored(q_BHRD: Tensor, k_BHSD: Tensor) -> Tensor:
     if _tiny(q_BHRD, k_BHSD):
         return (k_BHSD * q_BHRD).sum(-1)[:, :, None]
-    return q_BHRD @ k_BHSD.transpose(2, 3)
+    return _product(q_BHRD, k_BHSD.transpose(2, 3))
 
 
 def _weighted(weights_BHRS: Tensor, v_BHSD: Tensor) -> Tensor:
     if _tiny(weights_BHRS, v_BHSD):
         return (weights_BHRS.transpose(2, 3) * v_BHSD).sum(2, keepdim=True)
-    return weights_BHRS @ v_BHSD
+    return _product(weights_BHRS, v_BHSD)
 
 
-def _grouped(x_BHRD: Tensor, prefix: Prefix) -> Tensor:
-    """Rows under their prompts, [N, Hkv, G·R, D]; whatever stands in unused places."""
-    N, G = prefix.rows_NG.shape
-    x = x_BHRD if prefix.in_order else x_BHRD[prefix.rows_NG.flatten().clamp(min=0)]
-    Hkv, R, D = x.shape[1:]
-    return x.view(N, G, Hkv, R, D).transpose(1, 2).reshape(N, Hkv, G * R, D)
+def _product(left_XYMK: Tensor, right_XYKN: Tensor) -> Tensor:
+    """`left @ right`, with less around it."""
+    X, Y, M = left_XYMK.shape[:3]
+    return torch.bmm(left_XYMK.flatten(0, 1), right_XYKN.flatten(0, 1)).view(X, Y, M, -1)
 
 
-def _ungrouped(x_NHQD: Tensor, prefix: Prefix, back_B: Tensor | None) -> Tensor:
-    """The reverse: [N·G, Hkv, R, D], or, by the places `back_B` of the rows, [B, Hkv, R, D]."""
-    N, G = prefix.rows_NG.shape
-    Hkv, D = x_NHQD.shape[1], x_NHQD.shape[3]
-    x = x_NHQD.view(N, Hkv, G, -1, D).transpose(1, 2).reshape(N * G, Hkv, -1, D)
-    return x if back_B is None else x[back_B]
+def _grouped(x_BHRX: Tensor, prefix: Prefix) -> Tensor:
+    """Rows under their prompts, [N, Hkv, G, R, X]; whatever stands in unused places."""
+    if not prefix.in_order:
+        x_BHRX = x_BHRX[prefix.rows_NG.flatten().clamp(min=0)]
+    return x_BHRX.reshape(*prefix.rows_NG.shape, *x_BHRX.shape[1:]).transpose(1, 2)
 
 
-def _back(rows_NG: Tensor, B: int) -> Tensor:
-    """The place of each row in rows_NG, flattened."""
-    rows_R = rows_NG.flatten()
-    places = (rows_R >= 0).nonzero()[:, 0]
-    return rows_R.new_zeros(B).index_copy(0, rows_R[places], places)
+def _ungrouped(x_NHGRX: Tensor, prefix: Prefix, B: int) -> Tensor:
+    """The reverse, [B, Hkv, R, X]."""
+    x_MHRX = x_NHGRX.transpose(1, 2).flatten(0, 1)
+    if prefix.in_order:
+        return x_MHRX
+    rows_M = prefix.rows_NG.flatten()
+    places = (rows_M >= 0).nonzero()[:, 0]
+    return x_MHRX[rows_M.new_zeros(B).index_copy(0, rows_M[places], places)]
 
 
-def _scores(q_BHRD: Tensor, prefix: Prefix) -> Tensor:
-    """[N, Hkv, G·R, P] of the queries that read each prompt; -inf beyond its length."""
-    scores_NHQP = _grouped(q_BHRD, prefix) @ prefix.k_NHPD.transpose(2, 3)
+def _prefix_scores(q_BHRD: Tensor, prefix: Prefix) -> Tensor:
+    """[N, Hkv, G, R, P] of the queries that read each prompt; -inf beyond its length."""
+    q_NHGRD = _grouped(q_BHRD, prefix)
+    scores_NHQP = _product(q_NHGRD.flatten(2, 3), prefix.k_NHPD.transpose(2, 3))
     if prefix.lengths_N is not None:
         hidden_NP = torch.arange(prefix.k_NHPD.shape[2], device=q_BHRD.device) >= prefix.lengths_N[:, None]
         scores_NHQP = scores_NHQP.masked_fill(hidden_NP[:, None, None], -torch.inf)
-    return scores_NHQP
+    return scores_NHQP.view(*q_NHGRD.shape[:4], -1)
+
+
+def _prefix_values(weights_NHGRP: Tensor, prefix: Prefix) -> Tensor:
+    """[N, Hkv, G, R, D]: what the weights make of the prompts' values."""
+    return _product(weights_NHGRP.flatten(2, 3), prefix.v_NHPD).view(*weights_NHGRP.shape[:4], -1)
 
 
 IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {"plain": plain, "grouped": grouped}
@@ -157,14 +181,14 @@ IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {"plain": plain, 
 
 def shared_attention(
     q_BHTD: Tensor,
-    k_BHSD: Tensor,
-    v_BHSD: Tensor,
-    lengths_B: Tensor | None,
+    parts: Sequence[Part],
+    own: int | Tensor,
     prefixes: Sequence[Prefix],
     implementation: Implementation = "grouped",
 ) -> Tensor:
     """Attention [B, H, T, D] of each row's last T own positions to its prefix and, causally, its own keys.
 
-    `lengths_B` counts each row's valid own keys (at least T; None: all S). Every row is in one prefix.
+    `own` counts the own keys that are valid, of every row or (int64 [B]) of each; at least T. What stands
+    beyond them changes nothing, but its values must be finite. Every row is in one prefix.
     """
-    return IMPLEMENTATIONS[implementation](q_BHTD, k_BHSD, v_BHSD, lengths_B, prefixes)
+    return IMPLEMENTATIONS[implementation](q_BHTD, parts, own, prefixes)

@@ -142,10 +142,11 @@ class Generator:
             for live, token, logprob in zip(drawn.lives, tokens, logprobs, strict=True):
                 if ended and live in ended:
                     continue
-                live.tokens.append(token)
+                taken = live.tokens
+                taken.append(token)
                 live.logprobs.append(logprob)
-                notable = token == eos or live.watched or logprob != logprob
-                if (notable or len(live.tokens) == live.request.max_new_tokens) and self._is_over(live):
+                notable = token == eos or len(taken) == live.limit or live.watched or logprob != logprob
+                if notable and self._is_over(live):
                     ended[live] = None
         if ended:
             self.engine.retire(list(ended))

@@ -41,9 +41,7 @@ class Projection:
         if self.low_rank is None:
             return y
         a, b = self.low_rank
-        if x.ndim == 2:  # a step of decoding, where a kernel less is time saved
-            return torch.addmm(y, F.linear(x, a), b.T)
-        return y + F.linear(F.linear(x, a), b)
+        return torch.addmm(y.flatten(0, -2), F.linear(x, a).flatten(0, -2), b.T).view(y.shape)
 
     def rows(self, start: int, stop: int) -> "Projection":
         """The part that computes these outputs."""
@@ -223,7 +221,7 @@ def hidden(
         x_BTC = x_BTC[:, T - K :] + layer.out(o_BKC)
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)
         gate, up = layer.gate_up(h_BTC).chunk(2, -1)
-        x_BTC = x_BTC + layer.down(F.silu(gate) * up)
+        x_BTC = x_BTC + layer.down(F.silu(gate.float()) * up)  # rounded once, as a step of decoding does it
     return F.rms_norm(x_BTC, (C,), w.norm, w.eps)
 
 

@@ -19,13 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads, plan
+from shuhari.kernels.decode import Reads, decode_attention, plan
+from shuhari.kernels.fused import rotate_and_append
 from shuhari.kernels.packed import Segments
 from shuhari.kernels.sampling import sample
 from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.memory import PREFILL, packed_row, parts
 from shuhari.policy.requests import Drawn, Live, Request
-from shuhari.policy.sampling import next_tokens
+from shuhari.policy.sampling import Sampler
 from shuhari.policy.step import decode_step
 
 MAX_ROWS = 1024
@@ -94,9 +95,16 @@ class Slots:
         self.lives: list[Live] = []
 
         def step() -> None:
-            weights = engine.policy.weights(adapter)  # on a GPU the same tensors each time
+            w = engine.policy.weights(adapter)  # on a GPU the same tensors each time
             self.reads.own_length_B.add_(self.used_B)
-            self.logits_BV = decode_step(weights, self.tokens_B, engine.keys, engine.values, self.reads)
+
+            def attend(i: int, qkv_BED: Tensor) -> Tensor:
+                k_PHD, v_PHD = engine.keys[i], engine.values[i]
+                norms = (w.layers[i].q_norm, w.layers[i].k_norm, w.eps)
+                q_BHD = rotate_and_append(qkv_BED, w.cos_TD, w.sin_TD, k_PHD, v_PHD, self.reads, *norms)
+                return decode_attention(q_BHD, k_PHD, v_PHD, self.reads).flatten(1)
+
+            self.logits_BV = decode_step(w, self.tokens_B, attend)
             tokens_B, logprobs_B = sample(self.logits_BV, self.temperature_B, self.seeds_B, self.counters_B)
             self.tokens_B.copy_(tokens_B)
             self.logprobs_B.copy_(logprobs_B)
@@ -344,7 +352,7 @@ def _redraw(drawn: Drawn, logits_BV: Tensor, places: Sequence[int]) -> list[int]
     chosen = [i for i, live in enumerate(drawn.lives) if _special(live)]
     if chosen:
         rows_U = torch.tensor([places[i] for i in chosen], device=logits_BV.device)
-        tokens, logprobs = next_tokens([drawn.lives[i] for i in chosen], logits_BV[rows_U].cpu())
+        tokens, logprobs = Sampler([drawn.lives[i] for i in chosen])(logits_BV[rows_U].cpu())
         for i, token, logprob in zip(chosen, tokens, logprobs, strict=True):
             drawn.tokens[0][i], drawn.logprobs[0][i] = token, logprob
     return chosen

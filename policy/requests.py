@@ -37,7 +37,7 @@ class Completion:
     error: str = ""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Live:
     """A request under way."""
 
@@ -48,9 +48,11 @@ class Live:
     rank: int = 0
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    limit: int = field(init=False)
     watched: bool = field(init=False)  # whether more than end-of-text and the limit can end it
 
     def __post_init__(self) -> None:
+        self.limit = self.request.max_new_tokens
         self.watched = bool(self.allowed or self.request.stop)
 
 

@@ -35,40 +35,51 @@ def spread(seed: int, n: int) -> list[int]:
         return [int(x) for x in _mixed(_mixed(np.uint64(seed % 2**64) + counters))]
 
 
-def draw(logprobs_NV: Tensor, uniform_N: Tensor) -> Tensor:
+def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
-    cumulative_NV = logprobs_NV.exp().cumsum(-1)
+    cumulative_NV = probabilities_NV.cumsum(-1)
     # Rounding may leave the last sum beside 1. What is found below it has a probability: the sum grew there.
     total_N = cumulative_NV[:, -1]
     below_N = torch.minimum(uniform_N.to(total_N.dtype) * total_N, total_N.nextafter(total_N.new_zeros(())))
     chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
-    return chosen_N.clamp(max=logprobs_NV.shape[1] - 1)  # where nothing is a number
+    return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # where nothing is a number
 
 
-def next_tokens(lives: Sequence[Live], logits_BV: Tensor) -> tuple[list[int], list[float]]:
-    """Each request's next token, as it asks for it, and its log-probability at the temperature sampled."""
-    temperatures = [live.request.temperature for live in lives]
-    temperature_B = torch.tensor(temperatures)
-    scaled_BV = logits_BV.float()
-    if set(temperatures) != {1.0}:
-        scaled_BV = scaled_BV / torch.where(temperature_B > 0, temperature_B, 1.0)[:, None]
-    for i in [i for i, live in enumerate(lives) if live.allowed]:
-        tokens, allowed = lives[i].tokens, lives[i].allowed
-        following = {a[len(tokens)] for a in allowed if list(a[: len(tokens)]) == tokens}
-        hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
-        hidden_V[list(following)] = False
-        scaled_BV = scaled_BV.index_copy(
-            0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
-        )
-    logprobs_BV = scaled_BV.log_softmax(-1)
-    if any(temperatures):
-        seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
-        counters = np.array([len(live.tokens) for live in lives])
-        chosen_B = draw(logprobs_BV, torch.from_numpy(uniform(seeds, counters)))
-        if not all(temperatures):
-            chosen_B = torch.where(temperature_B > 0, chosen_B, logprobs_BV.argmax(-1))
-    else:
-        chosen_B = logprobs_BV.argmax(-1)
-    for i in [i for i, live in enumerate(lives) if live.place == len(live.tokens)]:
-        chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
-    return chosen_B.tolist(), logprobs_BV.gather(1, chosen_B[:, None])[:, 0].tolist()
+class Sampler:
+    """Draws next tokens for some requests, each as it asks for them."""
+
+    def __init__(self, lives: Sequence[Live]) -> None:
+        self.lives = list(lives)
+        temperatures = [live.request.temperature for live in lives]
+        self._temperature_B = torch.tensor(temperatures)
+        self._divisor_B1 = torch.where(self._temperature_B > 0, self._temperature_B, 1.0)[:, None]
+        self._plain = set(temperatures) == {1.0}
+        self._sampled, self._greedy = any(temperatures), not all(temperatures)
+        self._seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
+        self._allowed = [i for i, live in enumerate(lives) if live.allowed]
+        self._exploring = [i for i, live in enumerate(lives) if live.place >= 0]
+
+    def __call__(self, logits_BV: Tensor) -> tuple[list[int], list[float]]:
+        """Each request's next token, and its log-probability at the temperature sampled."""
+        lives, scaled_BV = self.lives, logits_BV.float()
+        if not self._plain:
+            scaled_BV = scaled_BV / self._divisor_B1
+        for i in self._allowed:
+            tokens, allowed = lives[i].tokens, lives[i].allowed
+            following = {a[len(tokens)] for a in allowed if list(a[: len(tokens)]) == tokens}
+            hidden_V = torch.ones_like(scaled_BV[i], dtype=torch.bool)
+            hidden_V[list(following)] = False
+            scaled_BV = scaled_BV.index_copy(
+                0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
+            )
+        logprobs_BV = scaled_BV.log_softmax(-1)
+        if self._sampled:
+            counters = np.array([len(live.tokens) for live in lives])
+            chosen_B = draw(logprobs_BV.exp(), torch.from_numpy(uniform(self._seeds, counters)))
+            if self._greedy:
+                chosen_B = torch.where(self._temperature_B > 0, chosen_B, logprobs_BV.argmax(-1))
+        else:
+            chosen_B = logprobs_BV.argmax(-1)
+        for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
+            chosen_B[i] = logprobs_BV[i].topk(FEW).indices[lives[i].rank]
+        return chosen_B.tolist(), logprobs_BV.gather(1, chosen_B[:, None])[:, 0].tolist()

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shuhari.kernels.fused import rotate, turning
 from shuhari.kernels.shared import Prefix, shared_attention
 from shuhari.policy.lm import Policy, Tokens
 from shuhari.policy.memory import Block, Memory, Slab, room
+from shuhari.policy.own import OwnKeys
 from shuhari.policy.requests import Drawn, Live, Request
-from shuhari.policy.sampling import next_tokens
+from shuhari.policy.sampling import Sampler
+from shuhari.policy.step import decode_step
 
 MAX_ROWS = 1024  # rows of one forward pass; bounds memory, and the CPU's caches like it
 
@@ -77,14 +80,15 @@ class SlabEngine:
             if lives:
                 logits_BV = torch.stack([blocks[x].slab.logits_NV[blocks[x].index] for x in lives])
                 self._rows[adapter].add(lives, [blocks[x] for x in lives], longest[adapter])
-                drawn.append(_drawn(lives, logits_BV))
+                drawn.append(_drawn(Sampler(lives), logits_BV))
         return drawn
 
     def step(self) -> list[Drawn]:
         drawn = []
         for rows in [rows for rows in self._rows.values() if len(rows)]:
             tokens_B = torch.tensor([live.tokens[-1] for live in rows.owners], device=self.policy.device)
-            drawn.append(_drawn(list(rows.owners), rows.step(tokens_B)))
+            logits_BV = rows.step(tokens_B)
+            drawn.append(_drawn(rows.sampler, logits_BV))
         return drawn
 
     def retire(self, lives: list[Live]) -> None:
@@ -101,9 +105,9 @@ class SlabEngine:
             self.memory.give(held - rows.held)
 
 
-def _drawn(lives: list[Live], logits_BV: Tensor) -> Drawn:
-    tokens, logprobs = next_tokens(lives, logits_BV.cpu())
-    return Drawn(lives, [tokens], [logprobs])
+def _drawn(sampler: Sampler, logits_BV: Tensor) -> Drawn:
+    tokens, logprobs = sampler(logits_BV.cpu())
+    return Drawn(sampler.lives, [tokens], [logprobs])
 
 
 class Rows:
@@ -115,52 +119,31 @@ class Rows:
         self.blocks: list[Block] = []
         self.own_B = np.zeros(0, dtype=np.int64)  # own keys and values of each row so far
         self._prompt_B = np.zeros(0, dtype=np.int64)  # tokens of its prompt
-        self._keys: list[Tensor] = []  # per layer [capacity, Hkv, positions, D]
-        self._values: list[Tensor] = []
+        self._own = OwnKeys()
         self._prefixes: list[tuple[Slab, Tensor | None, Tensor, bool]] | None = None
+        self.sampler = Sampler([])
 
     def __len__(self) -> int:
         return len(self.owners)
 
     @property
     def held(self) -> int:
-        """Positions that the rows' own slabs hold; never less than the rows use."""
-        return self._keys[0].shape[0] * self._keys[0].shape[2] if self._keys else 0
+        """Positions set aside for the rows' own keys; never less than the rows use."""
+        return self._own.rows * self._own.positions
 
     def would_hold(self, rows: int, positions: int) -> int:
         """What `held` would be with so many rows more, each with room for so many positions."""
-        have_rows, have_positions = (self._keys[0].shape[0], self._keys[0].shape[2]) if self._keys else (0, 0)
-        return max(have_rows, len(self) + rows) * max(have_positions, positions)
+        return max(self._own.rows, len(self) + rows) * max(self._own.positions, positions)
 
     def add(self, owners: Sequence[Live], blocks: Sequence[Block], positions: int) -> None:
         """New rows, each with room for so many own positions."""
-        self._reserve(len(self) + len(owners), positions, blocks[0].slab)
-        if len(self):  # they will be behind: what is masked is multiplied by zero, and must be a number
-            for slab in (*self._keys, *self._values):
-                slab[len(self) : len(self) + len(owners)] = 0
+        self._own.reserve(len(self), len(owners), positions)
         self.owners += owners
         self.blocks += blocks
         lengths = [len(block.key[1]) for block in blocks]
         self.own_B = np.concatenate([self.own_B, np.zeros(len(owners), dtype=np.int64)])
         self._prompt_B = np.concatenate([self._prompt_B, np.array(lengths, dtype=np.int64)])
         self._prefixes = None
-
-    def _reserve(self, rows: int, positions: int, like: Slab) -> None:
-        if not self._keys:
-            empty = like.keys[0].new_zeros(0, like.keys[0].shape[1], 0, like.keys[0].shape[3])
-            self._keys, self._values = [empty] * len(like.keys), [empty] * len(like.keys)
-        have_rows, heads, have_positions, D = self._keys[0].shape
-        if rows <= have_rows and positions <= have_positions:
-            return
-        rows, positions = max(rows, have_rows), max(positions, have_positions)
-        for slabs in (self._keys, self._values):
-            for layer, old in enumerate(slabs):
-                # Rows that all begin together write each position before any of them reads it.
-                new = old.new_empty(rows, heads, positions, D)
-                if len(self):
-                    new[: len(self), :, :have_positions] = old[: len(self)]
-                    new[: len(self), :, have_positions:] = 0
-                slabs[layer] = new
 
     def remove(self, ended: Sequence[int]) -> None:
         """These rows have ended: the last ones move to their places."""
@@ -176,38 +159,43 @@ class Rows:
         self.own_B, self._prompt_B = self.own_B[:B], self._prompt_B[:B]
         self._prefixes = None
         if not B:
-            self._keys, self._values = [], []
+            self._own = OwnKeys()
         elif holes:
-            for slab in (*self._keys, *self._values):
-                slab[holes] = slab[movers]
+            self._own.move(movers, holes)
 
     def step(self, tokens_B: Tensor) -> Tensor:
         """Logits [B, V] after each row's next token."""
         B = len(self)
         if self._prefixes is None:
-            self._prefixes = self._group()
-        device = self.policy.device
+            self._prefixes, self.sampler = self._group(), Sampler(self.owners)
+        policy, device, own = self.policy, self.policy.device, self._own
+        newest = int(self.own_B.max())
+        own.reach(newest, self.blocks[0].slab.keys)
+        parts, places = own.read(B, newest + 1), own.places(self.own_B)
         own_B = torch.from_numpy(self.own_B).to(device)
         positions_B = own_B + torch.from_numpy(self._prompt_B).to(device)
-        rows_B = torch.arange(B, device=device)
-        longest = int(self.own_B.max()) + 1
-        even = bool((self.own_B == longest - 1).all())
-        lengths_B = None if even else own_B + 1
+        lengths = newest + 1 if len(places) == 1 and places[0].rows is None else own_B + 1
         prefixes = self._prefixes
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            for slab, new in ((self._keys[layer], k), (self._values[layer], v)):
-                if even:
-                    slab[:B, :, longest - 1] = new[:, :, 0]
-                else:
-                    slab[rows_B, :, own_B] = new[:, :, 0]
-            k_own, v_own = (x[layer][:B, :, :longest] for x in (self._keys, self._values))
-            shared = [_prefix(*group, layer) for group in prefixes]
-            return shared_attention(q, k_own, v_own, lengths_B, shared)
+        def attend(i: int, q_BH1D: Tensor, k_BH1D: Tensor, v_BH1D: Tensor) -> Tensor:
+            own.write(i, places, k_BH1D, v_BH1D)
+            return shared_attention(q_BH1D, parts[i], lengths, [_prefix(*group, i) for group in prefixes])
 
-        logits_B1V = self.policy.logits(tokens_B[:, None], 1, self.adapter, attend, positions_B[:, None])
+        if policy.path == "lean":
+            w = policy.weights(self.adapter)
+            turn = turning(w.cos_TD[positions_B], w.sin_TD[positions_B])
+
+            def turned(i: int, qkv_BED: Tensor) -> Tensor:
+                layer = w.layers[i]
+                q, k, v = rotate(qkv_BED, w.kv_heads, turn, layer.q_norm, layer.k_norm, w.eps)
+                return attend(i, q[:, :, None].to(w.kv_dtype), k[:, :, None], v[:, :, None]).flatten(1)
+
+            logits_BV = decode_step(w, tokens_B, turned)
+        else:
+            tokens_B1, positions_B1 = tokens_B[:, None], positions_B[:, None]
+            logits_BV = policy.logits(tokens_B1, 1, self.adapter, attend, positions_B1)[:, -1]
         self.own_B = self.own_B + 1
-        return logits_B1V[:, -1]
+        return logits_BV
 
     def _group(self) -> list[tuple[Slab, Tensor | None, Tensor, bool]]:
         """By slab: which of its prompts are read (None: all), by which rows, and if those are in order."""

@@ -1,35 +1,46 @@
-"""One token more for every row of a pool, by the kernels made for it: `lean.hidden` of one position.
+"""One token more for every row: `lean.hidden` of one position each, in few and large operations.
 
-All that a step reads and writes stays at its address, and nothing of it waits for the host: on a GPU it is
-captured in a CUDA graph (`pool.py`).
+Where keys and values lie is an engine's business, which hands attention in. In the pool's steps all that is
+read and written stays at its address, and nothing waits for the host: they are captured in CUDA graphs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads, decode_attention
-from shuhari.kernels.fused import add_rms_norm, rotate_and_append, swiglu
+from shuhari.kernels.fused import add_rms_norm, swiglu
 from shuhari.policy import lean
 
+# A layer and its queries, keys and values [B, H + 2·Hkv, D], not turned yet, to attention's output [B, H·D].
+Attend = Callable[[int, Tensor], Tensor]
 
-def decode_step(
-    w: lean.Weights, tokens_B: Tensor, k_LPHD: Sequence[Tensor], v_LPHD: Sequence[Tensor], reads: Reads
-) -> Tensor:
-    """Logits [B, V] in fp32 after each row's next token, whose keys and values join the pool.
 
-    `reads.own_length_B` counts the new position already; it is 0 of a row that is not in use.
-    """
-    D, dtype = w.cos_TD.shape[1], w.layers[0].qkv.weight.dtype
+def decode_step(w: lean.Weights, tokens_B: Tensor, attend: Attend) -> Tensor:
+    """Logits [B, V] in fp32 after each row's next token, whose keys and values `attend` takes."""
+    dtype = w.layers[0].qkv.weight.dtype
     x_BC = F.embedding(tokens_B, w.embedding_VC).float()
-    B, delta_BC = len(x_BC), None
-    for layer, k_PHD, v_PHD in zip(w.layers, k_LPHD, v_LPHD, strict=True):
+    B, D, delta_BC = len(x_BC), w.cos_TD.shape[1], None
+    for i, layer in enumerate(w.layers):
         h_BC = add_rms_norm(x_BC, delta_BC, layer.norm1, w.eps, dtype)
-        qkv_BED = layer.qkv(h_BC).view(B, -1, D)
-        norms = (layer.q_norm, layer.k_norm, w.eps)
-        q_BHD = rotate_and_append(qkv_BED, w.cos_TD, w.sin_TD, k_PHD, v_PHD, reads, *norms)
-        o_BHD = decode_attention(q_BHD, k_PHD, v_PHD, reads)
-        h_BC = add_rms_norm(x_BC, layer.out(o_BHD.flatten(1)), layer.norm2, w.eps, dtype)
-        delta_BC = layer.down(swiglu(layer.gate_up(h_BC)))
+        o_BC = attend(i, layer.qkv(h_BC).view(B, -1, D))
+        delta_BC = _onto(x_BC, layer.out, o_BC)
+        h_BC = add_rms_norm(x_BC, delta_BC, layer.norm2, w.eps, dtype)
+        delta_BC = _onto(x_BC, layer.down, _gated(layer.gate_up, h_BC))
     return lean.logits(w, add_rms_norm(x_BC, delta_BC, w.norm, w.eps, w.head_VC.dtype))
+
+
+def _onto(x_BC: Tensor, product: lean.Projection, h_BC: Tensor) -> Tensor | None:
+    """Add a product to the residual stream, within the product where that can be, or else return it."""
+    if product.bias is None and product.low_rank is None and product.weight.dtype == x_BC.dtype:
+        x_BC.addmm_(h_BC, product.weight.T)
+        return None
+    return product(h_BC)
+
+
+def _gated(gate_up: lean.Projection, h_BC: Tensor) -> Tensor:
+    if gate_up.weight.dtype == torch.float32 and gate_up.low_rank is None and h_BC.device.type == "cpu":
+        gate, up = gate_up.weight.chunk(2)  # apart each lies together, which a processor reads faster
+        return F.silu(F.linear(h_BC, gate), inplace=True).mul_(F.linear(h_BC, up))
+    return swiglu(gate_up(h_BC))

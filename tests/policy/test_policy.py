@@ -222,12 +222,12 @@ def test_draws_follow_their_probabilities_and_never_what_has_none() -> None:
     probabilities_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     n = 20_000
     uniform_N = torch.rand(n, generator=torch.Generator().manual_seed(0))
-    chosen_N = draw(probabilities_V.log().expand(n, -1), uniform_N)
+    chosen_N = draw(probabilities_V.expand(n, -1), uniform_N)
     shares_V = torch.bincount(chosen_N, minlength=6) / n
     assert torch.allclose(shares_V, probabilities_V, atol=0.015)
     assert not shares_V[[0, 2, 5]].any()
     ends_N = torch.tensor([0.0, 1 - 2**-24])
-    assert draw(probabilities_V.log().expand(2, -1), ends_N).tolist() == [1, 4]
+    assert draw(probabilities_V.expand(2, -1), ends_N).tolist() == [1, 4]
 
 
 def test_exploration_changes_one_token_of_a_greedy_completion() -> None:
