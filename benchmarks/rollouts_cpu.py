@@ -57,6 +57,7 @@ def write_base(folder: Path) -> Path:
 def never_ends(policy: Policy) -> None:
     """Make end-of-text impossible, for both, so that all samples have the same length."""
     policy.eos = -1
+    policy.model.get_base_model().generation_config.eos_token_id = None  # what None in a call falls back on
 
 
 def draw_prompts(n: int, length: int, repeat: int) -> list[tuple[int, ...]]:

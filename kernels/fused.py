@@ -7,6 +7,8 @@ launch. All arithmetic is in fp32, rounded once, on the way out. A row's bits do
 Nothing waits for the device: all can be captured in CUDA graphs.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,10 +27,16 @@ def add_rms_norm_plain(
 
 
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(
-        x, dim=-1, keepdim=True
-    )  # one pass, where squares and a mean take two
-    return (x * (norm * norm).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()).mul_(weight)
+    """By norms: sqrt(mean(x²) + eps) is hypot(|x|, sqrt(C·eps)) / sqrt(C), and |x| takes one pass."""
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    root_eps, scale = _constants((x.shape[-1] * eps) ** 0.5, x.shape[-1] ** -0.5, device=x.device)
+    return (x / torch.hypot(norm, root_eps).mul_(scale)).mul_(weight)
+
+
+@cache
+def _constants(*values: float, device: torch.device) -> list[Tensor]:
+    """Numbers as tensors, once: torch makes and converts one each time it meets a plain number."""
+    return [torch.tensor(x, device=device) for x in values]
 
 
 def rotate_and_append_plain(

@@ -124,13 +124,13 @@ class Generator:
         """Whether nothing waits, runs or is still to be handed out."""
         return not (self._waiting or self._ended or len(self.engine))
 
-    @torch.no_grad()
     def step(self) -> list[tuple[int, Completion]]:
         """More tokens for everything that runs; tickets and completions of what has ended."""
-        for drawn in self.engine.admit(self._waiting):
-            self._take(drawn)
-        for drawn in self.engine.step():
-            self._take(drawn)
+        with self.policy.inference():
+            for drawn in self.engine.admit(self._waiting):
+                self._take(drawn)
+            for drawn in self.engine.step():
+                self._take(drawn)
         ended_now, self._ended = self._ended, []
         return ended_now
 
@@ -178,7 +178,6 @@ class Generator:
         completion = Completion(tokens, tuple(live.logprobs), text, finished, error)
         self._ended.append((live.ticket, completion))
 
-    @torch.no_grad()
     def score(
         self, prompts: Sequence[str], choices: Sequence[Sequence[str]]
     ) -> list[npt.NDArray[np.float64]]:
@@ -190,7 +189,8 @@ class Generator:
         for group in rows:
             for start in range(0, len(group.tokens), MAX_ROWS):
                 part = group.part(start, start + MAX_ROWS)
-                logprobs = part.logprobs(self.policy, self.adapter).tolist()
+                with self.policy.inference():
+                    logprobs = part.logprobs(self.policy, self.adapter).tolist()
                 for prompt, choice, value in zip(part.prompt, part.choice, logprobs, strict=True):
                     result[prompt][choice] += value
         return result
