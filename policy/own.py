@@ -34,6 +34,7 @@ class OwnKeys:
     def __init__(self) -> None:
         self.rows = self.positions = 0
         self._parts: list[Tensor] = []  # [layers, 2, rows, Hkv, S, D]: keys, values
+        self._layers: list[list[Part]] = []  # of each part, views of its layers
 
     def reserve(self, used: int, new: int, positions: int) -> None:
         """Room for so many rows more, each with so many positions; the `used` rows keep what they have."""
@@ -43,6 +44,7 @@ class OwnKeys:
                 self._parts[i] = _zeros(x, (*x.shape[:2], self.rows, *x.shape[3:]))
                 self._parts[i][:, :, :used] = x[:, :, :used]
             self._parts[i][:, 1, used : used + new] = 0  # what is unseen must be a number: it is times zero
+        self._layers = [_layers(x) for x in self._parts]
 
     def reach(self, position: int, like: Sequence[Tensor]) -> None:
         """Let parts go as far as this position; `like`: keys [_, Hkv, _, D] for each layer."""
@@ -51,16 +53,19 @@ class OwnKeys:
             S = min(max(FIRST, have), self.positions - have)
             shape = (len(like), 2, self.rows, like[0].shape[1], S, like[0].shape[3])
             self._parts.append(_zeros(like[0], shape))
+            self._layers.append(_layers(self._parts[-1]))
             have += S
 
     def read(self, rows: int, positions: int) -> list[list[Part]]:
         """For each layer the parts of the first rows, up to so many positions or somewhat more."""
-        layers: list[list[Part]] = [[] for _ in self._parts[0]]
-        for x in self._parts:
+        layers: list[list[Part]] = [[] for _ in self._layers[0]]
+        for x, part in zip(self._parts, self._layers, strict=True):
             S = x.shape[4]
-            seen = x[:, :, :rows, :, : positions if SPARSE * positions < S else S]
-            for layer, (k_BHSD, v_BHSD) in zip(layers, seen, strict=True):
-                layer.append((k_BHSD, v_BHSD))
+            seen = positions if SPARSE * positions < S else S
+            if (rows, seen) != (x.shape[2], S):
+                part = _layers(x[:, :, :rows, :, :seen])
+            for layer, both in zip(layers, part, strict=True):
+                layer.append(both)
             positions -= S
             if positions <= 0:
                 break
@@ -83,7 +88,7 @@ class OwnKeys:
     def write(self, layer: int, places: Sequence[Places], k_BH1D: Tensor, v_BH1D: Tensor) -> None:
         """Keys and values of a new position of every row."""
         for place in places:
-            for x_BHSD, new_BH1D in zip(self._parts[place.part][layer], (k_BH1D, v_BH1D), strict=True):
+            for x_BHSD, new_BH1D in zip(self._layers[place.part][layer], (k_BH1D, v_BH1D), strict=True):
                 if place.rows is None:
                     x_BHSD[: len(new_BH1D), :, place.at] = new_BH1D[:, :, 0]
                 else:
@@ -93,6 +98,10 @@ class OwnKeys:
         """Copy rows to other places."""
         for x in self._parts:
             x[:, :, targets] = x[:, :, sources]
+
+
+def _layers(x: Tensor) -> list[Part]:
+    return [(k_BHSD, v_BHSD) for k_BHSD, v_BHSD in x]
 
 
 def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:
