@@ -1,7 +1,9 @@
 """Phase 2 in games: the policy plays itself on from many positions, and learns the moves that did best.
 
 Each round values every legal move of a sample of all reachable positions by continuations of the present
-policy (`policy/search.py`), turns the values into a soft target, and distils the newest few thousand. The
+policy (`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target is
+the policy itself, each move weighted by exp(value / temperature): the improvement that stays closest to it
+(MPO, Abdolmaleki et al. 2018), so that among equals the policy settles on one and is sure of it. The
 continuations are played ever sharper and the targets become ever sharper, as the values grow reliable.
 Nothing here reads a solver.
 """
@@ -20,6 +22,8 @@ from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
 from shuhari.policy.generator import Generator
 from shuhari.policy.search import PolicyTable, continuation_values
+
+UNLIKELY = 1e-9  # a move's least chance in a target's prior: values can still bring it back
 
 
 class SearchSelfplay:
@@ -69,7 +73,8 @@ class SearchSelfplay:
             sharpness=self._anneal(self.cfg.sharpness),
             rng=self.rng,
         )
-        logits = values / self._anneal(self.cfg.temperature)
+        prior = self.table(nodes)[:, : values.shape[1]]
+        logits = np.log(np.maximum(prior, UNLIKELY)) + values / self._anneal(self.cfg.temperature)
         targets = np.exp(logits - logits.max(1, keepdims=True))
         targets /= targets.sum(1, keepdims=True)
         old = np.pad(self._targets, ((0, 0), (0, targets.shape[1] - self._targets.shape[1])))
