@@ -1,8 +1,8 @@
 """Phase 2 in games: the policy plays itself on from many positions, and learns the moves that did best.
 
 Each round values every legal move of a sample of all reachable positions by continuations of the present
-policy (`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target is
-the policy itself, each move weighted by exp(value / temperature): the improvement that stays closest to it
+policy (`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target
+is the policy itself, each move weighted by exp(value / temperature): the improvement that stays closest to it
 (MPO, Abdolmaleki et al. 2018), so that among equals the policy settles on one and is sure of it. The
 continuations are played ever sharper and the targets become ever sharper, as the values grow reliable.
 Nothing here reads a solver.

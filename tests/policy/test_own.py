@@ -35,7 +35,8 @@ def test_rows_come_grow_move_and_go_and_keep_what_is_theirs() -> None:
             for b, n in enumerate(lengths):
                 for at in range(n):
                     k, v = written[b, layer, at]
-                    assert torch.equal(keys[b, :, at], k) and torch.equal(values[b, :, at], v)
+                    assert torch.equal(keys[b, :, at], k)
+                    assert torch.equal(values[b, :, at], v)
         if B > 1 and (max(lengths) >= 59 or rng.random() < 0.3):  # one ends, the last takes its place
             hole = int(np.argmax(lengths))
             if hole < B - 1:
@@ -66,4 +67,5 @@ def test_a_row_that_broke_leaves_nothing_to_the_next() -> None:
     own.write(0, own.places(np.array([1, 1])), broken, broken)
     own.reserve(1, 1, 20)
     ((_, v_BHSD),) = own.read(2, 2)[0]
-    assert v_BHSD[0].isnan().any() and v_BHSD[1].isfinite().all()
+    assert v_BHSD[0].isnan().any()
+    assert v_BHSD[1].isfinite().all()
