@@ -21,9 +21,7 @@ from shuhari.loops.config import SearchConfig
 from shuhari.loops.optimizer import Optimizer
 from shuhari.loops.phase import Counts
 from shuhari.policy.generator import Generator
-from shuhari.policy.search import PolicyTable, continuation_values
-
-UNLIKELY = 1e-9  # a move's least chance in a target's prior: values can still bring it back
+from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 
 class SearchSelfplay:
@@ -73,10 +71,7 @@ class SearchSelfplay:
             sharpness=self._anneal(self.cfg.sharpness),
             rng=self.rng,
         )
-        prior = self.table(nodes)[:, : values.shape[1]]
-        logits = np.log(np.maximum(prior, UNLIKELY)) + values / self._anneal(self.cfg.temperature)
-        targets = np.exp(logits - logits.max(1, keepdims=True))
-        targets /= targets.sum(1, keepdims=True)
+        targets = improved(self.table(nodes), values, self._anneal(self.cfg.temperature))
         old = np.pad(self._targets, ((0, 0), (0, targets.shape[1] - self._targets.shape[1])))
         self._nodes = np.concatenate([self._nodes, nodes])[-self.cfg.replay :]
         self._targets = np.concatenate([old, targets])[-self.cfg.replay :]

@@ -16,6 +16,7 @@ from shuhari.envs.types import Turn
 
 Floats = npt.NDArray[np.float64]
 Nodes = npt.NDArray[np.int64]
+UNLIKELY = 1e-9  # the least chance of a move in what is improved: values can still bring it back
 
 
 class PolicyTable:
@@ -90,6 +91,17 @@ def continuation_values(
     returns = graph.value_N[current].reshape(-1, continuations).mean(1)
     values[row, move] = returns * sign[row]
     return values
+
+
+def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats:
+    """The policy with each move weighted by exp(value / temperature), [N, A]; no move where a value is -inf.
+
+    Of all policies the best in value less temperature · KL from the given one (MPO, Abdolmaleki et al. 2018).
+    """
+    prior_NA = policy_NA[:, : values_NA.shape[1]]
+    logits_NA = np.log(np.maximum(prior_NA, UNLIKELY)) + values_NA / temperature
+    weights_NA = np.exp(logits_NA - logits_NA.max(1, keepdims=True))
+    return np.asarray(weights_NA / weights_NA.sum(1, keepdims=True))
 
 
 class SearchTable(PolicyTable):

@@ -5,7 +5,7 @@ import numpy as np
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.players import RandomPlayer
 from shuhari.envs.referee import Referee
-from shuhari.policy.search import PolicyTable, continuation_values, greedy
+from shuhari.policy.search import PolicyTable, continuation_values, greedy, improved
 
 
 def tic_tac_toe() -> GameGraph:
@@ -90,3 +90,12 @@ def test_a_table_asks_once_per_position_and_version() -> None:
     version[0] = 1
     table(np.array([0]))
     assert len(asked) == 2
+
+
+def test_improvement_weighs_the_policy_by_values_and_leaves_equals_as_they_are() -> None:
+    policy = np.array([[0.5, 0.3, 0.2, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    values = np.array([[0.0, 0.0, 0.1, -np.inf], [-1.0, -1.0, 1.0, -np.inf]])
+    got = improved(policy, values, 0.1)
+    assert np.allclose(got[0], np.array([0.5, 0.3, 0.2 * np.e, 0]) / (0.8 + 0.2 * np.e))
+    assert np.allclose(improved(policy, 0 * values[:, :3], 0.1)[0], [0.5, 0.3, 0.2])
+    assert improved(policy, values, 0.02)[1, 2] > 0.999  # a move that the policy never makes comes back
