@@ -1,7 +1,7 @@
 """The engine for any processor and any model: keys and values in rectangles, attention by torch.
 
 Rows stand without gaps; where one ends, the last takes its place. Each reads its prompt's block, shared with
-the other samples of that prompt (`kernels/shared.py`), and a slab of its own.
+the other samples of that prompt (`kernels/shared.py`), and what is its own (`own.py`).
 """
 
 from collections import defaultdict, deque

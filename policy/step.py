@@ -40,6 +40,7 @@ def _onto(x_BC: Tensor, product: lean.Projection, h_BC: Tensor) -> Tensor | None
 
 
 def _gated(gate_up: lean.Projection, h_BC: Tensor) -> Tensor:
+    """silu(gate) · up."""
     if gate_up.weight.dtype == torch.float32 and gate_up.low_rank is None and h_BC.device.type == "cpu":
         gate, up = gate_up.weight.chunk(2)  # apart each lies together, which a processor reads faster
         return F.silu(F.linear(h_BC, gate), inplace=True).mul_(F.linear(h_BC, up))
