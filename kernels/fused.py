@@ -29,14 +29,15 @@ def add_rms_norm_plain(
 def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """By norms: sqrt(mean(x²) + eps) is hypot(|x|, sqrt(C·eps)) / sqrt(C), and |x| takes one pass."""
     norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    root_eps, scale = _constants((x.shape[-1] * eps) ** 0.5, x.shape[-1] ** -0.5, device=x.device)
+    root_eps, scale = _constants((x.shape[-1] * eps) ** 0.5, x.shape[-1] ** -0.5, like=(x.dtype, x.device))
     return (x / torch.hypot(norm, root_eps).mul_(scale)).mul_(weight)
 
 
 @cache
-def _constants(*values: float, device: torch.device) -> list[Tensor]:
+def _constants(*values: float, like: tuple[torch.dtype, torch.device]) -> list[Tensor]:
     """Numbers as tensors, once: torch makes and converts one each time it meets a plain number."""
-    return [torch.tensor(x, device=device) for x in values]
+    with torch.inference_mode(False):  # they outlive whoever asked first
+        return [torch.tensor(x, dtype=like[0], device=like[1]) for x in values]
 
 
 def rotate_and_append_plain(
@@ -69,9 +70,9 @@ def rotate(
     qkv_BED: Tensor,
     kv_heads: int,
     turn: tuple[Tensor, Tensor],
-    q_norm_D: Tensor | None = None,
-    k_norm_D: Tensor | None = None,
-    eps: float = 1e-6,
+    q_norm_D: Tensor | None,
+    k_norm_D: Tensor | None,
+    eps: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated queries [B, H, D] and keys [B, Hkv, D], and values [B, Hkv, D], in fp32, by torch alone.
 

@@ -6,8 +6,8 @@ log-sum-exps, as in FlashAttention (Dao et al. 2022) and Hydragen (Juravsky et a
 8·Hkv·D·(N·P + B·S) bytes for N prefixes of P keys and B rows of S, where without sharing it is
 8·Hkv·D·B·(P + S); 4·B·H·T·(P + S)·D FLOPs either way.
 
-Own keys and values come in parts, each contiguous: a processor fetches ahead within what lies together, and
-products run several times faster there than on the first few positions of longer rows.
+Own keys and values come in parts, best contiguous: a processor fetches ahead within what lies together, and
+products run several times faster there than on the first positions of longer rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,8 +112,6 @@ def _own_scores(q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, T: int
 
 def _add_own_values(o_BHRD: Tensor, weights_BHRS: Tensor, parts: Sequence[Part]) -> Tensor:
     """o + the weighted values of all parts."""
-    if len(parts) == 1:
-        return o_BHRD + _weighted(weights_BHRS, parts[0][1])
     widths = [v_BHSD.shape[2] for _, v_BHSD in parts]
     for weights, (_, v_BHSD) in zip(torch.split(weights_BHRS, widths, 3), parts, strict=True):
         o_BHRD = o_BHRD + _weighted(weights, v_BHSD)

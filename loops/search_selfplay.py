@@ -2,10 +2,9 @@
 
 Each round values every legal move of a sample of all reachable positions by continuations of the present
 policy (`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target
-is the policy itself, each move weighted by exp(value / temperature): the improvement that stays closest to it
-(MPO, Abdolmaleki et al. 2018), so that among equals the policy settles on one and is sure of it. The
-continuations are played ever sharper and the targets become ever sharper, as the values grow reliable.
-Nothing here reads a solver.
+is the policy itself, each move weighted by exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among
+equals it keeps the policy's own preference, where values alone would spread it. The continuations are played
+ever sharper and the targets become ever sharper, as the values grow reliable. Nothing here reads a solver.
 """
 
 from dataclasses import asdict

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from shuhari.kernels.attention import causal_attention
 from shuhari.policy.plugin import Attend
@@ -178,6 +179,18 @@ def _rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
     return torch.addcmul(x_BHTD * cos_TD, torch.cat([-b, a], -1), sin_TD)
 
 
+def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    """silu(gate) · up, rounded once, as a step of decoding does it; for gradients only the two are kept."""
+
+    def product(gate: Tensor, up: Tensor) -> Tensor:
+        return (F.silu(gate.float()) * up).to(up.dtype)
+
+    if gate.dtype == torch.float32 or not torch.is_grad_enabled():
+        return product(gate, up)
+    result: Tensor = checkpoint(product, gate, up, use_reentrant=False, preserve_rng_state=False)
+    return result
+
+
 def hidden(
     w: Weights,
     tokens_BT: Tensor,
@@ -221,7 +234,7 @@ def hidden(
         x_BTC = x_BTC[:, T - K :] + layer.out(o_BKC)
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)
         gate, up = layer.gate_up(h_BTC).chunk(2, -1)
-        x_BTC = x_BTC + layer.down(F.silu(gate.float()) * up)  # rounded once, as a step of decoding does it
+        x_BTC = x_BTC + layer.down(_swiglu(gate, up))
     return F.rms_norm(x_BTC, (C,), w.norm, w.eps)
 
 

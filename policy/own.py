@@ -1,7 +1,7 @@
 """The rows' own keys and values on any processor: in parts, so that what is read lies together.
 
-A row's first positions are in one part, and each further part is as large as all before it: a rollout reads
-few pieces of memory, each contiguous over all rows, though it cannot know how long its answers will be.
+A row's first positions are in one part, and each further part is at most as large as all before it: a rollout
+reads few pieces of memory, contiguous over all rows, though it cannot know how long its answers will be.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,10 @@ SPARSE = 4  # where less than one position in so many of a part is used, only th
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where some rows' next positions are: in which part, and where there; rows None: all at one."""
+    """Where some rows' next positions are: in which part, and where there; all rows may be at one place."""
 
     part: int
-    rows: Tensor | None
+    rows: Tensor | slice
     at: int | Tensor
 
 
@@ -43,7 +43,8 @@ class OwnKeys:
             if self.rows > x.shape[2]:
                 self._parts[i] = _zeros(x, (*x.shape[:2], self.rows, *x.shape[3:]))
                 self._parts[i][:, :, :used] = x[:, :, :used]
-            self._parts[i][:, 1, used : used + new] = 0  # what is unseen must be a number: it is times zero
+            else:
+                x[:, 1, used : used + new] = 0  # what is unseen must be a number: it is multiplied by zero
         self._layers = [_layers(x) for x in self._parts]
 
     def reach(self, position: int, like: Sequence[Tensor]) -> None:
@@ -79,7 +80,7 @@ class OwnKeys:
             rows = np.flatnonzero((own_B >= start) & (own_B < end))
             at = own_B[rows] - start
             if len(rows) == len(own_B) and (at == at[0]).all():
-                return [Places(i, None, int(at[0]))]
+                return [Places(i, slice(len(rows)), int(at[0]))]
             if len(rows):
                 found.append(Places(i, *(torch.from_numpy(y).to(x.device) for y in (rows, at))))
             start = end
@@ -89,10 +90,7 @@ class OwnKeys:
         """Keys and values of a new position of every row."""
         for place in places:
             for x_BHSD, new_BH1D in zip(self._layers[place.part][layer], (k_BH1D, v_BH1D), strict=True):
-                if place.rows is None:
-                    x_BHSD[: len(new_BH1D), :, place.at] = new_BH1D[:, :, 0]
-                else:
-                    x_BHSD[place.rows, :, place.at] = new_BH1D[place.rows, :, 0]
+                x_BHSD[place.rows, :, place.at] = new_BH1D[place.rows, :, 0]
 
     def move(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy rows to other places."""

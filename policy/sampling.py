@@ -54,7 +54,7 @@ class Sampler:
         self._temperature_B = torch.tensor(temperatures)
         self._divisor_B1 = torch.where(self._temperature_B > 0, self._temperature_B, 1.0)[:, None]
         self._plain = set(temperatures) == {1.0}
-        self._greedy = not all(temperatures)
+        self._sampled, self._greedy = any(temperatures), not all(temperatures)
         self._seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
         self._allowed = [i for i, live in enumerate(lives) if live.allowed]
         self._exploring = [i for i, live in enumerate(lives) if live.place >= 0]
@@ -73,13 +73,18 @@ class Sampler:
                 0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
             )
         probabilities_BV = scaled_BV.softmax(-1)
-        counters = np.array([len(live.tokens) for live in lives])
-        chosen_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
-        if self._greedy:
-            chosen_B = torch.where(self._temperature_B > 0, chosen_B, scaled_BV.argmax(-1))
+        chosen_B = scaled_BV.argmax(-1) if self._greedy else None
+        if self._sampled:
+            counters = np.array([len(live.tokens) for live in lives])
+            drawn_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
+            chosen_B = (
+                drawn_B if chosen_B is None else torch.where(self._temperature_B > 0, drawn_B, chosen_B)
+            )
+        assert chosen_B is not None  # there are requests, greedy or sampled
         logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
         for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
-            chosen_B[i] = logprobs_V.topk(FEW).indices[lives[i].rank]
+            possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
+            chosen_B[i] = logprobs_V.topk(FEW).indices[lives[i].rank % max(1, possible)]
             logprob_B[i] = logprobs_V[chosen_B[i]]
         return chosen_B.tolist(), logprob_B.tolist()

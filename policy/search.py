@@ -96,7 +96,8 @@ def continuation_values(
 def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats:
     """The policy with each move weighted by exp(value / temperature), [N, A]; no move where a value is -inf.
 
-    Of all policies the best in value less temperature · KL from the given one (MPO, Abdolmaleki et al. 2018).
+    Of all policies the best in value less temperature · KL from the given one (MPO, Abdolmaleki et al. 2018),
+    of which no legal move has less than UNLIKELY.
     """
     prior_NA = policy_NA[:, : values_NA.shape[1]]
     logits_NA = np.log(np.maximum(prior_NA, UNLIKELY)) + values_NA / temperature

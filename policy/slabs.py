@@ -87,8 +87,7 @@ class SlabEngine:
         drawn = []
         for rows in [rows for rows in self._rows.values() if len(rows)]:
             tokens_B = torch.tensor([live.tokens[-1] for live in rows.owners], device=self.policy.device)
-            logits_BV = rows.step(tokens_B)
-            drawn.append(_drawn(rows.sampler, logits_BV))
+            drawn.append(rows.step(tokens_B))
         return drawn
 
     def retire(self, lives: list[Live]) -> None:
@@ -121,7 +120,7 @@ class Rows:
         self._prompt_B = np.zeros(0, dtype=np.int64)  # tokens of its prompt
         self._own = OwnKeys()
         self._prefixes: list[tuple[Slab, Tensor | None, Tensor, bool]] | None = None
-        self.sampler = Sampler([])
+        self._sampler: Sampler
 
     def __len__(self) -> int:
         return len(self.owners)
@@ -163,18 +162,18 @@ class Rows:
         elif holes:
             self._own.move(movers, holes)
 
-    def step(self, tokens_B: Tensor) -> Tensor:
-        """Logits [B, V] after each row's next token."""
+    def step(self, tokens_B: Tensor) -> Drawn:
+        """What follows each row's newest token."""
         B = len(self)
         if self._prefixes is None:
-            self._prefixes, self.sampler = self._group(), Sampler(self.owners)
+            self._prefixes, self._sampler = self._group(), Sampler(self.owners)
         policy, device, own = self.policy, self.policy.device, self._own
         newest = int(self.own_B.max())
         own.reach(newest, self.blocks[0].slab.keys)
         parts, places = own.read(B, newest + 1), own.places(self.own_B)
         own_B = torch.from_numpy(self.own_B).to(device)
         positions_B = own_B + torch.from_numpy(self._prompt_B).to(device)
-        lengths = newest + 1 if len(places) == 1 and places[0].rows is None else own_B + 1
+        lengths = newest + 1 if isinstance(places[0].at, int) else own_B + 1
         prefixes = self._prefixes
 
         def attend(i: int, q_BH1D: Tensor, k_BH1D: Tensor, v_BH1D: Tensor) -> Tensor:
@@ -185,17 +184,17 @@ class Rows:
             w = policy.weights(self.adapter)
             turn = turning(w.cos_TD[positions_B], w.sin_TD[positions_B])
 
-            def turned(i: int, qkv_BED: Tensor) -> Tensor:
+            def turn_and_attend(i: int, qkv_BED: Tensor) -> Tensor:
                 layer = w.layers[i]
-                q, k, v = rotate(qkv_BED, w.kv_heads, turn, layer.q_norm, layer.k_norm, w.eps)
-                return attend(i, q[:, :, None].to(w.kv_dtype), k[:, :, None], v[:, :, None]).flatten(1)
+                turned = rotate(qkv_BED, w.kv_heads, turn, layer.q_norm, layer.k_norm, w.eps)
+                return attend(i, *(x[:, :, None].to(w.kv_dtype) for x in turned)).flatten(1)
 
-            logits_BV = decode_step(w, tokens_B, turned)
+            logits_BV = decode_step(w, tokens_B, turn_and_attend)
         else:
             tokens_B1, positions_B1 = tokens_B[:, None], positions_B[:, None]
             logits_BV = policy.logits(tokens_B1, 1, self.adapter, attend, positions_B1)[:, -1]
         self.own_B = self.own_B + 1
-        return logits_BV
+        return _drawn(self._sampler, logits_BV)
 
     def _group(self) -> list[tuple[Slab, Tensor | None, Tensor, bool]]:
         """By slab: which of its prompts are read (None: all), by which rows, and if those are in order."""

@@ -14,10 +14,10 @@ from shuhari.kernels.fused import add_rms_norm, swiglu
 from shuhari.policy import lean
 
 # A layer and its queries, keys and values [B, H + 2·Hkv, D], not turned yet, to attention's output [B, H·D].
-Attend = Callable[[int, Tensor], Tensor]
+TurnAndAttend = Callable[[int, Tensor], Tensor]
 
 
-def decode_step(w: lean.Weights, tokens_B: Tensor, attend: Attend) -> Tensor:
+def decode_step(w: lean.Weights, tokens_B: Tensor, attend: TurnAndAttend) -> Tensor:
     """Logits [B, V] in fp32 after each row's next token, whose keys and values `attend` takes."""
     dtype = w.layers[0].qkv.weight.dtype
     x_BC = F.embedding(tokens_B, w.embedding_VC).float()
@@ -42,6 +42,7 @@ def _onto(x_BC: Tensor, product: lean.Projection, h_BC: Tensor) -> Tensor | None
 def _gated(gate_up: lean.Projection, h_BC: Tensor) -> Tensor:
     """silu(gate) · up."""
     if gate_up.weight.dtype == torch.float32 and gate_up.low_rank is None and h_BC.device.type == "cpu":
-        gate, up = gate_up.weight.chunk(2)  # apart each lies together, which a processor reads faster
-        return F.silu(F.linear(h_BC, gate), inplace=True).mul_(F.linear(h_BC, up))
+        middle, end = len(gate_up.weight) // 2, len(gate_up.weight)
+        gate, up = gate_up.rows(0, middle), gate_up.rows(middle, end)  # apart, what each gives lies together
+        return F.silu(gate(h_BC), inplace=True).mul_(up(h_BC))
     return swiglu(gate_up(h_BC))

@@ -34,4 +34,5 @@ def test_addition_passes_its_expert(seed: int, tmp_path: Path) -> None:
     assert abs(players["imitation"]["greedy"] - players["expert"]["greedy"]) < 0.1
     assert players["selfplay"]["greedy"] >= 0.99
     assert players["selfplay"]["pass_at"]["1"] >= 0.95
-    assert players["selfplay_harder"]["harder"]["greedy"] > players["selfplay"]["harder"]["greedy"]
+    before, after = (players[name]["harder"]["greedy"] for name in ("selfplay", "selfplay_harder"))
+    assert after > before or before == 1

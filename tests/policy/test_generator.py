@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +246,12 @@ def test_prompts_of_all_lengths_are_computed_in_one_pass(
     together = Generator(policy).generate(prompts, 6, temperature=0)
     assert [c.tokens for c in together] == alone
     assert passes[0] == sum(len(p) for p in set(prompts))
+
+
+def test_exploration_stays_within_given_choices() -> None:
+    policy = Policy("games", rank=4, alpha=8.0)
+    generator = Generator(policy)
+    request = Request(policy.encode("........."), 4, explore=True, choices=("1", "52"))
+    answers = generator.run([replace(request, seed=seed) for seed in range(40)])
+    assert {c.text for c in answers} == {"1", "52"}
+    assert not any(c.error for c in answers)
