@@ -51,8 +51,9 @@ class Sampler:
     def __init__(self, lives: Sequence[Live]) -> None:
         self.lives = list(lives)
         temperatures = [live.request.temperature for live in lives]
-        self._temperature_B = torch.tensor(temperatures)
-        self._divisor_B1 = torch.where(self._temperature_B > 0, self._temperature_B, 1.0)[:, None]
+        temperature_B = torch.tensor(temperatures)
+        self._sampled_B = temperature_B > 0
+        self._divisor_B1 = torch.where(self._sampled_B, temperature_B, 1.0)[:, None]
         self._plain = set(temperatures) == {1.0}
         self._sampled, self._greedy = any(temperatures), not all(temperatures)
         self._seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
@@ -73,14 +74,12 @@ class Sampler:
                 0, torch.tensor([i]), scaled_BV[i].masked_fill(hidden_V, -torch.inf)[None]
             )
         probabilities_BV = scaled_BV.softmax(-1)
-        chosen_B = scaled_BV.argmax(-1) if self._greedy else None
         if self._sampled:
             counters = np.array([len(live.tokens) for live in lives])
-            drawn_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
-            chosen_B = (
-                drawn_B if chosen_B is None else torch.where(self._temperature_B > 0, drawn_B, chosen_B)
-            )
-        assert chosen_B is not None  # there are requests, greedy or sampled
+            chosen_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
+        if self._greedy:
+            likeliest_B = scaled_BV.argmax(-1)
+            chosen_B = torch.where(self._sampled_B, chosen_B, likeliest_B) if self._sampled else likeliest_B
         logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
         for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
