@@ -73,11 +73,11 @@ def grouped(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: 
 
     if len(prefixes) == 1:  # one softmax over both
         (prefix,) = prefixes
-        P = prefix.k_NHPD.shape[2]
+        P, back_B = prefix.k_NHPD.shape[2], None if prefix.in_order else _back(prefix.rows_NG, B)
         scores = [_prefix_scores(q_BHRD, prefix), _grouped(own_BHRS, prefix)]
         weights_NHGRK = torch.cat(scores, 4).softmax(-1)
         shared_NHGRD = _prefix_values(weights_NHGRK[..., :P], prefix)
-        own_BHRS, o_BHRD = (_ungrouped(x, prefix, B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
+        own_BHRS, o_BHRD = (_ungrouped(x, back_B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
         return _add_own_values(o_BHRD, own_BHRS, parts).reshape(B, H, T, D)
 
     own_lse_BHR1 = own_BHRS.logsumexp(-1, keepdim=True)
@@ -149,14 +149,17 @@ def _grouped(x_BHRX: Tensor, prefix: Prefix) -> Tensor:
     return x_BHRX.reshape(*prefix.rows_NG.shape, *x_BHRX.shape[1:]).transpose(1, 2)
 
 
-def _ungrouped(x_NHGRX: Tensor, prefix: Prefix, B: int) -> Tensor:
-    """The reverse, [B, Hkv, R, X]."""
+def _ungrouped(x_NHGRX: Tensor, back_B: Tensor | None) -> Tensor:
+    """The reverse, [B, Hkv, R, X], by the places of the rows, or in order."""
     x_MHRX = x_NHGRX.transpose(1, 2).flatten(0, 1)
-    if prefix.in_order:
-        return x_MHRX
-    rows_M = prefix.rows_NG.flatten()
+    return x_MHRX if back_B is None else x_MHRX[back_B]
+
+
+def _back(rows_NG: Tensor, B: int) -> Tensor:
+    """The place of each row in rows_NG, flattened."""
+    rows_M = rows_NG.flatten()
     places = (rows_M >= 0).nonzero()[:, 0]
-    return x_MHRX[rows_M.new_zeros(B).index_copy(0, rows_M[places], places)]
+    return rows_M.new_zeros(B).index_copy(0, rows_M[places], places)
 
 
 def _prefix_scores(q_BHRD: Tensor, prefix: Prefix) -> Tensor:
