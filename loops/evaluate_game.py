@@ -11,6 +11,7 @@ from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.players import MCTSPlayer, ModePlayer, PerfectPlayer, RandomPlayer
 from shuhari.loops.config import SearchConfig
 from shuhari.policy.generator import Generator
+from shuhari.policy.lm import LEARNING
 from shuhari.policy.player import LMPlayer
 from shuhari.policy.search import Floats, Nodes, PolicyTable, SearchTable, greedy
 from shuhari.rewards.statistics import share, wilson
@@ -49,7 +50,7 @@ class GameEvaluation:
         if len(self.nodes) > MANY:
             self.nodes = np.sort(np.random.default_rng(0).choice(self.nodes, SAMPLE, replace=False))
         self.critical = self.nodes[self.critical_N[self.nodes]]
-        version = lambda: generator.policy.version  # noqa: E731
+        version = lambda: generator.policy.versions[LEARNING]  # noqa: E731
         self.table = PolicyTable(self.graph, LMPlayer(generator).probabilities, version)
         if not isinstance(expert := env.expert, MCTSPlayer):
             raise ValueError(f"{env.game}: its expert gives no move frequencies to measure")

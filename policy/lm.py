@@ -25,7 +25,6 @@ disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
 Tokens = tuple[int, ...]
 LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
-STALE = -1  # a version that no weights have
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -149,7 +148,7 @@ class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
     `path` says which forward pass runs: "lean" (ours, Llama family) or "module" with the reason.
-    `version` counts the adapter's updates: what was computed at another version is stale. The adapter, norms
+    `versions` counts each adapter's changes: what was computed at another version is stale. The adapter, norms
     and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on a
     CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
     Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
@@ -181,7 +180,7 @@ class Policy:
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
         }
-        self.version = 0
+        self.versions: dict[str | None, int] = {None: 0, LEARNING: 0}
         self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
         reason = lean.unsupported(model.config) or _not_plain(self.model)
         self.path = "lean" if reason is None else f"module ({reason})"
@@ -220,7 +219,7 @@ class Policy:
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
-        self.version += 1
+        self.versions[LEARNING] += 1
 
     def freeze(self, name: str, state: dict[str, Tensor] | None = None) -> None:
         """Keep the learning adapter as it is now (or was: `state`) as a frozen one of this name."""
@@ -230,16 +229,14 @@ class Policy:
             for key, value in (state or self.state()).items():
                 frozen = self.model.get_parameter(_renamed(key, name))
                 frozen.requires_grad_(False).copy_(value)
-        if name in self._snapshots:
-            self._snapshots[name] = (STALE, self._snapshots[name][1])
+        self.versions[name] = self.versions.get(name, 0) + 1
 
     def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
         """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
         without, a snapshot that is shared until the next update, and unless merged updated in place."""
         if torch.is_grad_enabled():
             return self._gather(adapter)
-        version = self.version if adapter == LEARNING else 0
-        known = self._snapshots.get(adapter)
+        version, known = self.versions[adapter], self._snapshots.get(adapter)
         if known is None or known[0] != version:
             with torch.inference_mode(False), torch.no_grad():  # it outlives whoever asked first
                 fresh = self._gather(adapter)

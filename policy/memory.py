@@ -15,7 +15,7 @@ from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
 from shuhari.kernels.packed import Segments, packed_attention
-from shuhari.policy.lm import LEARNING, Policy, Tokens
+from shuhari.policy.lm import Policy, Tokens
 
 Item = TypeVar("Item")
 Key = tuple[str | None, Tokens]  # adapter and prompt
@@ -84,7 +84,7 @@ class Memory:
     budget: int
     used: int = 0
     _blocks: OrderedDict[Key, Block] = field(default_factory=OrderedDict)  # least recently used first
-    _version: int = -1
+    _versions: dict[str | None, int] = field(default_factory=dict)  # of the adapters, when last asked
 
     @property
     def blocks(self) -> list[Block]:
@@ -115,9 +115,10 @@ class Memory:
 
     def find(self, key: Key) -> Block | None:
         """The block of a prompt, if it is known at the present weights."""
-        if self.policy.version != self._version:
-            self._version = self.policy.version
-            for block in [b for b in self._blocks.values() if b.key[0] == LEARNING]:
+        if self.policy.versions != self._versions:
+            before, self._versions = self._versions, dict(self.policy.versions)
+            changed = {name for name, version in self._versions.items() if before.get(name) != version}
+            for block in [b for b in self._blocks.values() if b.key[0] in changed]:
                 self._forget(block)
         if key in self._blocks:
             self._blocks.move_to_end(key)

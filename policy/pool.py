@@ -23,7 +23,7 @@ from shuhari.kernels.decode import Reads, decode_attention, plan
 from shuhari.kernels.fused import rotate_and_append
 from shuhari.kernels.packed import Segments
 from shuhari.kernels.sampling import sample
-from shuhari.policy.lm import LEARNING, Policy, Tokens
+from shuhari.policy.lm import Policy, Tokens
 from shuhari.policy.memory import PREFILL, packed_row, parts
 from shuhari.policy.requests import Drawn, Live, Request
 from shuhari.policy.sampling import Sampler
@@ -167,7 +167,7 @@ class PoolEngine:
         self._rows: dict[str | None, dict[Live, Row]] = defaultdict(dict)
         self._slots: dict[tuple[object, ...], Slots] = {}
         self._loaded: dict[str | None, Slots] = {}  # whose state is that of the rows
-        self._version = policy.version
+        self._versions = dict(policy.versions)  # of the adapters, when last asked
         self.graph_memory = torch.cuda.graph_pool_handle() if policy.device.type == "cuda" else None
 
     def __len__(self) -> int:
@@ -197,9 +197,10 @@ class PoolEngine:
 
     def admit(self, waiting: deque[Live]) -> list[Drawn]:
         self._allocate()
-        if self.policy.version != self._version:
-            self._version = self.policy.version
-            for stale in [p for p in self._prompts.values() if p.key[0] == LEARNING]:
+        if self.policy.versions != self._versions:
+            before, self._versions = self._versions, dict(self.policy.versions)
+            changed = {name for name, version in self._versions.items() if before.get(name) != version}
+            for stale in [p for p in self._prompts.values() if p.key[0] in changed]:
                 self._forget(stale)
         admitted: dict[str | None, list[Live]] = defaultdict(list)
         unknown: list[Prompt] = []

@@ -113,6 +113,20 @@ def test_an_update_between_two_calls_is_seen(policy: Policy) -> None:
         policy.load_state(state)
 
 
+@pytest.mark.parametrize("engine", ["slabs", "pool"])
+def test_an_adapter_frozen_again_under_its_name_is_read_anew(policy: Policy, engine: Any) -> None:
+    """Its first prompts' keys and values were kept, in both engines."""
+    generator = Generator(policy, engine=engine)
+    requests = [Request(policy.encode("12+3="), 12, 0.0, adapter="again")] * 3
+    state = policy.state()
+    policy.freeze("again", state)
+    before = generator.run(requests)
+    policy.freeze("again", {key: 3 * value for key, value in state.items()})
+    after = generator.run(requests)
+    assert after[0].logprobs != before[0].logprobs
+    assert after == Generator(policy, engine=engine).run(requests)
+
+
 def test_what_can_never_fit_is_refused_and_the_rest_served(policy: Policy) -> None:
     generator = Generator(policy, memory=40 * policy.bytes_per_position, engine="pool")
     refused, served = generator.run([Request((5,) * 30, 11), Request((5,) * 30, 10)])
