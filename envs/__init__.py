@@ -6,8 +6,9 @@ from importlib.util import find_spec
 import gymnasium
 
 from shuhari.envs.make import load_plugins, make_env
+from shuhari.envs.player import Player
 from shuhari.envs.text import FreeText, Task, TaskEnv, TextEnv
-from shuhari.envs.types import Episode, Player, Step, Trace, Turn
+from shuhari.envs.types import Episode, Step, Trace, Turn
 
 __all__ = [
     "Episode",

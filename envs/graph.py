@@ -6,6 +6,8 @@ Two move orders that reach one position share a node, so a policy is computed on
 
 import hashlib
 import os
+from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -14,6 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
+from shuhari.envs.player import Floats, Ints
 from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
 
@@ -30,6 +33,8 @@ class GameGraph:
     seat_N        who moves; -1 where the game is over
     ply_N         moves made since the start
     value_N       seat 0's return where the game is over, else 0
+
+    It is a `Simulator` whose positions, and situations, are nodes.
     """
 
     def __init__(self, root: Referee) -> None:
@@ -69,6 +74,30 @@ class GameGraph:
     def value_N(self) -> npt.NDArray[np.float32]:
         return self._columns[3, : len(self)]
 
+    @property
+    def width(self) -> int:
+        return self._children.shape[1]
+
+    def start(self, n: int, rng: np.random.Generator) -> Ints:
+        return np.zeros(n, dtype=np.int64)
+
+    def positions(self, turns: Sequence[Turn]) -> Ints:
+        return np.array([self._ids[turn.observation] for turn in turns], dtype=np.int64)
+
+    def situations(self, positions: Ints) -> Ints:
+        return positions
+
+    def seats(self, positions: Ints) -> Ints:
+        return np.asarray(self._columns[1, positions], dtype=np.int64)
+
+    def play(self, positions: Ints, moves_N: Ints, rng: np.random.Generator) -> Ints:
+        self.expand(np.unique(positions))
+        return self._children[positions, moves_N].astype(np.int64)
+
+    def returns(self, positions: Ints) -> Floats:
+        value_N = self._columns[3, positions].astype(np.float64)
+        return np.stack([value_N, -value_N], axis=1)
+
     def canonical(self, node: int) -> str:
         """The node's observation up to the symmetries of the game."""
         return self._text.canonical(self.turns[node].observation)
@@ -88,7 +117,7 @@ class GameGraph:
             self._children = np.pad(self._children, ((0, 0), (0, wider)), constant_values=UNKNOWN)
         over = referee.over
         self._columns[:, node] = len(legal), referee.seat, ply, referee.returns[0] if over else 0.0
-        self.turns.append(Turn(referee.observation, legal, referee.seat, "" if over else referee.serialize()))
+        self.turns.append(referee.turn())
         self._referees.append(None if over else referee)
         return node
 
@@ -133,6 +162,7 @@ class GameGraph:
             for observation, moves, seat, state in records
         ]
         graph._referees = [None] * len(records)
+        graph._ids = {turn.observation: n for n, turn in enumerate(graph.turns) if turn.legal_actions}
         return graph
 
     def _write(self, path: Path) -> None:
@@ -147,6 +177,18 @@ class GameGraph:
             Path(file.name).replace(path)
         except OSError:  # a cache that cannot be written is none
             return
+
+
+@lru_cache(maxsize=2)
+def listed(game: str) -> GameGraph:
+    """All positions of a game, one object for all who read them.
+
+    Raises ValueError for a game of another kind, or one with too many.
+    """
+    try:
+        return GameGraph.complete(Referee(game))
+    except MemoryError as error:
+        raise ValueError(f"{game}: {error}") from None
 
 
 def _cached(root: Referee) -> Path:

@@ -1,17 +1,15 @@
 """Two-player games that hide something: equilibria, and how far from one a policy is (NashConv)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pyspiel
 
+from shuhari.envs.player import Floats, Player
 from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
-
-Probabilities = Callable[[Sequence[Turn]], Sequence[npt.ArrayLike]]
-
 
 MOST_STATES = 100_000  # of a game tree that is walked whole; Leduc poker has 9,457
 ITERATIONS = 200  # of CFR+
@@ -36,8 +34,7 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
             name = state.information_state_string(state.current_player())
             if name not in found:
                 referee = Referee(game, state)
-                turn = Turn(referee.observation, referee.legal_actions, referee.seat)
-                found[name] = (turn, tuple(state.legal_actions()))
+                found[name] = (referee.turn(), tuple(state.legal_actions()))
         todo += [state.child(action) for action in state.legal_actions()]
     return found
 
@@ -56,45 +53,37 @@ def equilibrium(game: str) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
     }
 
 
-class NoisyEquilibriumPlayer:
+class NoisyEquilibriumPlayer(Player):
     """Plays an equilibrium, but a share `noise` of its moves is any legal one."""
 
     def __init__(self, game: str, noise: float) -> None:
         self.game, self.noise = game, noise
 
-    def probabilities(self, turns: Sequence[Turn]) -> list[npt.NDArray[np.float64]]:
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         known = equilibrium(self.game)
         tables = [known[turn.seat, turn.observation] for turn in turns]
         return [(1 - self.noise) * p + self.noise / len(p) for p in tables]
 
-    def act(self, turns: Sequence[Turn]) -> list[str]:
-        tables = self.probabilities(turns)
-        return [
-            str(np.random.default_rng(turn.seed).choice(turn.legal_actions, p=p))
-            for turn, p in zip(turns, tables, strict=True)
-        ]
 
-
-def _tabular(game: str, probabilities: Probabilities) -> dict[str, list[tuple[int, float]]]:
+def _tabular(game: str, player: Player) -> dict[str, list[tuple[int, float]]]:
     """The policy as OpenSpiel wants it."""
     turns = information_turns(game)
-    tables = probabilities([turn for turn, _ in turns.values()])
+    tables = player.probabilities([turn for turn, _ in turns.values()])
     return {
-        name: [(action, float(p)) for action, p in zip(actions, table, strict=True)]  # type: ignore[arg-type]
+        name: [(action, float(p)) for action, p in zip(actions, table, strict=True)]
         for (name, (_, actions)), table in zip(turns.items(), tables, strict=True)
     }
 
 
-def nash_conv(game: str, probabilities: Probabilities) -> float:
+def nash_conv(game: str, player: Player) -> float:
     """What both seats together could win by answering best: the sum of their gains, 0 in an equilibrium.
 
-    `probabilities` gives, per turn, one probability for each of its legal actions. The whole game tree is
-    walked, by OpenSpiel (Lanctot et al. 2017 for the measure).
+    The whole game tree is walked, by OpenSpiel (Lanctot et al. 2017 for the measure).
     """
-    return float(pyspiel.nash_conv(pyspiel.load_game(game), _tabular(game, probabilities)))
+    return float(pyspiel.nash_conv(pyspiel.load_game(game), _tabular(game, player)))
 
 
-def mean_return(game: str, own: Probabilities, other: Probabilities) -> float:
+def mean_return(game: str, own: Player, other: Player) -> float:
     """What `own` wins on average from `other`, exactly, sitting in either seat as often."""
     start = pyspiel.load_game(game).new_initial_state()
     tables = [pyspiel.PartialTabularPolicy(_tabular(game, p)) for p in (own, other)]

@@ -1,16 +1,18 @@
 """Any sequential OpenSpiel game as a text environment."""
 
+import zlib
 from itertools import count
 from typing import Any
 
 import numpy as np
 from gymnasium.utils.seeding import np_random
 
+from shuhari.envs.experts import GainPlayer, MCTSPlayer
 from shuhari.envs.nash import NoisyEquilibriumPlayer
-from shuhari.envs.players import GreedyPlayer, MCTSPlayer
+from shuhari.envs.player import Player
 from shuhari.envs.referee import IllegalMove, Referee
 from shuhari.envs.text import TextEnv
-from shuhari.envs.types import Player, Trace, Turn
+from shuhari.envs.types import Trace, Turn
 
 PATIENCE = 50  # random games tried for an opening of some length before a shorter one is drawn
 LONGEST = 80  # plies of a random opening: the longest possible game says little of how long games are
@@ -24,10 +26,12 @@ class OpenSpielEnv(TextEnv):
 
     Without an `opponent` every seat is played: `info["seat"]` says who moves and the reward belongs to the
     mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
-    `legal_actions` after reset and every step, and `returns` at the end.
+    `legal_actions` after reset and every step, and `returns` at the end. `withhold` is the share of canonical
+    positions that are held out: nobody may train on them.
     """
 
-    knob, teacher = "game, expert_simulations, expert_noise", "OpenSpiel's MCTS; poker: noisy equilibrium"
+    knob = "game, expert_simulations, expert_noise, withhold"
+    teacher = "OpenSpiel's MCTS; poker: noisy equilibrium"
 
     def __init__(
         self,
@@ -36,10 +40,12 @@ class OpenSpielEnv(TextEnv):
         expert_noise: float = NOISE,
         opponent: Player | None = None,
         seat: int = 0,
+        withhold: float = 0.0,
     ) -> None:
         super().__init__()
         self._generator: np.random.Generator | None = None
         self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
+        self.withhold = withhold
         self.opponent, self.agent_seat = opponent, seat
         self.referee = Referee(game)
         self.instructions = self.referee.text.instructions
@@ -49,6 +55,8 @@ class OpenSpielEnv(TextEnv):
             raise ValueError(f"expert_simulations is 1 or more, not {expert_simulations}")
         if not 0 <= expert_noise <= 1:
             raise ValueError(f"expert_noise is a share from 0 to 1, not {expert_noise}")
+        if not 0 <= withhold < 1:
+            raise ValueError(f"withhold is a share from 0 to below 1, not {withhold}")
 
     # Gymnasium's generator, made when somebody asks: it takes as long as two moves, and most games never do.
     @property
@@ -62,18 +70,25 @@ class OpenSpielEnv(TextEnv):
     def _np_random(self, generator: np.random.Generator | None) -> None:
         self._generator = generator
 
+    def withholds(self, observation: str) -> bool:
+        """Whether a position is held out: by a hash of its canonical form, so that all its images are."""
+        return zlib.crc32(self.referee.text.canonical(observation).encode()) < self.withhold * 2**32
+
+    def turn(self, observation: str, info: dict[str, Any], seed: int) -> Turn:
+        return self.referee.turn(seed)
+
     def root(self) -> Referee:
         """A fresh referee of this game, at its start."""
         return Referee(self.game)
 
     @property
-    def expert(self) -> MCTSPlayer | GreedyPlayer | NoisyEquilibriumPlayer:
+    def expert(self) -> MCTSPlayer | GainPlayer | NoisyEquilibriumPlayer:
         """The teacher: imperfect by design, the arguments say how much. Games that pay on the way, such as
         2048, are beyond OpenSpiel's tree search: there it takes what it gets at once."""
         if not self.referee.perfect_information:
             return NoisyEquilibriumPlayer(self.game, self.expert_noise)
         if self.referee.game.get_type().reward_model.name != "TERMINAL":
-            return GreedyPlayer()
+            return GainPlayer()
         return MCTSPlayer(self.expert_simulations)
 
     def reset(
@@ -111,7 +126,7 @@ class OpenSpielEnv(TextEnv):
             self.referee.resolve_chance(self.np_random)
         while self.opponent is not None and not self.referee.over and self.referee.seat != self.agent_seat:
             seed = int(self.np_random.integers(2**31))
-            turn = turn_of(self.referee, seed)
+            turn = self.referee.turn(seed)
             self.referee.apply(self.opponent.act([turn])[0])
             self.referee.resolve_chance(self.np_random)
 
@@ -147,7 +162,7 @@ class OpenSpielEnv(TextEnv):
             while len(traces) < n:
                 referee = self.random_position(rng)
                 while not referee.over:
-                    move = self.expert.act([turn_of(referee, int(rng.integers(2**31)))])[0]
+                    move = self.expert.act([referee.turn(int(rng.integers(2**31)))])[0]
                     traces.append(Trace(referee.observation, move))
                     referee.apply(move)
                     referee.resolve_chance(rng)
@@ -170,10 +185,3 @@ class OpenSpielEnv(TextEnv):
         best = max(referee.returns)
         winners = [s for s, r in zip(referee.text.seats, referee.returns, strict=True) if r == best]
         return f"{position}=", winners[0] if len(winners) == 1 else "draw"
-
-
-def turn_of(referee: Referee, seed: int = 0) -> Turn:
-    """The turn that the seat to move sees."""
-    # The state is the whole state: no seat may see it where something is hidden.
-    state = referee.serialize() if referee.perfect_information else ""
-    return Turn(referee.observation, referee.legal_actions, referee.seat, state, seed)

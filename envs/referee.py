@@ -8,6 +8,7 @@ import numpy as np
 import pyspiel
 
 from shuhari.envs.games import GameText, game_text
+from shuhari.envs.types import Turn
 
 
 class IllegalMove(ValueError):
@@ -122,6 +123,12 @@ class Referee:
             seat, state = self.seat, self.state
             self._legal = self._rules.names[seat].of(state, state.legal_actions()) if seat >= 0 else {}
         return self._legal
+
+    def turn(self, seed: int = 0) -> Turn:
+        """What the seat to move sees."""
+        # The state is the whole state: no seat may see it where something is hidden.
+        state = self.serialize() if self.perfect_information and not self.over else ""
+        return Turn(self.observation, self.legal_actions, self.seat, state, seed)
 
     def apply(self, move: str) -> None:
         """Play `move`. Raises `IllegalMove`, naming what is legal, and leaves the game as it was."""

@@ -8,7 +8,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Text
 
-from shuhari.envs.types import Trace
+from shuhari.envs.types import Trace, Turn
 from shuhari.rewards import Verdict
 
 Split = Literal["train", "heldout"]
@@ -40,6 +40,10 @@ class TextEnv(gymnasium.Env[str, str]):
     def __init__(self) -> None:
         self.observation_space = FreeText()
         self.action_space = FreeText()
+
+    def turn(self, observation: str, info: dict[str, Any], seed: int) -> Turn:
+        """What the seat to move sees: the last observation and info, in the form that players take."""
+        return Turn(observation, tuple(info.get("legal_actions", ())), info.get("seat", 0), "", seed)
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` worked examples by this domain's expert; none where there is no expert."""
@@ -116,3 +120,10 @@ class TaskEnv(TextEnv):
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = self.verify(self.task, action)
         return "", verdict.score, True, False, {"verdict": verdict}
+
+
+def turn_of(env: gymnasium.Env[str, str], observation: str, info: dict[str, Any], seed: int) -> Turn:
+    """What the seat to move sees, in anybody's environment: see `TextEnv.turn`."""
+    inner = env.unwrapped
+    ours = inner if isinstance(inner, TextEnv) else TextEnv()
+    return ours.turn(observation, info, seed)

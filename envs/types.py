@@ -1,8 +1,7 @@
 """The nouns that cross floors: plain frozen data, no behaviour."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 # Why an episode stopped. Failures are values: a crash or an overlong answer is an episode too.
 StopReason = Literal["done", "truncated", "overlong", "error"]
@@ -36,24 +35,17 @@ class Turn:
     seed: int = 0  # the player's only source of randomness: same turn and seed, same move
 
 
-class Player(Protocol):
-    """Whoever sits in a seat: a policy, an expert, a random mover, a searcher, a human."""
-
-    def act(self, turns: Sequence[Turn]) -> list[str]:
-        """One move per turn, batched."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision. Tokens are kept as sampled, never re-made from text."""
+    """One decision. Tokens are kept as sampled, never re-made from text; only language models have any."""
 
     seat: int
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
     logprobs: tuple[float, ...]  # [len(completion)], nats, the sampler's own: the behaviour policy
     text: str
-    reward: float
+    reward: float  # the mover's, for this decision
+    adapter: str | None = None  # that sampled it
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +55,19 @@ class Episode:
     seed: int
     steps: tuple[Step, ...]
     stop: StopReason
+    returns: tuple[float, ...] = ()  # by seat: what each has earned in the whole episode
     counts: bool = True  # False: no verdict could be had; the learner must not see it
     info: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def total(self) -> float:
-        """The sum of the rewards."""
-        return sum(step.reward for step in self.steps)
+    def reward(self, seat: int = 0) -> float:
+        """What a seat has earned; 0 where the episode ended before it could."""
+        return self.returns[seat] if seat < len(self.returns) else 0.0
+
+    def reward_to_go(self, number: int) -> float:
+        """The credit of the step of that number: what its seat earned from there on, undiscounted.
+
+        The seat's whole return less the rewards of its earlier steps: so a loss that comes with the other's
+        last move is charged to every move of the loser.
+        """
+        seat = self.steps[number].seat
+        return self.reward(seat) - sum(s.reward for s in self.steps[:number] if s.seat == seat)

@@ -36,6 +36,7 @@ def _usage() -> str:
             "examples:",
             "  shuhari train experiment=addition seed=1",
             "  shuhari train resume=runs/tic_tac_toe/2026-01-31_12-00-00",
+            "  shuhari train name=NAME env=MODULE:ID policy.base=FOLDER",
             "  shuhari train --cfg job        (the configuration; --help for more)",
             "  shuhari verify --answer '\\frac{2}{4}' --gold 1/2",
         ]
@@ -62,27 +63,70 @@ def _leaves(node: Any, prefix: str = "") -> list[str]:
     return keys
 
 
-def _explain(error: Exception, schema: type) -> str:
-    """One line for what Hydra and OmegaConf say in many."""
+def _known_keys(schema: type) -> list[str]:
+    """What may stand before a `=`: the keys of a run, and those of each kind of phase."""
     from dataclasses import asdict
 
+    from shuhari.loops.config import ALGORITHMS, TrainConfig
+
+    keys = _leaves(asdict(schema())) + [path.name for path in CONF.iterdir() if path.is_dir()]
+    if schema is TrainConfig:
+        phases = {"imitate": ["imitate"], "selfplay": list(ALGORITHMS), "harder": ["accepted_answers"]}
+        for phase, algorithms in phases.items():
+            for name in algorithms:
+                keys += _leaves(asdict(ALGORITHMS[name]()), f"phases.{phase}.")
+    return list(dict.fromkeys(keys))
+
+
+def _explain(error: Exception, schema: type) -> str:
+    """One line for what Hydra and OmegaConf say in many."""
     text = str(error)
     chain = f"{text} {error.__cause__ or ''}"
-    if args := re.search(r"Could not override '((?:harder\.)?env_args)'.*?Key '([^']+)'", chain, re.DOTALL):
+    if missing := re.search(r"missing mandatory value: (\S+)\s+full_key: (\S+)", chain):
+        return f"{missing.group(2)}: must be given, as in {missing.group(2)}=..."
+    if args := re.search(
+        r"Could not override '((?:phases\.\w+\.)?env_args)'.*?Key '([^']+)'", chain, re.DOTALL
+    ):
         return f"{args.group(1)}: give its keys one by one, as in {args.group(1)}.{args.group(2)}=3"
     if missing := re.search(r"In '[^']*': Could not find '(\w+)/([^']+)'", text):
         group, choice = missing.groups()
-        options = [path.stem for path in (CONF / group).glob("*.yaml")]
+        options = [path.stem for path in (CONF / group).glob("*.yaml")] or _groups(group)
         return f"{group}={choice}: there is no such {group}; {_suggest(choice, options)}"
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", chain):
         key = unknown.group(1) or unknown.group(2)
-        groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-        return f"{key}: there is no such key; {_suggest(key, _leaves(asdict(schema())) + groups)}"
+        return f"{key}: there is no such key; {_suggest(key, _known_keys(schema))}"
     if group_word := re.search(r"Could not find '([^']+)'", chain):
-        return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _leaves(asdict(schema())))}"
+        return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _known_keys(schema))}"
     if bad := re.search(r"(Value '.*?' .*?)\n\s+full_key: (\S+)", chain, re.DOTALL):
         return f"{bad.group(2)}: {bad.group(1)}"
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def _groups(group: str) -> list[str]:
+    """What a group made of types has to choose from."""
+    from shuhari.loops.config import ALGORITHMS
+    from shuhari.loops.learn.objectives import OBJECTIVES
+
+    names = {"phase": list(ALGORITHMS), "objective": list(OBJECTIVES)}
+    return names.get(group, [])
+
+
+def _experiment_for(arguments: list[str]) -> list[str]:
+    """For an environment given without an experiment: the one whose phases suit it, and say so."""
+    from shuhari.envs.make import arguments_of
+
+    given = dict(a.split("=", 1) for a in arguments if "=" in a)
+    if "env" not in given or "experiment" in given:
+        return []
+    from shuhari.loops.build import experiment_for
+
+    env_args = [f"{k.rpartition('.')[2]}={v}" for k, v in given.items() if re.match(r"\+*env_args\.\w+$", k)]
+    try:
+        experiment = experiment_for(given["env"], arguments_of(env_args))
+    except ValueError as error:
+        _fail(str(error))
+    print(f"shuhari: env={given['env']}: taking experiment={experiment}", file=sys.stderr)
+    return [f"experiment={experiment}"]
 
 
 def _command(name: str, cfg: Any) -> None:
@@ -135,13 +179,13 @@ def main() -> None:
         _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS | ANSWER_AT_ONCE))}")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
-        arguments.append(f"phases=[{name}]")
+        arguments.append(f"only=[{name}]")
     if any(argument.startswith("resume=") for argument in arguments):
-        others = [a for a in arguments if not a.startswith(("resume=", "phases=["))]
+        others = [a for a in arguments if not a.startswith(("resume=", "only="))]
         if others:
             _fail(f"resume= goes on with the run's own configuration: leave out {' '.join(others)}")
     # An env's arguments are its own: Hydra cannot know them beforehand, which "++" tells it.
-    arguments = [f"++{a}" if re.match(r"(harder\.)?env_args\.", a) else a for a in arguments]
+    arguments = [f"++{a}" if re.match(r"(phases\.\w+\.)?env_args\.", a) else a for a in arguments]
     # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -157,11 +201,11 @@ def main() -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from shuhari.loops.config import PretrainConfig, TrainConfig
+    from shuhari.loops.config import PretrainConfig, TrainConfig, store_types
 
-    store = ConfigStore.instance()
-    store.store("train_schema", TrainConfig)
-    store.store("pretrain_schema", PretrainConfig)
+    store_types(ConfigStore.instance())
+    if name != "pretrain" and not any(a.startswith("resume=") for a in arguments):
+        arguments += _experiment_for(arguments)
     config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
     sys.argv = [f"shuhari {name}", *arguments]
 
@@ -169,7 +213,11 @@ def main() -> None:
         version_base="1.3", config_path=str(CONF), config_name=config_name
     )
     def app(cfg: Any) -> None:
-        _command(name, OmegaConf.to_object(cfg))
+        try:
+            typed = OmegaConf.to_object(cfg)
+        except OmegaConfBaseException as error:  # Hydra would add a line of its own
+            _fail(_explain(error, schema))
+        _command(name, typed)
 
     try:
         app()

@@ -1,16 +1,34 @@
-"""The configuration's types; its values are the YAML files in `conf/`. Below the CLI only these are seen."""
+"""The configuration's types; its values are the YAML files in `conf/`. Below the CLI only these are seen.
+
+A phase has the type of its algorithm, so that an option which an algorithm ignores does not exist for it.
+"""
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+
+from shuhari.loops.learn.objectives import (
+    OBJECTIVES,
+    DistillConfig,
+    PolicyGradientConfig,
+    PreferenceConfig,
+)
 
 
 def processors() -> int:
     """The processors this process may use: read off, never timed, so that a seed gives one adapter."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def bounded(default: Any, **bounds: Any) -> Any:
+    """A number that need not be above 0: `least` is allowed, `below` and more is not."""
+    return field(default=default, metadata=bounds)
+
+
+ENDS = {"ends": True}  # two numbers above 0: a value of the first and of the last round
 
 
 @dataclass
@@ -28,60 +46,155 @@ class PolicyConfig:
 
 
 @dataclass
-class ImitateConfig:
-    """Phase 1: cross-entropy on the completions of traces."""
+class PhaseConfig:
+    """What every phase has."""
 
+    algorithm: str = MISSING  # where its batches come from: a name in ALGORITHMS
+    objective: Any = MISSING  # what they are learned by: a name in OBJECTIVES with its options
+    optimizer: str = "muon"  # or adamw
+    learning_rate: float = 0.005
+    micro_batch: int = 8192  # tokens of a forward and backward pass, at most; bounds memory and nothing else
+
+
+@dataclass
+class ImitateConfig(PhaseConfig):
+    """Phase 1: traces."""
+
+    algorithm: str = "imitate"
+    objective: Any = field(default_factory=DistillConfig)
+    learning_rate: float = 0.01
     traces: str | None = None  # a JSONL file of {"prompt", "completion"}; null asks the env's expert
     examples: int = 20_000  # how many traces the expert writes
     steps: int = 300
     batch: int = 256  # traces an update
-    learning_rate: float = 0.01
     patience: int = 5  # stop after so many held-out checks without improvement; a check every 25 steps
-    entropy_floor: float = 0.02  # nats a token: stop before the policy has nothing left to explore with
+    # Nats a token: stop before the policy has nothing left to explore with.
+    entropy_floor: float = bounded(0.02, least=0)
 
 
 @dataclass
-class SearchConfig:
-    """Phase 2 in games: moves valued by the policy's own continuations, distilled back."""
+class SearchPlayConfig(PhaseConfig):
+    """Phase 2 in games that hide nothing: moves valued by the policy's own continuations."""
 
+    algorithm: str = "search_play"
+    objective: Any = field(default_factory=DistillConfig)
+    learning_rate: float = 0.01
     rounds: int = 80
     starts: int = 1024  # positions valued a round
     continuations: int = 8  # simulations a legal move
     updates: int = 16  # optimizer steps a round
     batch: int = 256  # positions an update
-    learning_rate: float = 0.01
     replay: int = 8192  # positions remembered, newest first
-    sharpness: list[float] = field(
-        default_factory=lambda: [1.0, 4.0]
-    )  # of continuations, first to last round
-    temperature: list[float] = field(default_factory=lambda: [0.1, 0.02])  # of targets, first to last round
-    withhold: float = 0.0  # share of canonical positions kept out of every target, of both phases
+    sharpness: list[float] = field(default_factory=lambda: [1.0, 4.0], metadata=ENDS)  # of continuations
+    temperature: list[float] = field(default_factory=lambda: [0.1, 0.02], metadata=ENDS)  # of targets
 
 
 @dataclass
-class SamplingConfig:
-    """Phase 2 on problems: groups of completions with verified reward."""
+class FictitiousPlayConfig(PhaseConfig):
+    """Phase 2 in games that hide something: replies to the policy's own past."""
 
-    objective: str = "distill"  # what the verifier accepted; or "policy_gradient", on all of it
-    rounds: int = 80
-    problems: int = 128  # groups a round
-    samples: int = 8  # completions a group
-    updates: list[int] = field(
-        default_factory=lambda: [4, 16]
-    )  # optimizer steps, in the first and the last round (policy gradient: always one)
-    temperature: float = 1.0  # of the samples; above 1 tries what the policy would hardly try any more
-    explore: bool = False  # failed problems come back with one token of each sample moved off its way
-    batch: int = 128  # accepted completions an update
-    replay: int = 4096  # accepted completions remembered, newest first
-    learning_rate: float = 0.005
+    algorithm: str = "fictitious_play"
+    objective: Any = field(default_factory=DistillConfig)
+    learning_rate: float = 0.01
+    rounds: int = 100
+    starts: int = 256  # games a round
+    continuations: int = 4  # simulations a legal move
+    updates: int = 8  # optimizer steps a round
+    batch: int = 32  # situations an update
+    temperature: list[float] = field(default_factory=lambda: [0.5, 0.1], metadata=ENDS)  # of targets
 
 
 @dataclass
-class HarderConfig:
-    """A last phase on a harder setting of the env, without traces: does self-play go on by itself?"""
+class GroupsConfig(PhaseConfig):
+    """What every phase has that samples groups of completions with verified reward."""
 
     env_args: dict[str, Any] = field(default_factory=dict)  # replaces those of the env that it names
+    rounds: int = 80
+    problems: int = 128  # groups a round
+    samples: int = bounded(8, least=2)  # completions a group: one alone has nothing to be compared with
+
+
+@dataclass
+class SampleGroupsConfig(GroupsConfig):
+    """Phase 2 by reward alone: all that was sampled, once."""
+
+    algorithm: str = "sample_groups"
+    objective: Any = field(default_factory=PolicyGradientConfig)
+    optimizer: str = "adamw"  # sparse rewards: Muon would step along the noise as far as along the signal
+    learning_rate: float = 0.001
+
+
+@dataclass
+class AcceptedAnswersConfig(GroupsConfig):
+    """Phase 2 on problems: what the verifier accepted."""
+
+    algorithm: str = "accepted_answers"
+    objective: Any = field(default_factory=DistillConfig)
+    # Optimizer steps, in the first and the last round.
+    updates: list[int] = field(default_factory=lambda: [4, 16], metadata=ENDS)
+    temperature: float = 1.0  # of the samples; above 1 tries what the policy would hardly try any more
+    # Failed problems come back with one token of each sample any of so many likeliest; 0 does not.
+    explore: int = bounded(0, least=0)
+    batch: int = 128  # accepted completions an update
+    replay: int = 4096  # accepted completions remembered, newest first
+    replay_of: str = ""  # an earlier phase whose replay this one starts with
+    hard: float = bounded(0.5, least=0)  # a problem that a smaller share of its group solves comes back
+    rare: int = 4  # times as often as others an accepted answer of such a problem is learned
+
+    def updates_of(self, progress: float) -> int:
+        """Optimizer steps of a round: few while much is still to be found, more once little is."""
+        first, last = self.updates
+        return round(first + (last - first) * progress)
+
+
+@dataclass
+class RankedPairsConfig(PhaseConfig):
+    """Comparisons that somebody made."""
+
+    algorithm: str = "ranked_pairs"
+    objective: Any = field(default_factory=PreferenceConfig)
+    optimizer: str = "adamw"
+    learning_rate: float = 0.001
+    pairs: str = MISSING  # a JSONL file of {"prompt", "chosen", "rejected"}
+    rounds: int = 200
+    batch: int = 32  # pairs an update
+
+
+@dataclass
+class VerifiedPairsConfig(GroupsConfig):
+    """Comparisons that a verifier makes of the policy's own answers."""
+
+    algorithm: str = "verified_pairs"
+    objective: Any = field(default_factory=PreferenceConfig)
+    optimizer: str = "adamw"
+    learning_rate: float = 0.001
     rounds: int = 30
+    updates: int = 8  # optimizer steps a round
+    batch: int = 64  # pairs an update
+    replay: int = 1024  # pairs remembered, newest first
+
+
+ALGORITHMS: dict[str, type[PhaseConfig]] = {
+    cls.algorithm: cls
+    for cls in (
+        ImitateConfig,
+        SearchPlayConfig,
+        FictitiousPlayConfig,
+        SampleGroupsConfig,
+        AcceptedAnswersConfig,
+        RankedPairsConfig,
+        VerifiedPairsConfig,
+    )
+}
+
+
+def phase_of(stored: dict[str, Any]) -> Any:
+    """A phase's configuration in its type, as a file has it. Raises KeyError where there is no such type."""
+    objective = OmegaConf.structured(OBJECTIVES[stored["objective"]["name"]].config)
+    phase = OmegaConf.structured(ALGORITHMS[stored["algorithm"]])
+    phase.objective = OmegaConf.merge(objective, stored["objective"])
+    rest = {key: value for key, value in stored.items() if key != "objective"}
+    return OmegaConf.to_object(OmegaConf.merge(phase, rest))
 
 
 @dataclass
@@ -92,16 +205,14 @@ class TrainConfig:
     env: str = MISSING  # a Gymnasium id; "module:namespace/Env-v0" imports the module first
     env_args: dict[str, Any] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    phases: list[str] = field(default_factory=lambda: ["imitate", "selfplay"])
-    imitate: ImitateConfig = field(default_factory=ImitateConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    harder: HarderConfig = field(default_factory=HarderConfig)
+    phases: dict[str, Any] = field(default_factory=dict)  # in their order, each of its algorithm's type
+    only: list[str] | None = None  # these phases alone
     evaluate_problems: int = 1000  # held-out problems (games: matches) behind each figure
+    evaluate_samples: int = bounded(4, least=4)  # completions a problem at temperature 1, behind pass@k
     adapter: str | None = None  # start from this adapter's folder
     resume: str | None = None  # go on with this run's folder
     out: str = "runs"
-    seed: int = 0
+    seed: int = bounded(0, least=0)
     threads: int = field(default_factory=processors)
 
 
@@ -120,60 +231,35 @@ class PretrainConfig:
     mlp_width: int = 172
     layers: int = 4
     heads: int = 2
-    seed: int = 0
+    seed: int = bounded(0, least=0)
     threads: int = field(default_factory=processors)
     command: str = ""  # filled in by the command line, for the record
 
 
-PHASES = ("imitate", "selfplay", "harder")
+def store_types(store: Any) -> None:
+    """Let Hydra's ConfigStore know all types: of a run, of a base, of phases and objectives by name."""
+    store.store("train_schema", TrainConfig)
+    store.store("pretrain_schema", PretrainConfig)
+    for name, phase in ALGORITHMS.items():
+        store.store(name, phase, group="phase")
+    for name, objective in OBJECTIVES.items():
+        store.store(name, objective.config, group="objective")
 
 
-def check(cfg: TrainConfig) -> None:
-    """Raise ValueError, naming the key, for values that types do not rule out."""
-    for phase in cfg.phases:
-        if phase not in PHASES:
-            raise ValueError(f"phases={cfg.phases}: {phase!r} is not one of {', '.join(PHASES)}")
-    positive = {
-        "threads": cfg.threads,
-        "policy.rank": cfg.policy.rank,
-        "policy.alpha": cfg.policy.alpha,
-        "policy.max_new_tokens": cfg.policy.max_new_tokens,
-        "evaluate_problems": cfg.evaluate_problems,
-        "imitate.examples": cfg.imitate.examples,
-        "imitate.steps": cfg.imitate.steps,
-        "imitate.batch": cfg.imitate.batch,
-        "imitate.learning_rate": cfg.imitate.learning_rate,
-        "imitate.patience": cfg.imitate.patience,
-        "search.rounds": cfg.search.rounds,
-        "search.starts": cfg.search.starts,
-        "search.continuations": cfg.search.continuations,
-        "search.updates": cfg.search.updates,
-        "search.batch": cfg.search.batch,
-        "search.replay": cfg.search.replay,
-        "search.learning_rate": cfg.search.learning_rate,
-        "sampling.rounds": cfg.sampling.rounds,
-        "sampling.problems": cfg.sampling.problems,
-        "sampling.learning_rate": cfg.sampling.learning_rate,
-        "sampling.temperature": cfg.sampling.temperature,
-        "sampling.batch": cfg.sampling.batch,
-        "sampling.replay": cfg.sampling.replay,
-        "harder.rounds": cfg.harder.rounds,
-    }
-    for key, value in positive.items():
-        if not value > 0:
-            raise ValueError(f"{key}={value}: must be greater than 0")
-    if cfg.sampling.samples < 2:
-        raise ValueError(f"sampling.samples={cfg.sampling.samples}: a group needs 2 completions to compare")
-    if cfg.sampling.objective not in ("distill", "policy_gradient"):
-        raise ValueError(f"sampling.objective={cfg.sampling.objective}: distill or policy_gradient")
-    if cfg.sampling.objective == "policy_gradient" and cfg.sampling.temperature != 1:
-        raise ValueError("sampling.objective=policy_gradient: is on-policy only with sampling.temperature=1")
-    if cfg.seed < 0:
-        raise ValueError(f"seed={cfg.seed}: must not be negative")
-    if not 0 <= cfg.search.withhold < 1:
-        raise ValueError(f"search.withhold={cfg.search.withhold}: a share from 0 to below 1")
-    if len(cfg.sampling.updates) != 2 or min(cfg.sampling.updates) < 1:
-        raise ValueError(f"sampling.updates={cfg.sampling.updates}: two numbers, of the first and last round")
-    for key, pair in (("sharpness", cfg.search.sharpness), ("temperature", cfg.search.temperature)):
-        if len(pair) != 2 or min(pair) <= 0:
-            raise ValueError(f"search.{key}={pair}: two numbers above 0, of the first and the last round")
+def check(cfg: Any, where: str = "") -> None:
+    """Raise ValueError, naming the key, for values that types do not rule out: see `bounded` and `ENDS`."""
+    for f in fields(cfg):
+        value, key = getattr(cfg, f.name), f"{where}{f.name}"
+        inner = value if isinstance(value, dict) else {"": value}
+        for name, part in inner.items():
+            if is_dataclass(part):
+                check(part, f"{key}.{name}." if name else f"{key}.")
+        if f.metadata.get("ends"):
+            if len(value) != 2 or min(value) <= 0:
+                raise ValueError(f"{key}={value}: two numbers above 0, of the first and the last round")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            least = f.metadata.get("least")
+            if least is None and not value > 0:
+                raise ValueError(f"{key}={value}: must be greater than 0")
+            if least is not None and not value >= least:
+                raise ValueError(f"{key}={value}: must be at least {least}")

@@ -19,10 +19,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from shuhari.envs import TextEnv
 from shuhari.envs.make import arguments_of
+from shuhari.loops.build import make_env
 from shuhari.loops.config import PretrainConfig
-from shuhari.loops.make_env import make_env
-from shuhari.loops.monitor import progress_bar
-from shuhari.loops.optimizer import Optimizer
+from shuhari.loops.learn.optimizer import Optimizer
+from shuhari.loops.report.monitor import progress_bar
 from shuhari.policy import lean
 from shuhari.policy.tokenizer import build_tokenizer
 

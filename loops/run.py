@@ -12,11 +12,13 @@ from types import FrameType
 from typing import Any
 
 import torch
+import torch.utils.deterministic
 from omegaconf import OmegaConf
 
-from shuhari.loops.config import TrainConfig
+from shuhari.loops.config import TrainConfig, phase_of
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
+CHECKPOINT = 2  # of its form
 
 
 class Interrupted(Exception):
@@ -62,29 +64,35 @@ class Run:
                 OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml")
             )
             cfg = OmegaConf.to_object(stored)
+            assert isinstance(cfg, TrainConfig)
+            cfg.phases = {name: phase_of(phase) for name, phase in cfg.phases.items()}
         except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
             raise ValueError(
                 f"resume={folder}: its config.yaml is damaged ({str(error).splitlines()[0]})"
             ) from None
-        assert isinstance(cfg, TrainConfig)
         return cls(folder, cfg)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint; a crash in the middle leaves the one before."""
         partial = self.folder / "checkpoint.partial"
-        torch.save(state, partial)
+        torch.save(state | {"version": CHECKPOINT}, partial)
         os.replace(partial, self.folder / "checkpoint.pt")
 
     def load(self) -> dict[str, Any]:
-        """The last checkpoint. Raises ValueError where it is damaged."""
+        """The last checkpoint, in main memory. Raises ValueError where it is damaged or another's."""
         try:
-            state = torch.load(self.folder / "checkpoint.pt", weights_only=True)
+            state = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load raises whatever its unpickler happened to meet
             raise ValueError(
                 f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})"
             ) from None
         if not isinstance(state, dict) or "progress" not in state:
             raise ValueError(f"resume={self.folder}: checkpoint.pt is not a checkpoint of a run")
+        if (found := state.get("version", 1)) != CHECKPOINT:
+            raise ValueError(
+                f"resume={self.folder}: checkpoint.pt has version {found}, this program writes {CHECKPOINT}; "
+                "go on with the program that began it, or start anew from adapter=FOLDER"
+            )
         return state
 
     def __enter__(self) -> "Run":
@@ -107,7 +115,15 @@ class Run:
         return self._asked_to_stop
 
 
-def hardware(threads: int) -> dict[str, Any]:
+def prepare_torch(threads: int) -> None:
+    """So many threads, and one result a seed."""
+    torch.set_num_threads(threads)
+    # Some of torch's CPU kernels add in whatever order their threads arrive, unless told not to.
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def hardware(threads: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """What this run ran on."""
     name = platform.processor() or platform.machine()
     try:
@@ -115,13 +131,15 @@ def hardware(threads: int) -> dict[str, Any]:
             name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         pass
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
         "processor": name,
         "cores": os.cpu_count(),
         "threads": threads,
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "dtype": "float32",
-        "device": "cpu",
+        "dtype": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        **gpu,
         "system": f"{platform.system()} {platform.machine()}",
     }
 

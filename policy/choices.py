@@ -1,4 +1,4 @@
-"""The forward passes that score given texts after their prompts."""
+"""The forward passes that score many given texts after few prompts, as a game's legal moves are."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from shuhari.policy.lm import LEARNING, Policy, Tokens
 class ChoiceRows:
     """Rows of one shape that score texts: each row is a prompt and all but the last token of some text.
 
-    The n-th scored token reads row `row[n]` at position `at[n]` of the `keep` last, and belongs to text
-    `choice[n]` of prompt `prompt[n]`.
+    The n-th scored token reads row `row[n]` at position `at[n]` of the `keep` last; it is the `at[n]`-th of
+    text `sequence[n]`.
     """
 
     tokens: list[Tokens]
@@ -24,15 +24,14 @@ class ChoiceRows:
     row: list[int]
     at: list[int]
     target: list[int]
-    prompt: list[int]
-    choice: list[int]
+    sequence: list[int]
 
     def part(self, start: int, end: int) -> "ChoiceRows":
         """The rows from `start` to `end` with what they score."""
         chosen = [n for n, row in enumerate(self.row) if start <= row < end]
         if len(chosen) == len(self.row):
             return self
-        columns = (self.at, self.target, self.prompt, self.choice)
+        columns = (self.at, self.target, self.sequence)
         return ChoiceRows(
             self.tokens[start:end],
             self.keep,
@@ -40,37 +39,37 @@ class ChoiceRows:
             *([column[n] for n in chosen] for column in columns),
         )
 
-    def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> Tensor:
-        """Log-probability of every scored token, differentiable in the adapter."""
+    def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> tuple[Tensor, Tensor]:
+        """Log-probability of every scored token [N], differentiable in the adapter, and the entropy there."""
         columns = (self.tokens, self.row, self.at, self.target)
         tokens_BT, row_N, at_N, target_N = (torch.tensor(x, device=policy.device) for x in columns)
         logits_BKV = policy.logits(tokens_BT, self.keep, adapter)
         logprobs_BKV = logits_BKV.log_softmax(-1)
-        return logprobs_BKV[row_N, at_N, target_N]
+        known_BKV = logprobs_BKV.detach()
+        entropy_BK = -(known_BKV.exp() * known_BKV).sum(-1)
+        return logprobs_BKV[row_N, at_N, target_N], entropy_BK[row_N, at_N]
 
 
-def choice_rows(prompts: Sequence[Tokens], choices: Sequence[Sequence[Tokens]]) -> list[ChoiceRows]:
-    """The forward passes that score every text after its prompt, grouped by shape.
+def choice_rows(pairs: Sequence[tuple[Tokens, Tokens]]) -> list[ChoiceRows]:
+    """The forward passes that score every text after its prompt, (prompt, text), grouped by shape.
 
     Texts that differ in their last token only share a row: where all moves of a game are single tokens,
     one row a position scores them all.
     """
     groups: dict[tuple[int, int], ChoiceRows] = {}
     known: dict[tuple[int, int], dict[Tokens, int]] = defaultdict(dict)
-    for p, (prompt, texts) in enumerate(zip(prompts, choices, strict=True)):
-        for c, text in enumerate(texts):
-            shape = (len(prompt), len(text) - 1)
-            group = groups.setdefault(shape, ChoiceRows([], len(text), [], [], [], [], []))
-            tokens = prompt + text[:-1]
-            row = known[shape].setdefault(tokens, len(group.tokens))
-            if row == len(group.tokens):
-                group.tokens.append(tokens)
-            for at, target in enumerate(text):
-                group.row.append(row)
-                group.at.append(at)
-                group.target.append(target)
-                group.prompt.append(p)
-                group.choice.append(c)
+    for number, (prompt, text) in enumerate(pairs):
+        shape = (len(prompt), len(text) - 1)
+        group = groups.setdefault(shape, ChoiceRows([], len(text), [], [], [], []))
+        tokens = prompt + text[:-1]
+        row = known[shape].setdefault(tokens, len(group.tokens))
+        if row == len(group.tokens):
+            group.tokens.append(tokens)
+        for at, target in enumerate(text):
+            group.row.append(row)
+            group.at.append(at)
+            group.target.append(target)
+            group.sequence.append(number)
     return list(groups.values())
 
 

@@ -19,7 +19,7 @@ from shuhari.policy.choices import choice_rows, told_apart
 from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.pool import PoolEngine
 from shuhari.policy.requests import Completion, Drawn, Engine, Live, Request
-from shuhari.policy.sampling import FEW, spread, uniform
+from shuhari.policy.sampling import spread, uniform
 from shuhari.policy.slabs import MAX_ROWS, SlabEngine
 
 MEMORY = 2**30  # bytes of keys and values on a CPU, unless told otherwise
@@ -32,7 +32,7 @@ def _memory(device: torch.device) -> int:
 
 
 class Generator:
-    """Generates with one policy: with an adapter of its, or (`adapter=None`) with the bare base.
+    """Generates with one policy, with any of its adapters or (`adapter=None`) the base, all in one batch.
 
     `memory` bounds the bytes of keys and values (by default 1 GiB, or a quarter of a GPU's); requests wait
     where it would not do. `engine`: "pool" on a GPU where the model has the lean path, else "slabs".
@@ -41,24 +41,16 @@ class Generator:
     def __init__(
         self,
         policy: Policy,
-        adapter: str | None = LEARNING,
         memory: int | None = None,
         engine: Literal["slabs", "pool"] | None = None,
     ) -> None:
-        self.policy, self.adapter = policy, adapter
+        self.policy = policy
         name = engine or ("pool" if policy.device.type == "cuda" and policy.path == "lean" else "slabs")
         positions = (memory or _memory(policy.device)) // policy.bytes_per_position
         self.engine: Engine = (PoolEngine if name == "pool" else SlabEngine)(policy, positions)
-        self._encoded: dict[str, Tokens] = {}
         self._waiting: deque[Live] = deque()
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
-
-    def encode(self, text: str) -> Tokens:
-        """Tokens of a prompt, remembered: rollouts ask for the same ones again and again."""
-        if text not in self._encoded:
-            self._encoded[text] = self.policy.encode(text)
-        return self._encoded[text]
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
         """Whether the context holds this prompt and so many new tokens."""
@@ -71,10 +63,11 @@ class Generator:
         *,
         temperature: float = 1.0,
         seed: int = 0,
-        explore: bool = False,
+        explore: int = 0,
+        adapter: str | None = LEARNING,
     ) -> list[Completion]:
         """One completion of every prompt. One seed, one result."""
-        settings = {"temperature": temperature, "adapter": self.adapter, "explore": explore}
+        settings = {"temperature": temperature, "adapter": adapter, "explore": explore}
         seeds = spread(seed, len(prompts))
         return self.run(
             [
@@ -94,11 +87,11 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        choices = [self.encode(text) for text in request.choices]
+        choices = [self.policy.encode(text) for text in request.choices]
         live = Live(ticket, request, told_apart(choices, self.policy.eos))
         if request.explore:
             chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
-            live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * FEW)
+            live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * request.explore)
         if reason := self._refused(live):
             self._end(live, error=reason)
         else:
@@ -179,22 +172,21 @@ class Generator:
         self._ended.append((live.ticket, completion))
 
     def score(
-        self, prompts: Sequence[str], choices: Sequence[Sequence[str]]
+        self,
+        prompts: Sequence[Tokens],
+        choices: Sequence[Sequence[Tokens]],
+        adapter: str | None = LEARNING,
     ) -> list[npt.NDArray[np.float64]]:
         """Log-probability, in nats, of every given text after its prompt (see `choice_rows`)."""
         result = [np.zeros(len(texts)) for texts in choices]
-        rows = choice_rows(
-            [self.encode(p) for p in prompts], [self.choice_tokens(texts) for texts in choices]
-        )
-        for group in rows:
+        pairs = [(prompt, text) for prompt, texts in zip(prompts, choices, strict=True) for text in texts]
+        where = [(p, c) for p, texts in enumerate(choices) for c in range(len(texts))]
+        for group in choice_rows(pairs):
             for start in range(0, len(group.tokens), MAX_ROWS):
                 part = group.part(start, start + MAX_ROWS)
                 with self.policy.inference():
-                    logprobs = part.logprobs(self.policy, self.adapter).tolist()
-                for prompt, choice, value in zip(part.prompt, part.choice, logprobs, strict=True):
-                    result[prompt][choice] += value
+                    logprobs = part.logprobs(self.policy, adapter)[0].tolist()
+                for sequence, value in zip(part.sequence, logprobs, strict=True):
+                    p, c = where[sequence]
+                    result[p][c] += value
         return result
-
-    def choice_tokens(self, texts: Sequence[str]) -> list[Tokens]:
-        """Tokens of texts to choose among. Where one begins another, all end with end-of-text."""
-        return told_apart([self.encode(text) for text in texts], self.policy.eos)

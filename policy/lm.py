@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASES = Path(__file__).parent / "bases"
 Tokens = tuple[int, ...]
 LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
+REMEMBERED = 2**16  # texts whose tokens are kept
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -102,12 +104,16 @@ def _mark(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _check_mark(adapter: Path, base_mark: str, where: str) -> None:
+    mark = adapter / BASE_MARK
+    if mark.is_file() and mark.read_text().strip() != base_mark:
+        raise CheckpointError(f"{where}={adapter}: was trained on another base; set policy.base to that one")
+
+
 def _with_adapter(model: nn.Module, adapter: Path, base_mark: str) -> PeftModel:
     if not (adapter / "adapter_config.json").is_file():
         raise CheckpointError(f"adapter={adapter}: no adapter_config.json there; give an adapter's folder")
-    mark = adapter / BASE_MARK
-    if mark.is_file() and mark.read_text().strip() != base_mark:
-        raise CheckpointError(f"adapter={adapter}: was trained on another base; set policy.base to that one")
+    _check_mark(adapter, base_mark, "adapter")
     try:
         with warnings.catch_warnings():
             # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
@@ -148,9 +154,9 @@ class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
     `path` says which forward pass runs: "lean" (ours, Llama family) or "module" with the reason.
-    `versions` counts each adapter's changes: what was computed at another version is stale. The adapter, norms
-    and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on a
-    CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
+    `versions` counts each adapter's changes: what was computed at another version is stale. The adapter,
+    norms and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on
+    a CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
     Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
     """
 
@@ -180,6 +186,7 @@ class Policy:
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
         }
+        self.encode = lru_cache(REMEMBERED)(self._encode)  # rollouts ask for the same texts again and again
         self.versions: dict[str | None, int] = {None: 0, LEARNING: 0}
         self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
         reason = lean.unsupported(model.config) or _not_plain(self.model)
@@ -230,6 +237,33 @@ class Policy:
                 frozen = self.model.get_parameter(_renamed(key, name))
                 frozen.requires_grad_(False).copy_(value)
         self.versions[name] = self.versions.get(name, 0) + 1
+
+    @property
+    def frozen(self) -> list[str]:
+        """The names of the frozen adapters."""
+        return [name for name in self.versions if name is not None and name != LEARNING]
+
+    def adapter_named(self, name: str, where: str) -> str | None:
+        """What other methods know an adapter by: `base` is None, a frozen one's name is itself, and a folder
+        is loaded, frozen. Raises CheckpointError, naming `where`, for what is none of these."""
+        if name == "base":
+            return None
+        if name in self.versions:
+            return name
+        if not (Path(name) / "adapter_config.json").is_file():
+            known = ", ".join(["base", *self.frozen])
+            raise CheckpointError(
+                f"{where}={name}: no adapter of that name; give a folder or one of: {known}"
+            )
+        _check_mark(Path(name), self._base_mark, where)
+        try:
+            self.model.load_adapter(
+                name, adapter_name := f"folder_{len(self.versions)}", local_files_only=True
+            )
+        except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
+            raise CheckpointError(f"{where}={name}: does not fit ({_first_line(error)})") from None
+        self.versions[adapter_name] = 1
+        return adapter_name
 
     def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
         """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
@@ -306,7 +340,7 @@ class Policy:
             finally:
                 self.model.set_adapter(LEARNING)
 
-    def encode(self, text: str) -> tuple[int, ...]:
+    def _encode(self, text: str) -> tuple[int, ...]:
         """Tokens of a text, without special ones."""
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 

@@ -12,7 +12,7 @@ class Request:
     """One completion that is wanted.
 
     `temperature` 0 is greedy. `stop`: texts that end it, and are not part of its text. `choices`: it is to be
-    one of these texts. With `explore`, one token at a random place is any of the most probable few: a policy
+    one of these texts. With `explore`, one token at a random place is any of so many most probable: a policy
     that is sure of a mistake would hardly ever leave it by its own chances.
     """
 
@@ -23,7 +23,7 @@ class Request:
     adapter: str | None = LEARNING
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
-    explore: bool = False
+    explore: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from torch import Tensor
 from shuhari.policy.requests import Live
 
 Seeds = npt.NDArray[np.uint64]
-FEW = 4  # most probable tokens among which exploration chooses
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -84,6 +83,7 @@ class Sampler:
         for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
             possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
-            chosen_B[i] = logprobs_V.topk(FEW).indices[lives[i].rank % max(1, possible)]
+            likeliest = logprobs_V.topk(min(lives[i].request.explore, len(logprobs_V))).indices
+            chosen_B[i] = likeliest[lives[i].rank % max(1, min(possible, len(likeliest)))]
             logprob_B[i] = logprobs_V[chosen_B[i]]
         return chosen_B.tolist(), logprob_B.tolist()

@@ -2,95 +2,116 @@
 
 This is rollout policy improvement (Tesauro & Galperin 1996; Bertsekas 2013): acting on the values of a
 policy's own continuations is at least as good as the policy, where the values are exact. All games run in
-lockstep over a `GameGraph`, so that the policy is asked once for each distinct position and weight version.
+lockstep over a `Simulator`, so that the policy is asked once for each distinct situation and weight version.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from shuhari.envs.graph import GameGraph
-from shuhari.envs.players import Probabilities
+from shuhari.envs.player import Floats, Ints, Player, RandomPlayer, draw
+from shuhari.envs.simulator import Positions, Simulator
 from shuhari.envs.types import Turn
 
-Floats = npt.NDArray[np.float64]
-Nodes = npt.NDArray[np.int64]
 UNLIKELY = 1e-9  # the least chance of a move in what is improved: values can still bring it back
+Table = Callable[[Ints], Floats]  # situations [N] to probabilities of their moves [N, A]
 
 
 class PolicyTable:
-    """A player's move probabilities over the nodes of a graph, [N, A], computed on demand.
+    """A player's move probabilities in the situations of a simulator, [N, A], asked for on demand.
 
-    `version` says at which version of its weights the player is; what another version computed is forgotten.
+    What another version of the player said is forgotten.
     """
 
-    def __init__(
-        self,
-        graph: GameGraph,
-        player: Callable[[list[Turn]], Probabilities],
-        version: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self.graph, self.player, self.version = graph, player, version
-        self._version = version()
-        self._table_NA = np.zeros((0, 0))
-        self._known_N = np.zeros(0, dtype=bool)
+    def __init__(self, simulator: Simulator, player: Player) -> None:
+        self.simulator, self.player = simulator, player
+        self._version = player.version
+        self._table_SA = np.zeros((0, 0))
+        self._known_S = np.zeros(0, dtype=bool)
 
-    def __call__(self, nodes: Nodes) -> Floats:
-        """Probabilities [len(nodes), A]; rows of nodes where the game is over are zero."""
-        if self.version() != self._version:
-            self._version = self.version()
-            self._known_N[:] = False
-        N, A = self.graph.children_NA.shape
-        grow = ((0, N - len(self._table_NA)), (0, A - self._table_NA.shape[1]))
-        if grow != ((0, 0), (0, 0)):
-            self._table_NA = np.pad(self._table_NA, grow)
-            self._known_N = np.pad(self._known_N, grow[0])
-        wanted = np.unique(nodes)
-        new = wanted[~self._known_N[wanted] & (self.graph.moves_N[wanted] > 0)]
-        if len(new):
-            for node, p in zip(new, self._compute(new), strict=True):
-                self._table_NA[node, : len(p)] = p
-            self._known_N[new] = True
-        return self._table_NA[nodes]
+    def __call__(self, situations: Ints) -> Floats:
+        """Probabilities [len(situations), A]; rows of situations without a move are zero."""
+        if self.player.version != self._version:
+            self._version = self.player.version
+            self._known_S[:] = False
+        turns = self.simulator.turns
+        S, A = self._table_SA.shape
+        if len(turns) > S or self.simulator.width > A:
+            self._table_SA = np.pad(self._table_SA, ((0, len(turns) - S), (0, self.simulator.width - A)))
+            self._known_S = np.pad(self._known_S, (0, len(turns) - S))
+        wanted = np.unique(situations)
+        new = [s for s in wanted[~self._known_S[wanted]] if turns[s].legal_actions]
+        if new:
+            for situation, p in zip(new, self.player.probabilities([turns[s] for s in new]), strict=True):
+                self._table_SA[situation, : len(p)] = p
+            self._known_S[new] = True
+        return self._table_SA[situations]
 
-    def _compute(self, nodes: Nodes) -> Sequence[Floats]:
-        return self.player([self.graph.turns[node] for node in nodes])
+
+def play_out(simulator: Simulator, table: Table, positions: Positions, rng: np.random.Generator) -> Floats:
+    """Every seat's return [N, seats] of one game from each position, moves drawn from `table`."""
+    current = positions.copy()
+    while len(live := np.flatnonzero(simulator.seats(current) >= 0)):
+        situations, where = np.unique(simulator.situations(current[live]), return_inverse=True)
+        moves = draw(table(situations)[where], rng.random(len(live)))
+        current[live] = simulator.play(current[live], moves, rng)
+    return simulator.returns(current)
 
 
 def continuation_values(
-    graph: GameGraph,
-    policy: PolicyTable,
-    nodes: Nodes,
+    simulator: Simulator,
+    table: Table,
+    positions: Positions,
     *,
     continuations: int,
     sharpness: float,
     rng: np.random.Generator,
 ) -> Floats:
-    """The mover's mean return after each legal move of `nodes`, [len(nodes), A]; -inf where there is no move.
+    """The mover's mean return after each legal move of `positions`, [N, A]; -inf where there is no move.
 
-    Both seats go on by the policy's probabilities to the power `sharpness`, renormalised. A node with m
+    All seats go on by the table's probabilities to the power `sharpness`, renormalised. A position with m
     moves costs m · `continuations` simulations.
     """
-    graph.expand(nodes)
-    row, move = np.nonzero(np.arange(graph.children_NA.shape[1]) < graph.moves_N[nodes][:, None])
-    current = np.repeat(graph.children_NA[nodes[row], move].astype(np.int64), continuations)
-    while True:
-        live = np.flatnonzero(graph.moves_N[current] > 0)
-        if not len(live):
-            break
-        positions, where = np.unique(current[live], return_inverse=True)
-        graph.expand(positions)
-        cumulative_PA = (policy(positions) ** sharpness).cumsum(1)
-        draw = rng.random(len(live)) * cumulative_PA[where, -1]
-        chosen = (cumulative_PA[where] <= draw[:, None]).sum(1)
-        chosen = np.minimum(chosen, graph.moves_N[current[live]] - 1)  # a draw may round up to the total
-        current[live] = graph.children_NA[positions[where], chosen]
-    sign = np.where(graph.seat_N[nodes] == 0, 1.0, -1.0)
-    values = np.full((len(nodes), graph.children_NA.shape[1]), -np.inf)
-    returns = graph.value_N[current].reshape(-1, continuations).mean(1)
-    values[row, move] = returns * sign[row]
-    return values
+    turns = [simulator.turns[s] for s in simulator.situations(positions)]
+    moves_N = np.array([len(turn.legal_actions) for turn in turns])
+    row, move = np.nonzero(np.arange(simulator.width) < moves_N[:, None])
+    rows, moves = np.repeat(row, continuations), np.repeat(move, continuations)
+    after = simulator.play(positions[rows], moves, rng)
+    returns = play_out(simulator, lambda situations: table(situations) ** sharpness, after, rng)
+    own = np.take_along_axis(returns, simulator.seats(positions)[rows][:, None], axis=1)
+    values_NA = np.full((len(positions), simulator.width), -np.inf)
+    values_NA[row, move] = own.reshape(-1, continuations).mean(1)
+    return values_NA
+
+
+def situation_values(
+    simulator: Simulator, table: Table, *, games: int, continuations: int, rng: np.random.Generator
+) -> dict[int, Floats]:
+    """The mover's mean return after each legal move of every situation met in `games` games of two seats.
+
+    In each game one seat moves at random and its situations are valued: so the rare ones are met too, and
+    what is hidden in them is distributed as the other seat's play leaves it. From there all seats play on
+    by the table, `continuations` times a move.
+    """
+    current, uniform = simulator.start(games, rng), PolicyTable(simulator, RandomPlayer())
+    explorer_N = np.arange(games) % 2
+    met: list[Positions] = []
+    while len(live := np.flatnonzero((seats_N := simulator.seats(current)) >= 0)):
+        situations = simulator.situations(current[live])
+        probabilities = table(situations)
+        exploring = seats_N[live] == explorer_N[live]
+        probabilities[exploring] = uniform(situations[exploring])
+        met.append(current[live][exploring])
+        current[live] = simulator.play(current[live], draw(probabilities, rng.random(len(live))), rng)
+    positions = np.concatenate(met)
+    values = continuation_values(
+        simulator, table, positions, continuations=continuations, sharpness=1.0, rng=rng
+    )
+    situations = simulator.situations(positions)
+    return {
+        int(s): values[situations == s].mean(0)[: len(simulator.turns[s].legal_actions)]
+        for s in np.unique(situations)
+    }
 
 
 def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats:
@@ -105,26 +126,36 @@ def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats
     return np.asarray(weights_NA / weights_NA.sum(1, keepdims=True))
 
 
-class SearchTable(PolicyTable):
-    """The player that takes the move its policy's continuations value highest, [N, A], computed on demand."""
+class SearchPlayer(Player):
+    """Takes the move that its policy's continuations value highest, in a game that hides nothing."""
 
-    def __init__(self, policy: PolicyTable, continuations: int, sharpness: float, seed: int) -> None:
-        super().__init__(policy.graph, policy.player)
-        self.policy, self.continuations, self.sharpness = policy, continuations, sharpness
+    def __init__(
+        self, simulator: Simulator, table: Table, *, continuations: int, sharpness: float, seed: int
+    ) -> None:
+        self.simulator, self.table = simulator, table
+        self.continuations, self.sharpness = continuations, sharpness
         self.rng = np.random.default_rng(seed)
 
-    def _compute(self, nodes: Nodes) -> Sequence[Floats]:
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
+        positions = self.simulator.positions(turns)
         values = continuation_values(
-            self.graph,
-            self.policy,
-            nodes,
+            self.simulator,
+            self.table,
+            positions,
             continuations=self.continuations,
             sharpness=self.sharpness,
             rng=self.rng,
         )
-        return list(greedy(values))
+        best = values.argmax(1)
+        return [np.eye(len(turn.legal_actions))[b] for turn, b in zip(turns, best, strict=True)]
 
 
-def greedy(table_NA: Floats) -> Floats:
-    """The table of the player that always takes the move of the highest entry, the first of equals."""
-    return np.asarray(np.eye(table_NA.shape[1])[table_NA.argmax(1)])
+class TabularPlayer(Player):
+    """Takes the best-valued move of each situation in a table, by seat and observation; else the first."""
+
+    def __init__(self, values: dict[tuple[int, str], Floats]) -> None:
+        self.values = values
+
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
+        found = [self.values.get((t.seat, t.observation), np.zeros(len(t.legal_actions))) for t in turns]
+        return [np.eye(len(values))[values.argmax()] for values in found]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -9,44 +10,67 @@ from torch import Tensor
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.packed import Segments
 from shuhari.policy import lean
-from shuhari.policy.lm import Policy
+from shuhari.policy.choices import choice_rows
+from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.memory import packed_row
+
+Pair = tuple[Tokens, Tokens]  # prompt and completion
 
 # The share of a padded batch's tokens up to which it is packed. Packing moves queries, keys and values to and
 # fro in every layer, which a batch without much padding or repetition does not earn back.
 PACKED = 0.75
 
 
+# Different completions a row, on average, from which on those that differ in their last token only share it.
+SHARED = 2
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceLogprobs:
-    """Of N completion tokens, in order of the sequences: log-probability and entropy (nats), and whose."""
+    """Of N completion tokens: log-probability and entropy (nats), whose they are, and which in a row of all.
+
+    `token_N`: the place of each in the sequences' completions laid end to end.
+    """
 
     logprobs_N: Tensor
     entropy_N: Tensor
     sequence_N: Tensor
-
-
-Pair = tuple[tuple[int, ...], tuple[int, ...]]  # prompt and completion
+    token_N: Tensor
 
 
 def completion_logprobs(
-    policy: Policy, sequences: Sequence[Pair], packed: bool | None = None
+    policy: Policy, sequences: Sequence[Pair], packed: bool | None = None, adapter: str | None = LEARNING
 ) -> SequenceLogprobs:
     """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
 
-    `packed`: without padding, and each distinct prompt once for all its completions; by default on a GPU, and
-    where that leaves few enough tokens. Otherwise rows are padded on the right, where causal attention cannot
-    see.
+    Completions that differ in their last token only, as a game's moves do, share a row where there are
+    enough of them. `packed`: without padding, and each distinct prompt once for all its completions; by
+    default on a GPU, and where that leaves few enough tokens. Otherwise rows are padded on the right, where
+    causal attention cannot see.
     """
     if packed is None:
-        groups = {prompt: 0 for prompt, _ in sequences}
-        tokens = sum(map(len, groups)) + sum(len(c) - 1 for _, c in sequences)
+        distinct = set(sequences)
+        if SHARED * len({prompt + completion[:-1] for prompt, completion in distinct}) <= len(distinct):
+            return _sharing_rows(policy, sequences, adapter)
+        prompts = {prompt for prompt, _ in sequences}
+        tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
         packed = policy.path == "lean" and (policy.device.type == "cuda" or tokens <= PACKED * padded)
-    return _packed(policy, sequences) if packed else _padded(policy, sequences)
+    return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
 
 
-def _padded(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
+def _sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+    groups = choice_rows(sequences)
+    scored = [group.logprobs(policy, adapter) for group in groups]
+    logprobs_N, entropy_N = (torch.cat(column) for column in zip(*scored, strict=True))
+    starts = [0, *accumulate(len(completion) for _, completion in sequences)]
+    owners = [n for group in groups for n in group.sequence]
+    places = [starts[n] + at for group in groups for n, at in zip(group.sequence, group.at, strict=True)]
+    sequence_N, token_N = (torch.tensor(x, device=policy.device) for x in (owners, places))
+    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N, token_N)
+
+
+def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
     lengths = [len(p) + len(c) for p, c in sequences]
     rows_BT = torch.full((len(sequences), max(lengths)), policy.eos)
     scored_BT = torch.zeros(rows_BT.shape, dtype=torch.bool)
@@ -59,14 +83,14 @@ def _padded(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
     targets_N = rows_BT[:, -keep:].to(policy.device)[scored_BK]
     tokens_BT = rows_BT[:, :-1].to(policy.device)
     if policy.path == "lean":
-        weights = policy.weights()
+        weights = policy.weights(adapter)
         h_NC = lean.hidden(weights, tokens_BT, keep)[scored_BK]
         return _scored(weights, h_NC, targets_N, scored_BK.nonzero()[:, 0])
-    logprobs_N, entropy_N = token_logprobs(policy.logits(tokens_BT, keep)[scored_BK], targets_N)
-    return SequenceLogprobs(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
+    logprobs_N, entropy_N = token_logprobs(policy.logits(tokens_BT, keep, adapter)[scored_BK], targets_N)
+    return _in_order(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
 
 
-def _packed(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
+def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
     """One row: each prompt, then its completions, but for their last tokens, which predict nothing."""
     members: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(sequences):
@@ -92,7 +116,7 @@ def _packed(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
     def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return packed_row(q, k, v, segments)
 
-    weights = policy.weights()
+    weights = policy.weights(adapter)
     tokens_1N = torch.tensor([tokens], device=policy.device)
     h_1NC = lean.hidden(weights, tokens_1N, None, attend, segments.positions_N[None])
     read_N = torch.tensor([place for places in read for place in places], device=policy.device)
@@ -104,4 +128,9 @@ def _packed(policy: Policy, sequences: Sequence[Pair]) -> SequenceLogprobs:
 def _scored(weights: lean.Weights, h_NC: Tensor, targets_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
     head_VC = weights.head_VC
     logprobs_N, entropy_N = linear_logprobs(h_NC.to(head_VC.dtype), head_VC, targets_N)
-    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N)
+    return _in_order(logprobs_N, entropy_N, sequence_N)
+
+
+def _in_order(logprobs_N: Tensor, entropy_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
+    token_N = torch.arange(len(logprobs_N), device=logprobs_N.device)
+    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N, token_N)

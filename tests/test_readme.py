@@ -16,7 +16,8 @@ def test_the_readmes_own_domain_trains(tmp_path: Path) -> None:
     (tmp_path / "mirror.py").write_text(code)
     command = re.search(r"shuhari (train name=mirror .*)", (ROOT / "README.md").read_text())
     assert command
-    quick = "evaluate_problems=20 imitate.examples=300 imitate.steps=120 sampling.rounds=2 threads=1"
+    quick = "evaluate_problems=20 phases.imitate.examples=300 phases.imitate.steps=120"
+    quick += " phases.selfplay.rounds=2 threads=1"
     subprocess.run(
         [str(Path(sys.executable).parent / "shuhari"), *command.group(1).split(), *quick.split()],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from shuhari.envs.connect_four import ConnectFourSolver
 from shuhari.envs.graph import GameGraph, backward
 from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
-from shuhari.envs.players import RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
 
@@ -19,7 +20,7 @@ from shuhari.envs.types import Turn
 )
 def test_uniform_play(game: str, situations: int, uniform: float) -> None:
     assert len(information_turns(game)) == situations
-    assert nash_conv(game, RandomPlayer().probabilities) == pytest.approx(uniform, abs=1e-3)
+    assert nash_conv(game, RandomPlayer()) == pytest.approx(uniform, abs=1e-3)
 
 
 # Chance of a bet (or a call) by card and what was done, in Kuhn's equilibrium with alpha = 1/3.
@@ -39,13 +40,14 @@ KUHN = {
 }
 
 
-def equilibrium(turns: Sequence[Turn]) -> list[list[float]]:
-    bets = [KUHN[turn.observation[:-3]] for turn in turns]
-    return [[1 - bet, bet] for bet in bets]
+class Equilibrium(Player):
+    def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+        bets = [KUHN[turn.observation[:-3]] for turn in turns]
+        return [np.array([1 - bet, bet]) for bet in bets]
 
 
 def test_kuhns_equilibrium_cannot_be_exploited_and_is_worth_minus_one_eighteenth() -> None:
-    assert nash_conv("kuhn_poker", equilibrium) == pytest.approx(0, abs=1e-9)
+    assert nash_conv("kuhn_poker", Equilibrium()) == pytest.approx(0, abs=1e-9)
 
     def value(referee: Referee) -> float:
         if referee.over:
@@ -54,7 +56,7 @@ def test_kuhns_equilibrium_cannot_be_exploited_and_is_worth_minus_one_eighteenth
         if referee.state.is_chance_node():
             branches = referee.state.chance_outcomes()
         else:
-            ((passing, betting),) = equilibrium([Turn(referee.observation)])
+            ((passing, betting),) = Equilibrium().probabilities([Turn(referee.observation)])
             branches = [(0, passing), (1, betting)]
         for action, chance in branches:
             total += chance * value(Referee("kuhn_poker", referee.state.child(action)))
@@ -141,11 +143,11 @@ def test_the_solver_refuses_another_board_and_a_search_without_end() -> None:
 
 
 def test_the_noisy_equilibrium_and_what_it_wins() -> None:
-    perfect = NoisyEquilibriumPlayer("kuhn_poker", 0.0).probabilities
-    noisy = NoisyEquilibriumPlayer("kuhn_poker", 0.5).probabilities
+    perfect = NoisyEquilibriumPlayer("kuhn_poker", 0.0)
+    noisy = NoisyEquilibriumPlayer("kuhn_poker", 0.5)
     assert nash_conv("kuhn_poker", perfect) < 0.005
     assert 0.2 < nash_conv("kuhn_poker", noisy) < 0.6
-    assert nash_conv("kuhn_poker", NoisyEquilibriumPlayer("kuhn_poker", 1.0).probabilities) == pytest.approx(
+    assert nash_conv("kuhn_poker", NoisyEquilibriumPlayer("kuhn_poker", 1.0)) == pytest.approx(
         0.917, abs=1e-3
     )
     assert mean_return("kuhn_poker", perfect, perfect) == pytest.approx(0)

@@ -2,9 +2,10 @@ import gymnasium
 import numpy as np
 import pytest
 
+from shuhari.envs.experts import MCTSPlayer
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
-from shuhari.envs.openspiel import MAX_ILLEGAL, OpenSpielEnv, turn_of
-from shuhari.envs.players import MCTSPlayer, ModePlayer, RandomPlayer
+from shuhari.envs.openspiel import MAX_ILLEGAL, OpenSpielEnv
+from shuhari.envs.player import GreedyPlayer, RandomPlayer
 from shuhari.envs.referee import IllegalMove, Referee
 
 
@@ -124,7 +125,7 @@ def test_hidden_cards_stay_hidden() -> None:
 
 class TestPlayers:
     def test_a_search_is_decided_by_its_seed(self) -> None:
-        turns = [turn_of(Referee("tic_tac_toe"), seed) for seed in range(30)]
+        turns = [Referee("tic_tac_toe").turn(seed) for seed in range(30)]
         player = MCTSPlayer(4)
         assert player.act(turns) == player.act(turns)
         assert len(set(player.act(turns))) > 1
@@ -135,7 +136,7 @@ class TestPlayers:
         turns = [graph.turns[node] for node in critical]
         expert = OpenSpielEnv().expert
         shares = {}
-        for name, player in (("expert", expert), ("mode", ModePlayer(expert))):
+        for name, player in (("expert", expert), ("mode", GreedyPlayer(expert))):
             tables = player.probabilities(turns)
             shares[name] = np.mean(
                 [(p * optimal[n][: len(p)]).sum() for p, n in zip(tables, critical, strict=True)]
@@ -219,4 +220,4 @@ def test_nothing_hidden_travels_in_info() -> None:
     env = OpenSpielEnv("kuhn_poker")
     _, info = env.reset(seed=0)
     assert set(info) == {"seat", "legal_actions"}
-    assert turn_of(env.referee).state == ""
+    assert env.referee.turn().state == ""

@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from shuhari.loops import cli
-from shuhari.loops.config import PretrainConfig, TrainConfig, check
+from shuhari.loops.config import ALGORITHMS, PretrainConfig, TrainConfig, check, store_types
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -19,7 +19,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(stop.value.code or 0)
 
 
-QUICK = ["imitate.examples=50", "imitate.steps=1", "search.rounds=1", "search.starts=8", "search.updates=1"]
+QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfplay.rounds=1"]
 
 
 @pytest.mark.parametrize(
@@ -28,13 +28,13 @@ QUICK = ["imitate.examples=50", "imitate.steps=1", "search.rounds=1", "search.st
         (["trian"], "did you mean 'train'?"),
         (["train", "experiment=tic_tac_to"], "did you mean 'tic_tac_toe'?"),
         (["train", "sed=1"], "sed: there is no such key; did you mean 'seed'?"),
-        (["train", "search.round=1"], "did you mean 'search.rounds'?"),
+        (["train", "phases.selfplay.round=1"], "did you mean 'phases.selfplay.rounds'?"),
         (["train", "seed=abc"], "seed: Value 'abc'"),
         (["train", "seed="], "seed: Value ''"),
         (["train", "seed=-1"], "seed=-1"),
         (["train", "seed=[1"], "cannot be read as key=value"),
-        (["train", "phases=[imitat]"], "'imitat' is not one of imitate, selfplay, harder"),
-        (["train", "search.rounds=0"], "search.rounds=0: must be greater than 0"),
+        (["train", "only=[imitat]"], "'imitat' is not one of imitate, selfplay"),
+        (["train", "phases.selfplay.rounds=0"], "phases.selfplay.rounds=0: must be greater than 0"),
         (["train", "env=shuhari/TicTacTo-v0"], "TicTacToe"),
         (["train", "env=nomodule:x/Y-v0"], "nomodule"),
         (["train", "env_args={sides: 3}"], "give its keys one by one, as in env_args.sides=3"),
@@ -43,8 +43,16 @@ QUICK = ["imitate.examples=50", "imitate.steps=1", "search.rounds=1", "search.st
         (["train", "adapter=/nowhere"], "adapter=/nowhere"),
         (["train", "resume=/nowhere"], "resume=/nowhere: no config.yaml"),
         (["train", "resume=/nowhere", "seed=1"], "leave out seed=1"),
-        (["train", "imitate.traces=/nowhere.jsonl"], "/nowhere.jsonl: cannot be read"),
-        (["train", "phases=[harder]"], "'harder' is for problems"),
+        (["train", "phases.imitate.traces=/nowhere.jsonl"], "/nowhere.jsonl: cannot be read"),
+        (["train", "phases.selfplay.temperatur=1"], "did you mean 'phases.selfplay.temperature'?"),
+        (["train", "experiment=addition", "phases.selfplay.sharpness=[1,2]"], "there is no such key"),
+        (["train", "phase@phases.selfplay=search_ply"], "did you mean 'search_play'?"),
+        (["train", "phase@phases.selfplay=fictitious_play"], "experiment=listed_game"),
+        (["train", "env=shuhari/Addition-v0", "experiment=tic_tac_toe"], "take experiment=problems"),
+        (["train", "phases.selfplay.optimizer=sgd"], "muon or adamw"),
+        (["train", "experiment=addition", "phases.harder.replay_of=imitate"], "has a replay"),
+        (["train", "experiment=problems"], "env: must be given, as in env=..."),
+        (["train", "experiment=problems", "env=shuhari/Gcd-v0"], "policy.base: must be given"),
         (["pretrain", "recipe=gmes"], "did you mean 'games'?"),
     ],
 )
@@ -72,6 +80,9 @@ def test_an_output_folder_that_cannot_be_written(
     assert "choose another with out=PATH" in capfd.readouterr().err
 
 
+GENERIC = ("listed_game", "hidden_game", "problems")  # for environments that have no experiment of their own
+
+
 def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     assert "train" in capfd.readouterr().out
@@ -81,17 +92,21 @@ def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
 
 @pytest.mark.parametrize("experiment", sorted(p.stem for p in (cli.CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_composes(experiment: str) -> None:
-    ConfigStore.instance().store("train_schema", TrainConfig)
+    store_types(ConfigStore.instance())
     with initialize_config_dir(str(cli.CONF), version_base="1.3"):
-        cfg = OmegaConf.to_object(compose("train", [f"experiment={experiment}"]))
+        own = ["env=toy/Toy-v0", "policy.base=games"] if experiment in GENERIC else []
+        cfg = OmegaConf.to_object(compose("train", [f"experiment={experiment}", *own]))
     assert isinstance(cfg, TrainConfig)
     check(cfg)
+    assert cfg.phases
+    for phase in cfg.phases.values():
+        assert type(phase) is ALGORITHMS[phase.algorithm]
     assert cfg.name == experiment
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (cli.CONF / "recipe").glob("*.yaml")))
 def test_every_recipe_composes(recipe: str) -> None:
-    ConfigStore.instance().store("pretrain_schema", PretrainConfig)
+    store_types(ConfigStore.instance())
     with initialize_config_dir(str(cli.CONF), version_base="1.3"):
         cfg = OmegaConf.to_object(compose("pretrain", [f"recipe={recipe}"]))
     assert isinstance(cfg, PretrainConfig)

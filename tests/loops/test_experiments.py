@@ -10,37 +10,37 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from shuhari.loops import cli
-from shuhari.loops.config import TrainConfig
+from shuhari.loops.config import TrainConfig, store_types
 from shuhari.loops.train import train
 
 TASKS = ["linear_equations", "differentiate", "countdown", "calculator", "dataset"]
 SMOKE = [
-    "imitate.steps=12",
-    "imitate.examples=200",
-    "imitate.batch=16",
-    "sampling.rounds=1",
-    "sampling.problems=4",
-    "sampling.updates=[1,1]",
+    "phases.imitate.steps=12",
+    "phases.imitate.examples=200",
+    "phases.imitate.batch=16",
+    "phases.selfplay.rounds=1",
+    "phases.selfplay.problems=4",
+    "phases.selfplay.updates=[1,1]",
     "evaluate_problems=8",
     "threads=1",
 ]
 
 
 GAME_SMOKE = [
-    "imitate.steps=2",
-    "imitate.examples=50",
-    "imitate.batch=16",
-    "search.rounds=1",
-    "search.starts=8",
-    "search.updates=1",
-    "search.batch=8",
+    "phases.imitate.steps=2",
+    "phases.imitate.examples=50",
+    "phases.imitate.batch=16",
+    "phases.selfplay.rounds=1",
+    "phases.selfplay.starts=8",
+    "phases.selfplay.updates=1",
+    "phases.selfplay.batch=8",
     "evaluate_problems=4",
     "threads=1",
 ]
 
 
 def smoke(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    ConfigStore.instance().store("train_schema", TrainConfig)
+    store_types(ConfigStore.instance())
     with initialize_config_dir(str(cli.CONF), version_base="1.3"):
         cfg = OmegaConf.to_object(compose("train", [f"experiment={name}", f"out={folder}", *overrides]))
     assert isinstance(cfg, TrainConfig)
@@ -65,8 +65,8 @@ PLAYERS = {"random", "base", "expert", "expert_mode", "imitation", "search_alone
 
 def test_a_game_too_large_to_measure_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("shuhari.loops.evaluate_game.SAMPLE", 60)
-    monkeypatch.setattr("shuhari.loops.evaluate_game.MANY", 2000)
+    monkeypatch.setattr("shuhari.loops.evaluate.listed_game.SAMPLE", 60)
+    monkeypatch.setattr("shuhari.loops.evaluate.listed_game.MANY", 2000)
     report = smoke("connect_four_4x4", tmp_path, [*GAME_SMOKE, "env_args.expert_simulations=1"])
     assert report["players"].keys() == PLAYERS | {"selfplay_search"}
     assert report["evaluation"]["positions"] == 134_289

@@ -8,22 +8,34 @@ import pytest
 import torch
 
 from shuhari.envs.nash import nash_conv
-from shuhari.envs.players import RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
+from shuhari.envs.simulator import Referees
 from shuhari.envs.types import Turn
-from shuhari.loops.config import SearchConfig
-from shuhari.loops.hidden_selfplay import HiddenSelfplay, action_values
+from shuhari.loops.collect.fictitious_play import FictitiousPlay
+from shuhari.loops.config import FictitiousPlayConfig
+from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.optimizer import Optimizer
+from shuhari.loops.phases import Phase
 from shuhari.policy.generator import Generator
-from shuhari.policy.lm import Policy
+from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.player import LMPlayer
+from shuhari.policy.render import Renderer
+from shuhari.policy.search import PolicyTable, situation_values
 
 KUHN = "kuhn_poker"
 
 
+def values_of(player: Player, games: int) -> dict[str, Any]:
+    """By observation."""
+    simulator = Referees(KUHN)
+    table = PolicyTable(simulator, player)
+    values = situation_values(simulator, table, games=games, continuations=1, rng=np.random.default_rng(0))
+    return {simulator.turns[situation].observation: value for situation, value in values.items()}
+
+
 def test_values_of_moves_against_random_play() -> None:
-    values = action_values(
-        KUHN, RandomPlayer().probabilities, games=12_000, continuations=1, rng=np.random.default_rng(0)
-    )
-    assert len(values) == 12
-    found = {turn.observation: value for turn, value in values.values()}
+    found = values_of(RandomPlayer(), 12_000)
+    assert len(found) == 12
     # A king that is bet into: folding loses the ante, calling wins 2. A jack: calling loses 2.
     np.testing.assert_allclose(found["K b 1>"], [-1, 2])
     np.testing.assert_allclose(found["J b 1>"], [-1, -2])
@@ -36,11 +48,11 @@ def test_values_of_moves_against_random_play() -> None:
 
 
 def test_what_is_hidden_is_distributed_as_the_other_seat_plays() -> None:
-    def bets_kings_only(turns: Sequence[Turn]) -> list[Any]:
-        return [np.array([0.0, 1.0]) if t.observation[0] == "K" else np.array([1.0, 0.0]) for t in turns]
+    class BetsKingsOnly(Player):
+        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+            return [np.array([0.0, 1.0] if t.observation[0] == "K" else [1.0, 0.0]) for t in turns]
 
-    values = action_values(KUHN, bets_kings_only, games=2000, continuations=1, rng=np.random.default_rng(0))
-    found = {turn.observation: value for turn, value in values.values()}
+    found = values_of(BetsKingsOnly(), 2000)
     np.testing.assert_allclose(found["Q b 1>"], [-1, -2])  # who bets has the king
 
 
@@ -48,26 +60,31 @@ def test_what_is_hidden_is_distributed_as_the_other_seat_plays() -> None:
 def test_it_comes_near_the_equilibrium_and_goes_on_where_it_stopped(resumed: bool) -> None:
     torch.set_num_threads(1)
 
-    def phase() -> HiddenSelfplay:
+    def phase() -> Phase:
         policy = Policy("games", rank=8, alpha=16.0, seed=0)
-        cfg = SearchConfig(
+        cfg = FictitiousPlayConfig(
             rounds=24, starts=128, continuations=4, updates=8, batch=32, temperature=[0.5, 0.15]
         )
-        return HiddenSelfplay(Generator(policy), KUHN, cfg, np.random.default_rng(0))
+        renderer = Renderer(policy)
+        player = LMPlayer(Generator(policy), renderer, LEARNING)
+        source = FictitiousPlay(Referees(KUHN), player, renderer, cfg, np.random.default_rng(0), 0)
+        optimizer = Optimizer(policy.parameters.values(), learning_rate=0.01, steps=source.updates)
+        learner = Learner(policy, cfg.objective, optimizer, micro_batch=8192, reference=None)
+        return Phase("selfplay", source, learner)
 
     own = phase()
     while not own.done:
         own.step()
-        if resumed and own.steps == 12:
-            state, adapter = own.state_dict(), own.generator.policy.state()
+        if resumed and own.rounds == 12:
+            state, adapter = own.state_dict(), own.learner.policy.state()
             own = phase()
             own.load_state_dict(state)
-            own.generator.policy.load_state(adapter)
-    found = nash_conv(KUHN, own.player.probabilities)
+            own.learner.policy.load_state(adapter)
+    found = nash_conv(KUHN, own.source.player)  # type: ignore[attr-defined]
     assert found < 0.45  # random play has 0.917
     RESULTS.append(found)
     assert len(set(RESULTS)) == 1
-    assert "first seat's return" in own.sample()
+    assert "first seat's return" in own.source.sample()
 
 
 RESULTS: list[float] = []

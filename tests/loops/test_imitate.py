@@ -7,10 +7,11 @@ import gymnasium
 import numpy as np
 
 from shuhari.envs import Trace
+from shuhari.loops.collect.imitate import Imitate
+from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.config import ImitateConfig
-from shuhari.loops.imitate import Imitation
-from shuhari.loops.rollout import Rollouts
-from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.lm import Policy
+from shuhari.policy.render import Renderer
 from shuhari.policy.requests import Completion
 
 
@@ -29,16 +30,14 @@ def test_a_trace_of_several_turns_has_the_tokens_of_a_conversation() -> None:
     script, waiting = iter([call, answer]), []
     generator: Any = SimpleNamespace(
         policy=policy,
-        adapter=LEARNING,
-        encode=policy.encode,
         fits=lambda prompt, limit: True,
         submit=lambda request: waiting.append(request) or 0,
         step=lambda: [(0, said(next(script)))],
     )
-    rollouts = Rollouts(lambda: gymnasium.make("shuhari/Calculator-v0"), generator, 64)
+    rollouts = Rollouts(lambda: gymnasium.make("shuhari/Calculator-v0"), generator, Renderer(policy), 64)
     (episode,) = rollouts.play([0])
-    assert episode.total == 1.0
+    assert episode.reward() == 1.0
 
     traces = [Trace(prompt, call), Trace(shown, answer, turns=((prompt, call),))]
-    imitation = Imitation(policy, traces, ImitateConfig(), np.random.default_rng(0))
-    assert sorted(imitation.train) == sorted((step.prompt, step.completion) for step in episode.steps)
+    imitate = Imitate(generator, Renderer(policy), traces, ImitateConfig(), np.random.default_rng(0))
+    assert sorted(imitate.train) == sorted((step.prompt, step.completion) for step in episode.steps)

@@ -1,28 +1,53 @@
-"""Losses against arithmetic done by hand."""
+"""Losses against arithmetic done by hand, and what they are registered with."""
 
-from math import comb, log
+from math import comb, exp, log
+from typing import Any
 
 import pytest
 import torch
 
-from shuhari.loops.objectives import distill, policy_gradient
-from shuhari.loops.optimizer import Optimizer, orthogonalise
+from shuhari.loops.learn.batch import Batch, Columns, Totals
+from shuhari.loops.learn.objectives import (
+    OBJECTIVES,
+    DistillConfig,
+    PolicyGradientConfig,
+    PreferenceConfig,
+    distill,
+    policy_gradient,
+    preference,
+)
+from shuhari.loops.learn.optimizer import Optimizer, orthogonalise
+from shuhari.policy.sequences import SequenceLogprobs
 from shuhari.rewards.statistics import pass_at, wilson
 
 
+def columns_of(batch: Batch, logprobs: list[float]) -> tuple[torch.Tensor, Columns]:
+    """A batch's columns as the learner makes them, for log-probabilities in order of its tokens."""
+    logprobs_N = torch.tensor(logprobs, requires_grad=True)
+    sequence_N = torch.tensor([i for i, c in enumerate(batch.completions) for _ in c])
+    scored = SequenceLogprobs(logprobs_N, torch.zeros(len(logprobs)), sequence_N, torch.arange(len(logprobs)))
+    return logprobs_N, Columns.of(batch, scored, Totals.of(batch, torch.device("cpu")))
+
+
+def rows(*lengths: int, **columns: Any) -> Batch:
+    return Batch([(5,)] * len(lengths), [(6,) * n for n in lengths], **columns)
+
+
 def test_distill_is_weighted_cross_entropy() -> None:
-    logprobs, weights = torch.tensor([log(0.5), log(0.25), log(0.1)]), torch.tensor([1.0, 3.0, 0.0])
-    assert distill(logprobs, weights).item() == pytest.approx((log(2) + 3 * log(4)) / 4)
+    logprobs_N, columns = columns_of(rows(1, 1, 1, weights=[1.0, 3.0, 0.0]), [log(0.5), log(0.25), log(0.1)])
+    loss = distill(logprobs_N, columns, DistillConfig())
+    assert loss.item() == pytest.approx((log(2) + 3 * log(4)) / 4)
 
 
 def test_policy_gradient_on_policy_is_the_mean_advantage() -> None:
-    logprobs = torch.tensor([-1.0, -2.0, -3.0], requires_grad=True)
-    advantages = torch.tensor([0.5, -0.25, 0.125])
-    loss = policy_gradient(logprobs, logprobs.detach(), advantages)
-    assert loss.item() == pytest.approx(-0.375 / 3)
+    sampler = [-1.0, -2.0, -3.0]
+    batch = rows(2, 1, advantages=[0.5, -0.25], sampler=[sampler[:2], sampler[2:]])
+    logprobs_N, columns = columns_of(batch, sampler)
+    loss = policy_gradient(logprobs_N, columns, PolicyGradientConfig())
+    assert loss.item() == pytest.approx(-(0.5 + 0.5 - 0.25) / 3)
     loss.backward()
-    assert logprobs.grad is not None
-    torch.testing.assert_close(logprobs.grad, -advantages / 3)
+    assert logprobs_N.grad is not None
+    torch.testing.assert_close(logprobs_N.grad, -torch.tensor([0.5, 0.5, -0.25]) / 3)
 
 
 @pytest.mark.parametrize(
@@ -36,8 +61,41 @@ def test_policy_gradient_on_policy_is_the_mean_advantage() -> None:
     ],
 )
 def test_clipping_by_hand(ratio: float, advantage: float, surrogate: float) -> None:
-    loss = policy_gradient(torch.tensor([log(ratio)]), torch.tensor([0.0]), torch.tensor([advantage]))
+    batch = rows(1, advantages=[advantage], sampler=[[0.0]])
+    logprobs_N, columns = columns_of(batch, [log(ratio)])
+    loss = policy_gradient(logprobs_N, columns, PolicyGradientConfig())
     assert loss.item() == pytest.approx(-surrogate, rel=1e-5)
+
+
+def test_preference_by_hand() -> None:
+    """Two pairs, the first of two and one tokens: margins of log-ratios, worked out on paper."""
+    batch = rows(
+        2,
+        1,
+        1,
+        1,
+        advantages=[1.0, -1.0, 1.0, -1.0],
+        groups=[7, 7, 9, 9],
+        reference=[[-1.0, -1.0], [-1.0], [-2.0], [-0.5]],
+    )
+    logprobs_N, columns = columns_of(batch, [-0.5, -0.75, -1.5, -2.0, -0.5])
+    loss = preference(logprobs_N, columns, PreferenceConfig(beta=0.5))
+    margins = [(0.5 + 0.25) - (-0.5), 0.0]  # of the better over the worse
+    want = sum(log(1 + exp(-0.5 * margin)) for margin in margins) / 2
+    assert loss.item() == pytest.approx(want, rel=1e-6)
+    loss.backward()
+    assert logprobs_N.grad is not None
+    push = 0.5 / 2 / (1 + exp(0.5 * margins[0]))
+    want_N = torch.tensor([-push, -push, push, -0.125, 0.125])
+    torch.testing.assert_close(logprobs_N.grad, want_N)
+
+
+def test_every_objective_is_short_and_registered_with_its_configuration() -> None:
+    import inspect
+
+    for name, objective in OBJECTIVES.items():
+        assert objective.config().name == name
+        assert len(inspect.getsource(objective.loss).splitlines()) <= 40
 
 
 def test_wilson_and_pass_at_k() -> None:

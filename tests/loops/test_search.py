@@ -3,9 +3,9 @@
 import numpy as np
 
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
-from shuhari.envs.players import RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.referee import Referee
-from shuhari.policy.search import PolicyTable, continuation_values, greedy, improved
+from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 
 def tic_tac_toe() -> GameGraph:
@@ -34,7 +34,7 @@ def values_of(
 
 def test_a_winning_move_is_worth_one_to_its_mover() -> None:
     graph = tic_tac_toe()
-    uniform = PolicyTable(graph, RandomPlayer().probabilities)
+    uniform = PolicyTable(graph, RandomPlayer())
     first = values_of(graph, node_after(graph, "1", "4", "2", "5"), uniform, 50)
     assert first["3"] == 1
     assert max(v for m, v in first.items() if m != "3") < 1
@@ -45,7 +45,7 @@ def test_a_winning_move_is_worth_one_to_its_mover() -> None:
 def test_random_continuations_converge_to_their_expectation() -> None:
     graph = tic_tac_toe()
     graph.expand_all()
-    uniform = PolicyTable(graph, RandomPlayer().probabilities)
+    uniform = PolicyTable(graph, RandomPlayer())
     node = node_after(graph, "1", "4")
     legal = np.arange(graph.children_NA.shape[1]) < graph.moves_N[:, None]
     table = legal / np.maximum(legal.sum(1, keepdims=True), 1)
@@ -64,30 +64,34 @@ def test_sharp_continuations_of_a_perfect_player_give_the_games_values() -> None
     optimal = optimal_moves(graph)
     leaning = np.where(optimal, 0.6, 0.1)  # sharpened, it plays the best moves only
     index = {turn.observation: n for n, turn in enumerate(graph.turns)}
-    table = PolicyTable(
-        graph, lambda turns: [leaning[index[t.observation]][: len(t.legal_actions)] for t in turns]
-    )
+
+    class Leaning(Player):
+        def probabilities(self, turns):  # type: ignore[no-untyped-def]
+            return [leaning[index[t.observation]][: len(t.legal_actions)] for t in turns]
+
+    table = PolicyTable(graph, Leaning())
     nodes = np.flatnonzero(graph.moves_N > 0)[::37]
     rng = np.random.default_rng(0)
     values = continuation_values(graph, table, nodes, continuations=2, sharpness=30.0, rng=rng)
     exact = backward(graph)[graph.children_NA[nodes]] * np.where(graph.seat_N[nodes] == 0, 1, -1)[:, None]
     legal = np.isfinite(values)
     np.testing.assert_array_equal(values[legal], exact[legal])
-    assert optimal[nodes, greedy(values).argmax(1)].all()
+    assert optimal[nodes, values.argmax(1)].all()
 
 
 def test_a_table_asks_once_per_position_and_version() -> None:
-    graph, asked, version = tic_tac_toe(), [], [0]
+    graph, asked = tic_tac_toe(), []
 
-    def player(turns):  # type: ignore[no-untyped-def]
-        asked.extend(turn.observation for turn in turns)
-        return RandomPlayer().probabilities(turns)
+    class Asked(RandomPlayer):
+        def probabilities(self, turns):  # type: ignore[no-untyped-def]
+            asked.extend(turn.observation for turn in turns)
+            return super().probabilities(turns)
 
-    table = PolicyTable(graph, player, lambda: version[0])
+    table = PolicyTable(graph, player := Asked())
     table(np.array([0, 0, 0]))
     table(np.array([0]))
     assert len(asked) == 1
-    version[0] = 1
+    player.version = 1
     table(np.array([0]))
     assert len(asked) == 2
 

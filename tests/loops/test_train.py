@@ -14,15 +14,18 @@ import torch
 from safetensors.torch import load_file
 
 from shuhari.envs import FreeText, Task, TaskEnv
+from shuhari.loops.collect.imitate import Imitate
+from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import (
-    HarderConfig,
+    AcceptedAnswersConfig,
     ImitateConfig,
     PolicyConfig,
-    SamplingConfig,
-    SearchConfig,
+    SampleGroupsConfig,
+    SearchPlayConfig,
     TrainConfig,
 )
-from shuhari.loops.rollout import Rollouts
+from shuhari.loops.phases import Phase
 from shuhari.loops.run import Interrupted
 from shuhari.loops.train import train
 from shuhari.rewards import Verdict
@@ -83,8 +86,10 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
         name="mirror",
         env="toy/Mirror-v0",
         policy=PolicyConfig(base="math", max_new_tokens=4),
-        imitate=ImitateConfig(examples=400, steps=150, batch=32),
-        sampling=SamplingConfig(rounds=4, problems=8, samples=8, updates=[2, 4], batch=16),
+        phases={
+            "imitate": ImitateConfig(examples=400, steps=150, batch=32),
+            "selfplay": AcceptedAnswersConfig(rounds=4, problems=8, samples=8, updates=[2, 4], batch=16),
+        },
         evaluate_problems=20,
         out=str(out),
         threads=1,
@@ -98,8 +103,10 @@ def small_game(out: Path, **changes: Any) -> TrainConfig:
         env="shuhari/OpenSpiel-v0",
         env_args={"game": "nim(pile_sizes=1;3;5)"},
         policy=PolicyConfig(base="games"),
-        imitate=ImitateConfig(examples=200, steps=5, batch=16),
-        search=SearchConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
+        phases={
+            "imitate": ImitateConfig(examples=200, steps=5, batch=16),
+            "selfplay": SearchPlayConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
+        },
         evaluate_problems=20,
         out=str(out),
         threads=1,
@@ -123,7 +130,9 @@ def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None
 
 def test_it_masters_a_trivial_env_and_passes_its_expert(tmp_path: Path) -> None:
     cfg = mirror(tmp_path)
-    cfg.sampling = SamplingConfig(rounds=20, problems=32, samples=16, updates=[6, 6], batch=64)
+    cfg.phases["selfplay"] = AcceptedAnswersConfig(
+        rounds=20, problems=32, samples=16, updates=[6, 6], batch=64
+    )
     report = train(cfg)
     players = report["players"]
     assert players["base"]["greedy"] < 0.2
@@ -133,7 +142,7 @@ def test_it_masters_a_trivial_env_and_passes_its_expert(tmp_path: Path) -> None:
 
 
 def test_imitation_alone_reaches_its_expert(tmp_path: Path) -> None:
-    report = train(mirror(tmp_path / "alone", phases=["imitate"]))
+    report = train(mirror(tmp_path / "alone", only=["imitate"]))
     assert report["players"]["imitation"]["greedy"] >= 0.7
     assert "selfplay" not in report["players"]
     both = train(mirror(tmp_path / "both"))
@@ -157,21 +166,15 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
 ) -> None:
     train(make(tmp_path / "whole"))
 
-    from shuhari.loops import train as module
+    original = Phase.step
 
-    classes = {
-        "imitate": module.Imitation,
-        "selfplay": module.SearchSelfplay if make is small_game else module.SamplingSelfplay,
-    }
-    original = classes[phase].step  # type: ignore[attr-defined]
-
-    def step_then_interrupt(self: Any) -> Any:
-        if self.steps == step:
+    def step_then_interrupt(self: Phase) -> Any:
+        if (self.name, self.rounds) == (phase, step):
             os.kill(os.getpid(), signal.SIGINT)
         return original(self)
 
     with monkeypatch.context() as patch:
-        patch.setattr(classes[phase], "step", step_then_interrupt)
+        patch.setattr(Phase, "step", step_then_interrupt)
         with pytest.raises(Interrupted, match=rf"stopped after step {step + 1} of {phase}.*resume="):
             train(make(tmp_path / "parts"))
     folder = run_folder(tmp_path / "parts")
@@ -199,7 +202,10 @@ def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path
 
 
 def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
-    train(small_game(tmp_path, search=SearchConfig(rounds=1, starts=16, updates=1, batch=8, withhold=0.1)))
+    cfg = small_game(tmp_path)
+    cfg.env_args["withhold"] = 0.1
+    cfg.phases["selfplay"] = SearchPlayConfig(rounds=1, starts=16, updates=1, batch=8)
+    train(cfg)
     folder = run_folder(tmp_path)
     report = json.loads((folder / "report.json").read_text())
     assert {"experiment", "seed", "hardware", "versions", "phases", "players"} <= report.keys()
@@ -230,14 +236,12 @@ def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
 
 
 def test_a_tasks_report(tmp_path: Path) -> None:
-    cfg = mirror(tmp_path, phases=["imitate", "selfplay", "harder"])
-    cfg.env, cfg.harder = (
-        "shuhari/Addition-v0",
-        HarderConfig(env_args={"digits": 2, "min_digits": 2}, rounds=1),
+    cfg = mirror(tmp_path, env="shuhari/Addition-v0", env_args={"digits": 1})
+    cfg.phases["harder"] = AcceptedAnswersConfig(
+        env_args={"digits": 2, "min_digits": 2}, replay_of="selfplay", rounds=1, problems=4, updates=[1, 1]
     )
-    cfg.env_args = {"digits": 1}
     cfg.policy.max_new_tokens = 20
-    cfg.imitate.steps = cfg.sampling.rounds = 1
+    cfg.phases["imitate"].steps = cfg.phases["selfplay"].rounds = 1
     report = train(cfg)
     names = {"base", "expert", "expert_mode", "imitation", "selfplay", "selfplay_harder"}
     assert report["players"].keys() == names
@@ -248,29 +252,31 @@ def test_a_tasks_report(tmp_path: Path) -> None:
 
 
 def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from shuhari.loops import train as module
+    from shuhari.loops import build
 
     seen: set[str] = set()
-    phases: list[Any] = []
+    built: list[SearchPlay] = []
 
-    class Spy(module.SearchSelfplay):  # type: ignore[name-defined, misc]
-        def step(self) -> dict[str, float]:
-            figures = super().step()
-            seen.update(self.graph.turns[node].observation for node in self._nodes)
-            phases.append(self)
-            return figures  # type: ignore[no-any-return]
+    class Spy(SearchPlay):
+        def batches(self, number: int) -> Any:
+            yield from super().batches(number)
+            seen.update(self.simulator.turns[situation].observation for situation, _ in self.replay.items)
+            built.append(self)
 
-    class SpyImitation(module.Imitation):  # type: ignore[name-defined, misc]
-        def __init__(self, policy: Any, traces: Any, *rest: Any) -> None:
+    class SpyImitate(Imitate):
+        def __init__(self, generator: Any, renderer: Any, traces: Any, *rest: Any) -> None:
             seen.update(trace.prompt for trace in traces)
-            super().__init__(policy, traces, *rest)
+            super().__init__(generator, renderer, traces, *rest)
 
-    monkeypatch.setattr(module, "SearchSelfplay", Spy)
-    monkeypatch.setattr(module, "Imitation", SpyImitation)
-    search = SearchConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1, withhold=0.1)
+    monkeypatch.setattr(build, "SearchPlay", Spy)
+    monkeypatch.setattr(build, "Imitate", SpyImitate)
+    search = SearchPlayConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1)
     traces = ImitateConfig(examples=5000, steps=1, batch=8)
-    train(small_game(tmp_path, env="shuhari/TicTacToe-v0", env_args={}, search=search, imitate=traces))
-    graph, withheld = phases[0].graph, phases[0].withheld_N
+    phases = {"imitate": traces, "selfplay": search}
+    train(small_game(tmp_path, env="shuhari/TicTacToe-v0", env_args={"withhold": 0.1}, phases=phases))
+    graph: Any = built[0].simulator
+    env: Any = gymnasium.make("shuhari/TicTacToe-v0", withhold=0.1).unwrapped
+    withheld = np.array([env.withholds(turn.observation) for turn in graph.turns])
     hidden = {graph.turns[node].observation for node in np.flatnonzero(withheld & (graph.moves_N > 0))}
     images = {graph.canonical(node) for node in np.flatnonzero(withheld)}
     assert 0.05 < len(hidden) / int((graph.moves_N > 0).sum()) < 0.15
@@ -283,7 +289,7 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
 def test_episodes_that_fail_are_counted_and_never_learned_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cfg = mirror(tmp_path, env="toy/Broken-v0", phases=["imitate", "selfplay"])
+    cfg = mirror(tmp_path, env="toy/Broken-v0")
     report = train(cfg)
     assert report["players"]["selfplay"]["unknown_rate"] == pytest.approx(0.5, abs=0.3)
     printed = capsys.readouterr().out
@@ -303,8 +309,8 @@ def test_traces_come_from_a_file_and_heldout_prompts_are_left_out(tmp_path: Path
     path = tmp_path / "traces.jsonl"
     rows = [{"prompt": f"{n:02}=", "completion": f"{n:02}"[::-1]} for n in range(100)] * 4
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    cfg = mirror(tmp_path / "out", env="toy/NoExpert-v0", phases=["imitate"])
-    cfg.imitate.traces = str(path)
+    cfg = mirror(tmp_path / "out", env="toy/NoExpert-v0", only=["imitate"])
+    cfg.phases["imitate"].traces = str(path)
     report = train(cfg)
     heldout = report["evaluation"]["heldout_problems"]
     assert report["notes"] == [f"{4 * heldout} of 400 traces are of held-out prompts: left out"]
@@ -312,49 +318,56 @@ def test_traces_come_from_a_file_and_heldout_prompts_are_left_out(tmp_path: Path
 
 
 def test_phase_2_starts_from_an_adapter(tmp_path: Path) -> None:
-    train(mirror(tmp_path / "one", phases=["imitate"]))
+    train(mirror(tmp_path / "one", only=["imitate"]))
     start = run_folder(tmp_path / "one") / "adapter-imitation"
-    cfg = mirror(tmp_path / "two", phases=["selfplay"], adapter=str(start))
-    cfg.sampling.rounds = 1
+    cfg = mirror(tmp_path / "two", only=["selfplay"], adapter=str(start))
+    cfg.phases["selfplay"].rounds = 1
     report = train(cfg)
     assert report["players"]["selfplay"]["greedy"] >= 0.6
 
 
 def test_any_gymnasium_env_of_text_will_do(tmp_path: Path) -> None:
+    """What it pays is measured, and not what it never said."""
     report = train(mirror(tmp_path, env="toy/Plain-v0"))
-    assert "no held-out side" in report["notes"][0]
-    assert "imitation was skipped" in report["notes"][1]
-    assert report["players"]["selfplay"]["n"] == 1
+    assert "gives no verdict" in report["notes"][0]
+    assert "no held-out side" in report["notes"][1]
+    assert "imitation was skipped" in report["notes"][2]
+    row = report["players"]["selfplay"]
+    assert row["n"] == 1
+    assert 0 <= row["mean_return"] <= 2
+    assert "greedy" not in row
 
 
-@pytest.mark.parametrize("objective", ["distill", "policy_gradient"])
-def test_both_objectives_learn_from_reward_alone(objective: str, tmp_path: Path) -> None:
+def sample_groups(**changes: Any) -> SampleGroupsConfig:
+    return SampleGroupsConfig(rounds=15, problems=32, samples=8, learning_rate=0.005, **changes)
+
+
+def accepted_answers(**changes: Any) -> AcceptedAnswersConfig:
+    return AcceptedAnswersConfig(rounds=15, problems=32, samples=8, updates=[4, 4], batch=64, **changes)
+
+
+@pytest.mark.parametrize("make", [accepted_answers, sample_groups])
+def test_both_sources_learn_from_reward_alone(make: Any, tmp_path: Path) -> None:
     cfg = mirror(tmp_path)
-    cfg.imitate.steps = 80  # enough to try the right answer, not enough to give it
-    cfg.sampling = SamplingConfig(
-        objective=objective, rounds=15, problems=32, samples=8, updates=[4, 4], batch=64
-    )
-    cfg.sampling.temperature = 1.0
+    cfg.phases["imitate"].steps = 80  # enough to try the right answer, not enough to give it
+    cfg.phases["selfplay"] = make()
     players = train(cfg)["players"]
     assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]
 
 
-@pytest.mark.parametrize("objective", ["distill", "policy_gradient"])
-def test_only_distillation_explores(objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A policy gradient takes its sampler's word for what the policy would do."""
-    played: list[bool] = []
+def test_failed_problems_come_back_and_are_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[int] = []
     play = Rollouts.play
 
-    def spy(self: Rollouts, seeds: Any, *, explore: bool = False, **arguments: Any) -> Any:
+    def spy(self: Rollouts, seeds: Any, *, explore: int = 0, **arguments: Any) -> Any:
         if seeds:
             played.append(explore)
         return play(self, seeds, explore=explore, **arguments)
 
     monkeypatch.setattr(Rollouts, "play", spy)
-    cfg = mirror(tmp_path, phases=["selfplay"])  # from the base, which fails nearly everything
-    cfg.sampling = SamplingConfig(
-        objective=objective, rounds=3, problems=8, samples=4, updates=[1, 1], batch=8, explore=True
+    cfg = mirror(tmp_path, only=["selfplay"])  # from the base, which fails nearly everything
+    cfg.phases["selfplay"] = AcceptedAnswersConfig(
+        rounds=3, problems=8, samples=4, updates=[1, 1], batch=8, explore=4
     )
-    cfg.sampling.temperature = 1.0
     train(cfg)
-    assert any(played) == (objective == "distill")
+    assert 4 in played

@@ -109,7 +109,7 @@ def test_choices_are_the_only_things_said_and_as_often_as_their_probabilities(po
     ones, ends = (_chance(policy, prompt, *pair) for pair in ((("1",), ("b",)), (("1", None), ("1", "2"))))
     for text, chance in (("1", ones * ends), ("12", ones * (1 - ends)), ("b3", 1 - ones)):
         assert abs(counts[text] - n * chance) < 5 * (n * chance * (1 - chance) + 1) ** 0.5
-    (score,) = generator.score(["x.o"], [["b3"]])
+    (score,) = generator.score([prompt], [[policy.encode("b3")]])
     alone = completion_logprobs(policy, [(prompt, policy.encode("b3"))]).logprobs_N.sum().item()
     assert score[0] == pytest.approx(alone, abs=1e-4)
 
@@ -251,7 +251,7 @@ def test_prompts_of_all_lengths_are_computed_in_one_pass(
 def test_exploration_stays_within_given_choices() -> None:
     policy = Policy("games", rank=4, alpha=8.0)
     generator = Generator(policy)
-    request = Request(policy.encode("........."), 4, explore=True, choices=("1", "52"))
+    request = Request(policy.encode("........."), 4, explore=4, choices=("1", "52"))
     answers = generator.run([replace(request, seed=seed) for seed in range(40)])
     assert {c.text for c in answers} == {"1", "52"}
     assert not any(c.error for c in answers)

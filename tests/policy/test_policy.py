@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, CheckpointError, Policy
+from shuhari.policy.render import Renderer
 from shuhari.policy.sequences import completion_logprobs
 from shuhari.policy.tokenizer import build_tokenizer
 
@@ -137,7 +138,9 @@ class TestGenerator:
     def test_scores_are_logprobs_of_the_texts(self, policy: Policy) -> None:
         generator = Generator(policy)
         prompts, choices = ["x.o", "12+3=", "x.o"], [["1", "2", "a1", "a2"], ["15"], ["1", "12", "b"]]
-        for prompt, texts, scores in zip(prompts, choices, generator.score(prompts, choices), strict=True):
+        renderer = Renderer(policy)
+        tokens_of = [renderer.first(prompt) for prompt in prompts], [renderer.choices(c) for c in choices]
+        for prompt, texts, scores in zip(prompts, choices, generator.score(*tokens_of), strict=True):
             for text, score in zip(texts, scores, strict=True):
                 # "1" begins "12": only there must the texts be told apart by their end
                 tokens = policy.encode(text) + ((policy.eos,) if "12" in texts else ())
@@ -235,8 +238,8 @@ def test_exploration_changes_one_token_of_a_greedy_completion() -> None:
     generator = Generator(policy)
     prompts = [policy.encode("12+34=")] * 200
     plain = generator.generate(prompts[:1], 12, temperature=0)[0].tokens
-    explored = generator.generate(prompts, 12, temperature=0, seed=1, explore=True)
-    again = generator.generate(prompts, 12, temperature=0, seed=1, explore=True)
+    explored = generator.generate(prompts, 12, temperature=0, seed=1, explore=4)
+    again = generator.generate(prompts, 12, temperature=0, seed=1, explore=4)
     assert [c.tokens for c in explored] == [c.tokens for c in again]
     changed = [c.tokens for c in explored if c.tokens != plain]
     assert 80 < len(changed) < 200  # a quarter explores to what it would have said anyway

@@ -43,7 +43,7 @@ class Optimizer:
     ) -> None:
         self.matrices, rest = list(matrices), list(rest)
         self.learning_rate, self.rest_learning_rate, self.steps = learning_rate, rest_learning_rate, steps
-        self.step = 0
+        self.made = 0  # steps so far
         self._by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
         for p in self.matrices:
             self._by_shape[tuple(p.shape)].append(p)
@@ -53,25 +53,33 @@ class Optimizer:
         self._adamw = torch.optim.AdamW(rest, weight_decay=0.0) if rest else None
         self._all = self.matrices + rest
 
+    def zero(self) -> None:
+        """Forget gradients: what is propagated backward from here on adds up until `step`."""
+        for p in self._all:
+            p.grad = None
+
     def update(self, loss: Tensor) -> float:
-        """One step down `loss`; the gradient's norm before clipping to 1.
+        """One step down `loss`: see `step`."""
+        self.zero()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return self.step()
+
+    def step(self) -> float:
+        """One step down the gradient; its norm before clipping to 1.
 
         Raises FloatingPointError, before anything changes, where the gradient is not finite.
         """
-        for p in self._all:
-            p.grad = None
-        loss.backward()  # type: ignore[no-untyped-call]
         norm = float(nn.utils.clip_grad_norm_(self._all, 1.0))
         if not norm < float("inf"):  # NaN included
             raise FloatingPointError("the gradient is not finite: lower the learning rate")
-        rate = min(1.0, (self.step + 1) / WARMUP) * max(LAST, 1 - self.step / self.steps)
+        rate = min(1.0, (self.made + 1) / WARMUP) * max(LAST, 1 - self.made / self.steps)
         with torch.no_grad():
             for shape, parameters in self._by_shape.items():
                 self._step_matrices(shape, parameters, rate * self.learning_rate)
         if self._adamw is not None:
             self._adamw.param_groups[0]["lr"] = rate * self.rest_learning_rate
             self._adamw.step()
-        self.step += 1
+        self.made += 1
         return norm
 
     def _step_matrices(self, shape: tuple[int, ...], parameters: list[nn.Parameter], rate: float) -> None:
@@ -88,13 +96,13 @@ class Optimizer:
         """Everything `load_state_dict` needs to go on as if never stopped."""
         momentum = [m.clone() for m in self._momentum.values()]
         return {
-            "step": self.step,
+            "step": self.made,
             "momentum": momentum,
             "adamw": copy.deepcopy(self._adamw.state_dict()) if self._adamw is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step = state["step"]
+        self.made = state["step"]
         for mine, saved in zip(self._momentum.values(), state["momentum"], strict=True):
             mine.copy_(saved)
         if self._adamw is not None:

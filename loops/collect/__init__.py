@@ -1,0 +1,1 @@
+"""Where batches come from. Nothing here knows an optimiser or an evaluation."""

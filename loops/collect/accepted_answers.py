@@ -1,0 +1,93 @@
+"""Phase 2 on problems: the policy answers each one many times, and learns what the verifier accepts."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from shuhari.envs import Episode
+from shuhari.loops.collect.groups import SamplingSource, earned, learned
+from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.config import AcceptedAnswersConfig
+from shuhari.loops.learn.batch import Batch
+from shuhari.loops.learn.replay import Replay
+from shuhari.policy.sequences import Pair
+
+
+class AcceptedAnswers(SamplingSource):
+    """One round is a group of episodes for each of some problems, then a few batches of accepted answers.
+
+    Expert iteration with the verifier as the expert (Anthony et al. 2017; STaR, Zelikman et al. 2022): of
+    each group the most frequent accepted answer enters a replay, which is what is learned from. What keeps a
+    mistake from becoming so certain that nothing else is ever tried: problems that come back until most
+    solve them, few optimizer steps early, and, where the verifier judges the work and not the answer alone
+    (or chance finds are learned with whatever led to them), a temperature above 1 and `explore`. The replay
+    keeps one discovery from undoing another. Episodes without a verdict are unseen.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("failed",)
+
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        cfg: AcceptedAnswersConfig,
+        rng: np.random.Generator,
+        earlier: list[Pair] | None = None,
+    ) -> None:
+        """`earlier`: what an earlier phase's replay held, so that it is not forgotten."""
+        super().__init__(rollouts, cfg.rounds, rng)
+        self.cfg = cfg
+        self.replay: Replay[Pair] = Replay(cfg.replay)
+        self.replay.add(earlier or [])
+        self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
+
+    @property
+    def updates(self) -> int:
+        return sum(self.cfg.updates_of(self.progress(number)) for number in range(self.rounds))
+
+    def batches(self, number: int) -> Iterator[Batch]:
+        cfg = self.cfg
+        again = min(len(self.failed), cfg.problems // 2)
+        old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
+        new = self.problems(cfg.problems - again)
+        episodes = self.play(new, cfg.samples, temperature=cfg.temperature)
+        episodes += self.play(old, cfg.samples, explore=cfg.explore)
+        groups = self.grouped(episodes)
+        failed = [seed for seed, group in groups.items() if _solved(group) < cfg.hard]
+        self.failed = [*(s for s in self.failed if s not in groups), *failed][-cfg.replay :]
+        for group in groups.values():
+            for answer in accepted(group):
+                # What is hardly ever found is shown more often, or it is lost among what everyone knows.
+                self.replay.add(answer * (cfg.rare if _solved(group) < cfg.hard else 1))
+        for _ in range(cfg.updates_of(self.progress(number)) if len(self.replay) else 0):
+            drawn = self.replay.draw(cfg.batch, self.rng)
+            yield Batch([prompt for prompt, _ in drawn], [completion for _, completion in drawn])
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"replay": self.replay.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.replay.load_state_dict(state["replay"])
+
+
+def accepted(group: list[Episode]) -> list[list[Pair]]:
+    """For each seat the most frequent of the best answers, as pairs of its steps; none where nothing was
+    earned."""
+    found = []
+    for seat in sorted({step.seat for episode in group for _, step in learned(episode)}):
+        best = max(episode.reward(seat) for episode in group)
+        if best > 0:
+            answers = Counter(
+                tuple((s.prompt, s.completion) for _, s in learned(e) if s.seat == seat)
+                for e in group
+                if e.reward(seat) == best
+            )
+            found.append(list(answers.most_common(1)[0][0]))
+    return found
+
+
+def _solved(group: list[Episode]) -> float:
+    """The share of a group that earned something."""
+    return float(np.mean([earned(episode) for episode in group]))

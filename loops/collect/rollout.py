@@ -1,0 +1,203 @@
+"""Episodes in any Gymnasium environment of text, many at once, with a player in each seat.
+
+A seat is the generator's, with an adapter: then all that speak are one batch, whatever their adapters. Or it
+is a player's, who is asked for a move. Failures are values: an environment or a player that raises, or a
+prompt that does not fit, is an episode that says so and that no loss sees; a completion that ran into the
+token limit is one that earned nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium
+
+from shuhari.envs import Player
+from shuhari.envs.text import turn_of
+from shuhari.envs.types import Episode, Step, StopReason
+from shuhari.policy.generator import Generator
+from shuhari.policy.lm import LEARNING, Tokens
+from shuhari.policy.render import Renderer
+from shuhari.policy.requests import Completion, Request
+from shuhari.policy.sampling import spread
+
+TextLike = gymnasium.Env[str, str]
+
+
+@dataclass(frozen=True)
+class Seats:
+    """Who sits where: a player, or the generator with an adapter (None: the bare base). A seat that is not
+    named is the learning adapter's. With `choose`, an adapter says one of the legal actions."""
+
+    adapters: Mapping[int, str | None] = field(default_factory=dict)
+    players: Mapping[int, Player] = field(default_factory=dict)
+    choose: bool = False
+
+
+ALL_LEARN = Seats()
+
+
+@dataclass
+class _Running:
+    """An episode under way."""
+
+    env: TextLike
+    seed: int
+    seats: Seats
+    instructions: str = ""
+    observation: str = ""
+    info: dict[str, Any] = field(default_factory=dict)
+    prompt: Tokens = ()
+    seat: int = 0
+    steps: list[Step] = field(default_factory=list)
+    result: Episode | None = None
+
+    def end(self, stop: StopReason, counts: bool = True, **info: Any) -> None:
+        earned: dict[int, float] = defaultdict(float)
+        for step in self.steps:
+            earned[step.seat] += step.reward
+        known = tuple(earned[seat] for seat in range(max(earned, default=0) + 1))
+        returns = tuple(self.info.get("returns", known))
+        self.result = Episode(self.seed, tuple(self.steps), stop, returns, counts, info)
+
+    def said(self) -> Tokens:
+        """What the mover has seen and said before, where the policy must remember it."""
+        if not getattr(self.env.unwrapped, "history", False):
+            return ()
+        own = [step for step in self.steps if step.seat == self.seat]
+        return own[-1].prompt + own[-1].completion if own else ()
+
+
+class Rollouts:
+    """Plays episodes; environments are made once and kept."""
+
+    def __init__(
+        self, make: Callable[[], TextLike], generator: Generator, renderer: Renderer, max_new_tokens: int
+    ) -> None:
+        self.make, self.generator, self.renderer = make, generator, renderer
+        self.max_new_tokens = max_new_tokens
+        self._pool: list[TextLike] = []
+
+    def play(
+        self,
+        seeds: Sequence[int],
+        *,
+        seats: Sequence[Seats] = (),
+        temperature: float = 1.0,
+        seed: int = 0,
+        options: dict[str, Any] | None = None,
+        explore: int = 0,
+    ) -> list[Episode]:
+        """One episode per task seed; equal seeds are a group, whose first prompt is computed once.
+
+        `seats`: one an episode; where none are given all learn. An episode whose completion has ended steps
+        its environment and asks again while others still run.
+        """
+        while len(self._pool) < len(seeds):
+            self._pool.append(self.make())
+        parts = zip(self._pool, seeds, seats or [ALL_LEARN] * len(seeds), strict=False)
+        episodes = [_Running(env, s, who) for env, s, who in parts]
+        asked: dict[int, int] = {}  # ticket -> episode
+        waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
+
+        def turn_seed(i: int) -> int:
+            return spread(episode_seeds[i], len(episodes[i].steps) + 1)[-1]
+
+        def ask(i: int) -> None:
+            episode = episodes[i]
+            if episode.result is not None:
+                return
+            if episode.seat in episode.seats.players:
+                waiting[episode.seats.players[episode.seat]].append(i)
+                return
+            request = Request(
+                episode.prompt,
+                self.max_new_tokens,
+                temperature,
+                turn_seed(i),
+                episode.seats.adapters.get(episode.seat, LEARNING),
+                choices=tuple(episode.info["legal_actions"]) if episode.seats.choose else (),
+                explore=explore,
+            )
+            asked[self.generator.submit(request)] = i
+
+        episode_seeds = spread(seed, len(seeds))
+        for i, episode in enumerate(episodes):
+            self._guard(i, episode, lambda e: self._reset(e, options))
+            ask(i)
+        while asked or waiting:
+            for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
+                self._move(player, [(i, episodes[i], turn_seed(i)) for i in movers])
+                for i in movers:
+                    ask(i)
+            for ticket, completion in self.generator.step() if asked else ():
+                i = asked.pop(ticket)
+                self._guard(i, episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
+                ask(i)
+        return [e.result for e in episodes if e.result is not None]
+
+    def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
+        try:
+            act(episode)
+        except (
+            Exception
+        ) as error:  # whatever a user's environment raises is this episode's end, not the run's
+            episode.end("error", counts=False, error=f"{type(error).__name__}: {error}")
+            self._pool[slot] = self.make()
+
+    def _reset(self, episode: _Running, options: dict[str, Any] | None) -> None:
+        observation, info = episode.env.reset(seed=episode.seed, options=options)
+        episode.instructions = getattr(episode.env.unwrapped, "instructions", "")
+        self._observe(episode, observation, info)
+
+    def _observe(self, episode: _Running, observation: str, info: dict[str, Any]) -> None:
+        episode.observation, episode.info, episode.seat = observation, info, info.get("seat", 0)
+        if episode.seat in episode.seats.players:
+            return
+        said = episode.said()
+        if said:
+            episode.prompt = self.renderer.following(said, observation)
+        else:
+            episode.prompt = self.renderer.first(observation, episode.instructions)
+        if not self.generator.fits(episode.prompt, self.max_new_tokens):
+            n, limit = len(episode.prompt), self.generator.policy.max_length
+            episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
+
+    def _move(self, player: Player, movers: Sequence[tuple[int, _Running, int]]) -> None:
+        """Ask a player for all its moves at once."""
+        turns = [turn_of(e.env, e.observation, e.info, seed) for _, e, seed in movers]
+        try:
+            moves = player.act(turns)
+        except Exception as error:  # somebody else's player: these episodes' end, not the run's
+            for _, episode, _ in movers:
+                reason = f"{type(player).__name__}: {type(error).__name__}: {error}"
+                episode.end("error", counts=False, error=reason)
+            return
+        for (i, episode, _), move in zip(movers, moves, strict=True):
+            self._guard(i, episode, lambda e, m=move: self._step(e, m, Step(e.seat, (), (), (), m, 0.0)))  # type: ignore[misc]
+
+    def _say(self, episode: _Running, completion: Completion) -> None:
+        if completion.error:
+            episode.end("error", counts=False, error=completion.error)
+            return
+        adapter = episode.seats.adapters.get(episode.seat, LEARNING)
+        tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
+        step = Step(episode.seat, episode.prompt, tokens, logprobs, text, 0.0, adapter)
+        if completion.finished:
+            self._step(episode, text, step)
+        else:
+            episode.steps.append(step)
+            episode.end("overlong")
+
+    def _step(self, episode: _Running, action: str, step: Step) -> None:
+        observation, reward, terminated, truncated, info = episode.env.step(action)
+        episode.steps.append(replace(step, reward=float(reward)))
+        verdict = info.get("verdict")
+        if verdict is not None and not verdict.counts:
+            episode.end("done", counts=False, verdict=verdict)
+        elif terminated or truncated:
+            episode.info = info
+            episode.end("done" if terminated else "truncated", verdict=verdict)
+        else:
+            self._observe(episode, observation, info)

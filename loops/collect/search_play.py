@@ -1,0 +1,100 @@
+"""Phase 2 in games that hide nothing: from many positions the policy plays on, and learns what did best.
+
+Each round values every legal move of a sample of positions by continuations of the present policy
+(`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target is the
+policy itself, each move weighted by exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among equals it
+keeps the policy's own preference, where values alone would spread it. The continuations are played ever
+sharper and the targets become ever sharper, as the values grow reliable. Nothing here reads a solver.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from shuhari.envs.player import Floats, Player, RandomPlayer
+from shuhari.envs.simulator import Positions, Simulator
+from shuhari.loops.collect.source import Source, choices, game_as_text, geometric
+from shuhari.loops.config import SearchPlayConfig
+from shuhari.loops.learn.batch import Batch
+from shuhari.loops.learn.replay import Replay
+from shuhari.policy.render import Renderer
+from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values, improved
+
+
+class SearchPlay(Source):
+    """One round values positions, then gives `updates` batches of them."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        starts: Positions,
+        player: Player,
+        renderer: Renderer,
+        cfg: SearchPlayConfig,
+        rng: np.random.Generator,
+        seed: int,
+    ) -> None:
+        """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
+        super().__init__(cfg.rounds, rng)
+        self.simulator, self.starts, self.player, self.renderer = simulator, starts, player, renderer
+        self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
+        self.replay: Replay[tuple[int, Floats]] = Replay(cfg.replay)  # situation and target
+
+    def _value_positions(self, share: float) -> None:
+        """Targets for a fresh sample of positions go to the end of the replay."""
+        n = min(self.cfg.starts, len(self.starts))
+        positions = self.rng.choice(self.starts, n, replace=False)
+        values = continuation_values(
+            self.simulator,
+            self.table,
+            positions,
+            continuations=self.cfg.continuations,
+            sharpness=geometric(self.cfg.sharpness, share),
+            rng=self.rng,
+        )
+        situations = self.simulator.situations(positions)
+        targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
+        self.replay.add(list(zip(situations.tolist(), targets, strict=True)))
+        self.episodes += int(np.isfinite(values).sum()) * self.cfg.continuations
+
+    @property
+    def updates(self) -> int:
+        return self.rounds * self.cfg.updates
+
+    def batches(self, number: int) -> Iterator[Batch]:
+        self._value_positions(self.progress(number))
+        targets = np.stack([target for _, target in self.replay.items])
+        entropy = -(targets * np.log(np.maximum(targets, 1e-12))).sum(1).mean()
+        self.figures = {"target_entropy": float(entropy)}
+        for _ in range(self.cfg.updates):
+            drawn = self.replay.draw(self.cfg.batch, self.rng)
+            turns = [self.simulator.turns[situation] for situation, _ in drawn]
+            yield choices(self.renderer, turns, [target for _, target in drawn])
+
+    def players(self, before: bool) -> dict[str, Player]:
+        """The search with nothing learned; and the policy's moves chosen by its own continuations: the same
+        weights with more compute."""
+        table = PolicyTable(self.simulator, RandomPlayer()) if before else self.table
+        sharpness = 1.0 if before else self.cfg.sharpness[1]
+        searcher = SearchPlayer(
+            self.simulator,
+            table,
+            continuations=self.cfg.continuations,
+            sharpness=sharpness,
+            seed=self.seed,
+        )
+        return {"search_alone" if before else "search": searcher}
+
+    def sample(self) -> str:
+        return game_as_text(self.simulator, self.player, self.episodes)
+
+    def state_dict(self) -> dict[str, Any]:
+        situations, targets = zip(*self.replay.items, strict=True) if self.replay.items else ((), ())
+        columns = {"situations": list(situations), "targets": torch.from_numpy(np.array(targets))}
+        return super().state_dict() | columns
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.replay.items = list(zip(state["situations"], state["targets"].numpy(), strict=True))

@@ -1,0 +1,91 @@
+"""Where batches come from: what every source promises, and what several share."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from shuhari.envs.player import Floats, Player, draw
+from shuhari.envs.simulator import Simulator
+from shuhari.envs.types import Turn
+from shuhari.loops.learn.batch import Batch
+from shuhari.policy.render import Renderer
+from shuhari.policy.search import PolicyTable
+
+
+class Source:
+    """Rounds of batches; it can stop after any round and go on from its state, bit for bit.
+
+    It knows players and environments, and neither optimiser nor evaluation. `kept` names the attributes that
+    are its state, beside the random generator; `figures` describe the last round.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, rounds: int, rng: np.random.Generator) -> None:
+        self.rounds, self.rng = rounds, rng
+        self.episodes = 0  # played so far, or traces read
+        self.figures: dict[str, float] = {}
+        self.trouble = ""  # why the first episode without a verdict has none
+
+    @property
+    def updates(self) -> int:
+        """Optimizer steps of all rounds, at most."""
+        return self.rounds
+
+    def batches(self, number: int) -> Iterator[Batch]:
+        """The batches of a round, from 0, one for each optimizer step; each is made when the one before has
+        been learned from."""
+        raise NotImplementedError
+
+    def sample(self) -> str:
+        """A recent episode, as text for a person."""
+        raise NotImplementedError
+
+    def players(self, before: bool) -> dict[str, Player]:
+        """Players of its own that are measured beside the policy, before or after it has learned."""
+        return {}
+
+    def progress(self, number: int) -> float:
+        """From 0 in the first round to 1 in the last."""
+        return number / max(1, self.rounds - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name) for name in self.kept}
+        return parts | {"rng": self.rng.bit_generator.state, "episodes": self.episodes}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state, self.episodes = state["rng"], state["episodes"]
+        for name in self.kept:
+            setattr(self, name, state[name])
+
+
+def geometric(ends: Sequence[float], share: float) -> float:
+    """From the first value to the last, at this share of the way."""
+    return float(ends[0] * (ends[1] / ends[0]) ** share)
+
+
+def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Floats]) -> Batch:
+    """Every legal move of each turn as a completion that weighs its target probability."""
+    prompts, completions, weights, groups = [], [], [], []
+    for number, (turn, target) in enumerate(zip(turns, targets, strict=True)):
+        moves = renderer.choices(turn.legal_actions)
+        prompts += [renderer.first(turn.observation)] * len(moves)
+        completions += moves
+        weights += target[: len(moves)].tolist()
+        groups += [number] * len(moves)
+    return Batch(prompts, completions, weights, groups=groups)
+
+
+def game_as_text(simulator: Simulator, player: Player, seed: int) -> str:
+    """One game of a player against itself, as its seats saw it; by a seed of its own, to change no run."""
+    rng, lines = np.random.default_rng(seed), []
+    table, position = PolicyTable(simulator, player), simulator.start(1, rng)
+    while simulator.seats(position)[0] >= 0:
+        situation = simulator.situations(position)
+        p = table(situation)
+        move = draw(p, rng.random(1))
+        turn = simulator.turns[situation[0]]
+        lines.append(f"{turn.observation} {turn.legal_actions[move[0]]}   (p = {p[0, move[0]]:.2f})")
+        position = simulator.play(position, move, rng)
+    return "\n".join([*lines, f"first seat's return: {simulator.returns(position)[0, 0]:+g}"])

@@ -1,0 +1,1 @@
+"""How good is a player? One class a kind of domain."""

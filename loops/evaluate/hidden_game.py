@@ -1,0 +1,79 @@
+"""How well does each player play a game that hides something? By NashConv, exact over the whole game tree."""
+
+from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
+from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
+from shuhari.loops.evaluate.evaluation import Column, Entrant, Evaluation, Row
+from shuhari.policy.lm import LEARNING
+from shuhari.policy.player import Models
+from shuhari.rewards.statistics import share
+
+
+def _versus(opponent: str) -> Column:
+    def cell(row: Row) -> str:
+        match = row["versus"].get(opponent)
+        return f"{match['mean_return']:+.3f}" if match else ""
+
+    return Column(f"vs {opponent}", cell)
+
+
+class HiddenGame(Evaluation[Entrant]):
+    """Metrics of players, each of which draws its moves from its probabilities.
+
+    Raises ValueError for a game too large to walk.
+    """
+
+    metric = "nash_conv"
+    perfect = 0.0
+    sign = -1
+    claim = "leaves its opponents {} to win by their best answers"
+    legend = (
+        "nash_conv: what both seats together could win by answering best, 0 in an equilibrium. vs: mean "
+        "return, in either seat as often."
+    )
+    columns = (
+        Column("nash_conv", lambda row: f"{row['nash_conv']:.3f}"),
+        *(_versus(opponent) for opponent in ("random", "expert", "perfect")),
+    )
+
+    def __init__(self, game: str, expert: Player, models: Models) -> None:
+        self.game, self.models = game, models
+        try:
+            self.turns = [turn for turn, _ in information_turns(game).values()]
+        except MemoryError as error:
+            raise ValueError(str(error)) from None
+        players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
+        self._references = {name: Entrant(player) for name, player in players.items()}
+        self._opponents: dict[str, Player] = players | {"perfect": NoisyEquilibriumPlayer(game, 0.0)}
+
+    def references(self) -> dict[str, Entrant]:
+        return self._references
+
+    def policy(self, adapter: str | None) -> Entrant:
+        model = self.models(adapter)
+        return Entrant(model, model)
+
+    def searcher(self, player: Player) -> Entrant:
+        return Entrant(player)
+
+    def remember(self, name: str, player: Entrant) -> None:
+        self._opponents[name] = player.player
+
+    def skill(self) -> float:
+        return nash_conv(self.game, self.models(LEARNING))
+
+    def counts(self) -> dict[str, int]:
+        return {"situations": len(self.turns)}
+
+    def figure(self, row: Row) -> str:
+        return f"{row['nash_conv']:.3f}"
+
+    def measure(self, name: str, player: Entrant) -> Row:
+        versus = {
+            opponent: {"mean_return": round(mean_return(self.game, player.player, other), 4) + 0.0}
+            for opponent, other in self._opponents.items()
+            if opponent != name
+        }
+        row: Row = {"nash_conv": round(nash_conv(self.game, player.player), 4) + 0.0, "versus": versus}
+        if player.model is not None:
+            row["legal_probability"] = share(player.model.probabilities_and_mass(self.turns)[1])
+        return row

@@ -1,0 +1,190 @@
+"""How well does each player play a game that can be listed? Exactly, by its solution; and in matches."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from shuhari.envs.experts import PerfectPlayer
+from shuhari.envs.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player, RandomPlayer
+from shuhari.loops.evaluate.evaluation import Column, Entrant, Evaluation, Row, percent
+from shuhari.policy.lm import LEARNING
+from shuhari.policy.player import Models
+from shuhari.policy.search import PolicyTable, Table, play_out
+from shuhari.rewards.statistics import share, wilson
+
+OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
+MANY = 10_000  # positions of a game above which shares are estimated
+SAMPLE = 4_000  # on this many of them
+
+
+def _worst(row: Row) -> str | None:
+    worst = row["worst_case"]
+    # None: too many replies to follow
+    return None if None in worst.values() else f"{worst['0']:+.2f} {worst['1']:+.2f}"
+
+
+def _share(key: str, head: str) -> Column:
+    return Column(head, lambda row: percent(row[key]) if key in row else None)
+
+
+def _versus(opponent: str) -> Column:
+    def cell(row: Row) -> str:
+        match = row["versus"].get(opponent)
+        return f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
+
+    return Column(f"vs {opponent}", cell)
+
+
+class ListedGame(Evaluation[Entrant]):
+    """Metrics of players of one solved game.
+
+    Of a game of more than `MANY` positions, shares are those of a sample, the same for every player and run;
+    solving it, and a player's worst case, stay exact. A policy is measured greedy; how it does when it
+    samples, and how much probability it leaves on illegal moves when nobody forbids them, stand beside it.
+    """
+
+    metric = "optimal_critical"
+    claim = "plays the best move in {} of critical positions"
+    legend = (
+        "critical, all: share of (critical) positions in which the best move is played. worst case: value "
+        "from the first and the second seat against every reply. vs: wins-draws-losses, every opening from "
+        "both seats."
+    )
+    columns = (
+        _share("optimal_critical", "critical"),
+        _share("optimal_all", "all"),
+        _share("optimal_critical_seen", "seen"),
+        _share("optimal_critical_withheld", "withheld"),
+        Column("worst case", _worst),
+        _versus("expert"),
+        _versus("perfect"),
+    )
+
+    def __init__(
+        self,
+        graph: GameGraph,
+        expert: Player,
+        models: Models,
+        withheld_N: npt.NDArray[np.bool_],
+        *,
+        matches: int,
+        seed: int,
+    ) -> None:
+        """`withheld_N`: which positions are held out."""
+        self.graph, self.expert, self.models = graph, expert, models
+        self.withheld_N, self.matches, self.seed = withheld_N, matches, seed
+        self.playable = np.flatnonzero(graph.moves_N > 0)
+        self.optimal_NA = optimal_moves(graph)
+        self.critical_N = (graph.moves_N > 0) & (self.optimal_NA.sum(1) < graph.moves_N)
+        self.nodes = self.playable
+        if len(self.nodes) > MANY:
+            self.nodes = np.sort(np.random.default_rng(0).choice(self.nodes, SAMPLE, replace=False))
+        self.critical = self.nodes[self.critical_N[self.nodes]]
+        self._present = PolicyTable(graph, GreedyPlayer(models(LEARNING)))
+        players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
+        self._references = {name: Entrant(player) for name, player in players.items()}
+        everyone = players | {"perfect": PerfectPlayer(graph)}
+        self._opponents = {name: PolicyTable(graph, player) for name, player in everyone.items()}
+
+    def references(self) -> dict[str, Entrant]:
+        return self._references
+
+    def policy(self, adapter: str | None) -> Entrant:
+        model = self.models(adapter)
+        return Entrant(GreedyPlayer(model), model)
+
+    def searcher(self, player: Player) -> Entrant:
+        return Entrant(player)
+
+    def remember(self, name: str, player: Entrant) -> None:
+        self._opponents[name] = PolicyTable(self.graph, player.player)
+
+    def skill(self) -> float:
+        return self._optimal(self._present, self.critical) or 0.0
+
+    def counts(self) -> dict[str, int]:
+        return {
+            "positions": len(self.playable),
+            "critical": int(self.critical_N.sum()),
+            "measured_positions": len(self.nodes),
+            "measured_critical": len(self.critical),
+            "withheld_critical": int((self.critical_N & self.withheld_N).sum()),
+        }
+
+    def remark(self, row: Row) -> str:
+        if _worst(row) is None:
+            return ""
+        safe = min(row["worst_case"].values()) >= 0
+        return " and never loses, whatever the reply" if safe else " and can still be beaten"
+
+    def measure(self, name: str, player: Entrant) -> Row:
+        table = self._opponents.get(name) or PolicyTable(self.graph, player.player)
+        row: Row = {
+            "optimal_critical": self._optimal(table, self.critical),
+            "optimal_all": self._optimal(table, self.nodes),
+        }
+        if self.withheld_N.any():
+            for suffix, part_N in (("seen", ~self.withheld_N), ("withheld", self.withheld_N)):
+                for kind, nodes in (("critical", self.critical), ("all", self.nodes)):
+                    row[f"optimal_{kind}_{suffix}"] = self._optimal(table, nodes[part_N[nodes]])
+        row["worst_case"] = {str(seat): self._worst_case(table, seat) for seat in (0, 1)}
+        row["versus"] = {n: self._match(table, other) for n, other in self._opponents.items() if n != name}
+        if player.model is not None:
+            sampled = PolicyTable(self.graph, player.model)
+            row["optimal_critical_sampled"] = self._optimal(sampled, self.critical)
+            turns = [self.graph.turns[node] for node in self.nodes]
+            row["legal_probability"] = share(player.model.probabilities_and_mass(turns)[1])
+        return row
+
+    def _optimal(self, table: Table, nodes: Ints) -> float | None:
+        return share((table(nodes) * self.optimal_NA[nodes]).sum(1))
+
+    def _worst_case(self, table: Table, seat: int) -> float | None:
+        """What `seat` is sure of against every reply; None where more than `MANY` of its turns can come up.
+
+        Only positions that can come up are asked about: after the player's moves, and all of the other's.
+        """
+        graph, table_NA = self.graph, np.zeros(self.graph.children_NA.shape)
+        met_N = graph.moves_N == 0
+        nodes = np.array([0])
+        while len(nodes):
+            met_N[nodes] = True
+            own = nodes[graph.seat_N[nodes] == seat]
+            if (table_NA > 0).any(1).sum() + len(own) > MANY:
+                return None
+            table_NA[own] = table(own)
+            possible_NA = (table_NA[nodes] > 0) | (graph.seat_N[nodes] != seat)[:, None]
+            after = np.unique(graph.children_NA[nodes][possible_NA & (graph.children_NA[nodes] >= 0)])
+            nodes = after[~met_N[after]]
+        value = float(backward(graph, table_NA, seat)[0])
+        return round(value if seat == 0 else -value, 4) + 0.0
+
+    def _match(self, table: Table, other: Table) -> dict[str, Any]:
+        """Wins, draws and losses over paired games: every opening once from each seat."""
+        rng = np.random.default_rng(self.seed)
+        early = np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0))
+        # Where there are fewer openings than asked for, all are played: a game between two players that do
+        # not vary says nothing new the second time.
+        openings = rng.choice(early, min(max(1, self.matches // 2), len(early)), replace=False)
+        first = self._play(table, other, openings, rng)
+        second = self._play(other, table, openings, rng)
+        returns = np.concatenate([first, -second])
+        wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
+        draws = len(returns) - wins - losses
+        score = (wins + draws / 2) / len(returns)
+        interval = wilson(score, len(returns))
+        return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}
+
+    def _play(self, first: Table, second: Table, openings: Ints, rng: np.random.Generator) -> Floats:
+        """Seat 0's return of one game from each opening, `first` in seat 0."""
+
+        def table(nodes: Ints) -> Floats:
+            probabilities = np.zeros((len(nodes), self.graph.width))
+            for seat, own in enumerate((first, second)):
+                here = self.graph.seats(nodes) == seat
+                probabilities[here] = own(nodes[here])
+            return probabilities
+
+        return play_out(self.graph, table, openings, rng)[:, 0]

@@ -1,0 +1,177 @@
+"""How many held-out problems does each player solve? Greedy, and by samples at temperature 1."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from shuhari.envs import Episode, TaskEnv
+from shuhari.envs.heldout import HELDOUT, SEEDS, HeldOutProblems
+from shuhari.envs.player import Player
+from shuhari.loops.collect.rollout import Rollouts, Seats
+from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
+from shuhari.rewards import Verdict
+from shuhari.rewards.statistics import pass_at, share, wilson
+
+KS = (1, 2)  # the unbiased estimator wants at least 2k samples
+MODE_RUNS = 64
+VALIDATION = 256  # fresh problems of the training side, at most, behind each point of the learning curve
+VALIDATION_SEEDS = 2**33  # where their seeds begin: apart from training's and the held-out side's
+Solved = bool | None  # None: no verdict could be had
+
+
+class Answerer(Protocol):
+    """Who answers problems, given by their seeds."""
+
+    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
+        """Whether the likeliest answer solves each."""
+        ...
+
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
+        """Whether each of `n` answers at temperature 1 solves each."""
+        ...
+
+
+class PolicyAnswers:
+    """A policy with an adapter."""
+
+    def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
+        self.rollouts, self.seats = rollouts, Seats({0: adapter})
+
+    def _solved(self, seeds: Sequence[int], **settings: Any) -> list[Solved]:
+        episodes = self.rollouts.play(seeds, seats=[self.seats] * len(seeds), options=HELDOUT, **settings)
+        return [solved(episode) for episode in episodes]
+
+    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
+        return self._solved(seeds, temperature=0)
+
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
+        flat = self._solved([seed for seed in seeds for _ in range(n)], seed=SEEDS)
+        return [flat[i : i + n] for i in range(0, len(flat), n)]
+
+
+class ExpertAnswers:
+    """An environment's expert: one run of its is one sample, and its greedy answer the first."""
+
+    def __init__(self, env: TaskEnv) -> None:
+        self.env = env
+
+    def _completion(self, seed: int, run: int) -> str:
+        self.env.reset(seed=seed, options=HELDOUT)
+        return self.env.expert(self.env.task, np.random.default_rng([seed, run])) or ""
+
+    def _judge(self, completion: str) -> Solved:
+        try:
+            return _accepted(self.env.step(completion)[4]["verdict"])
+        except Exception:  # a user's verifier: counted as unknown, as in an episode
+            return None
+
+    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
+        return [self._judge(self._completion(seed, 0)) for seed in seeds]
+
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
+        return [[self._judge(self._completion(seed, run)) for run in range(n)] for seed in seeds]
+
+
+class ExpertMode(ExpertAnswers):
+    """An expert's most frequent answer over its seeded runs, always."""
+
+    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
+        found = []
+        for seed in seeds:
+            runs = [self._completion(seed, run) for run in range(MODE_RUNS)]
+            found.append(self._judge(max(runs, key=runs.count)))
+        return found
+
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
+        return [[answer] * n for answer in self.greedy(seeds)]
+
+
+class Problems(Evaluation[Answerer]):
+    """Metrics over held-out problems of one environment. A problem is solved where the verdict says so."""
+
+    metric = "greedy"
+    claim = "solves {} of held-out problems"
+    legend = (
+        "greedy: held-out problems solved by the most probable answer, with Wilson's 95% interval. pass@k: "
+        "by k samples at temperature 1. fixed: of the problems that the expert gets wrong, the share solved. "
+        "Under a phase's name: greedy, then pass@1, on that phase's own problems."
+    )
+    columns = (
+        Column("greedy", lambda row: percent(row["greedy"])),
+        Column("ci95", lambda row: "{:.1f}-{:.1f}".format(*(100 * end for end in row["ci95"]["greedy"]))),
+        Column("pass@1", lambda row: percent(row["pass_at"]["1"])),
+        Column("pass@2", lambda row: percent(row["pass_at"]["2"])),
+        Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
+    )
+
+    def __init__(self, rollouts: Rollouts, env: TaskEnv, heldout: HeldOutProblems, *, samples: int) -> None:
+        self.rollouts, self.env, self.seeds, self.n_samples = rollouts, env, heldout.seeds, samples
+        self._validation = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, len(self.seeds)))
+        self._expert_failed: list[int] | None = None
+        if not heldout.splits:
+            self.notes = ("this env has no held-out side: it may be measured on problems it was trained on",)
+
+    def references(self) -> dict[str, Answerer]:
+        """No expert where the environment has none."""
+        if not self.env.expert_traces(1, np.random.default_rng(0)):
+            return {}
+        return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
+
+    def policy(self, adapter: str | None) -> Answerer:
+        return PolicyAnswers(self.rollouts, adapter)
+
+    def searcher(self, player: Player) -> Answerer:
+        raise ValueError("a search among moves answers no problem")
+
+    def skill(self) -> float:
+        """Greedy, on fresh training-side problems."""
+        return share(map(solved, self.rollouts.play(self._validation, temperature=0))) or 0.0
+
+    def counts(self) -> dict[str, int]:
+        return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}
+
+    def surely(self, row: Row) -> float:
+        return float(row["ci95"]["greedy"][0])
+
+    def brief(self) -> Sequence[Column]:
+        return [column for column in self.columns if column.head in ("greedy", "pass@1")]
+
+    @property
+    def expert_failed(self) -> list[int]:
+        """Which problems the expert gets wrong, asked for once."""
+        if self._expert_failed is None:
+            answers = self.references()["expert"].greedy(self.seeds) if self.references() else []
+            self._expert_failed = [i for i, answer in enumerate(answers) if answer is False]
+        return self._expert_failed
+
+    def measure(self, name: str, player: Answerer) -> Row:
+        """Means over the answers that have a verdict; how many have none is a figure of its own."""
+        greedy, samples = player.greedy(self.seeds), player.samples(self.seeds, self.n_samples)
+        every = [*greedy, *(s for group in samples for s in group)]
+        judged = [[s for s in group if s is not None] for group in samples]
+        at = {str(k): share(pass_at(len(s), sum(s), k) for s in judged if len(s) >= k) for k in KS}
+        first, best = at["1"] or 0.0, share(greedy) or 0.0
+        n = sum(s is not None for s in greedy)
+        row: Row = {
+            "pass_at": {k: value or 0.0 for k, value in at.items()},
+            "greedy": best,
+            "n": n,
+            "ci95": {"pass_at_1": wilson(first, n), "greedy": wilson(best, n)},
+            "unknown_rate": share(s is None for s in every),
+        }
+        if self.expert_failed:
+            row["expert_failed_solved"] = share(greedy[i] for i in self.expert_failed)
+        return row
+
+
+def _accepted(verdict: Verdict) -> Solved:
+    return verdict.status == "correct" if verdict.counts else None
+
+
+def solved(episode: Episode) -> Solved:
+    """What the verdict says; an answer that never ended is none."""
+    if not episode.counts:
+        return None
+    verdict = episode.info.get("verdict")
+    return verdict is not None and _accepted(verdict)

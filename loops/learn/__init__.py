@@ -1,0 +1,1 @@
+"""How the adapter changes. Nothing here knows an environment or an evaluation."""

@@ -1,0 +1,60 @@
+"""A phase: a source of batches, and the learner that they go to."""
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from shuhari.loops.collect.source import Source
+from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.stopping import EarlyStopping
+
+
+class Phase:
+    """A loop of rounds that can stop after any of them and go on from its state, bit for bit."""
+
+    def __init__(
+        self, name: str, source: Source, learner: Learner, stopping: EarlyStopping | None = None
+    ) -> None:
+        self.name, self.source, self.learner, self.stopping = name, source, learner, stopping
+        self.rounds = 0  # made so far
+
+    @property
+    def total(self) -> int:
+        """Rounds, at most."""
+        return self.source.rounds
+
+    @property
+    def done(self) -> bool:
+        return self.rounds >= self.total or (self.stopping is not None and self.stopping.stopped)
+
+    def step(self) -> dict[str, float]:
+        """One round: everything that its source gives is learned from. Figures for TensorBoard."""
+        # What was remembered while somebody looked on must not enter a round: a resumed run never saw it.
+        self.learner.policy.updated()
+        learned: dict[str, list[float]] = defaultdict(list)
+        for batch in self.source.batches(self.rounds):
+            for name, value in self.learner.learn(batch).items():
+                learned[name].append(value)
+        self.rounds += 1
+        figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
+        if self.stopping is not None:
+            figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
+        return figures
+
+    def summary(self) -> dict[str, Any]:
+        """What it has consumed: steps are rounds, tokens are those that entered a loss."""
+        counts = {"updates": self.learner.updates, "episodes": self.source.episodes}
+        return {"name": self.name, "steps": self.rounds, **counts, "tokens": self.learner.tokens}
+
+    def state_dict(self) -> dict[str, Any]:
+        stopping = None if self.stopping is None else self.stopping.state_dict()
+        parts = {"source": self.source.state_dict(), "learner": self.learner.state_dict()}
+        return {"name": self.name, "rounds": self.rounds, "stopping": stopping, **parts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rounds = state["rounds"]
+        self.source.load_state_dict(state["source"])
+        self.learner.load_state_dict(state["learner"])
+        if self.stopping is not None:
+            self.stopping.load_state_dict(state["stopping"])

@@ -1,0 +1,1 @@
+"""What a run shows: report, learning curve, TensorBoard."""

@@ -1,0 +1,71 @@
+"""Who has been measured, and how: the rows of a run's report."""
+
+from typing import Any
+
+from shuhari.loops.evaluate.evaluation import Evaluation, Row
+from shuhari.loops.phases import Phase
+from shuhari.policy.lm import Policy
+
+# Phases whose player has another name: that of its row in the report, and of its frozen adapter.
+PLAYERS = {"imitate": "imitation", "harder": "selfplay_harder"}
+
+
+def player_of(phase: str) -> str:
+    """The name of the player that a phase makes."""
+    return PLAYERS.get(phase, phase)
+
+
+class Scoreboard:
+    """Measures players, and keeps the policy as it was after each phase.
+
+    `own`: evaluations of phases that play another environment; their rows stand within the player's row,
+    under the phase's name.
+    """
+
+    def __init__(self, policy: Policy, evaluation: Evaluation[Any], own: dict[str, Evaluation[Any]]) -> None:
+        self.policy, self.evaluation, self.own = policy, evaluation, own
+        self.rows: dict[str, Row] = {}
+
+    def measure_references(self) -> None:
+        """The players that need no training."""
+        for evaluation, phase in ((self.evaluation, ""), *((own, name) for name, own in self.own.items())):
+            for name, player in (evaluation.references() | {"base": evaluation.policy(None)}).items():
+                row = evaluation.measure(name, player)
+                self.rows[name] = self.rows.get(name, {}) | ({phase: row} if phase else row)
+
+    def measure_policy(self, name: str) -> None:
+        """The policy as it is now, frozen under that name: from then on an opponent of others, too."""
+        self.policy.freeze(name)
+        row = self.evaluation.measure(name, player := self.evaluation.policy(name))
+        self.evaluation.remember(name, player)
+        own = {
+            phase: evaluation.measure(name, evaluation.policy(name)) for phase, evaluation in self.own.items()
+        }
+        self.rows[name] = row | own
+
+    def measure_companions(self, phase: Phase, before: bool) -> None:
+        """The players that a phase's source brings along."""
+        for name, player in phase.source.players(before).items():
+            row = name if before else f"{player_of(phase.name)}_{name}"
+            self.rows[row] = self.evaluation.measure(row, self.evaluation.searcher(player))
+
+    def levels(self) -> dict[str, float]:
+        """The flat lines of the learning curve."""
+        metric, perfect = self.evaluation.metric, self.evaluation.perfect
+        known = [name for name in ("expert", "expert_mode") if name in self.rows]
+        levels: dict[str, float] = {name: self.rows[name][metric] for name in known}
+        return levels if perfect is None else {**levels, "perfect": perfect}
+
+    def learned(self, phases: list[str]) -> list[str]:
+        """Players of whom the report speaks: the latest first; those of other environments do not count."""
+        return [*(player_of(name) for name in reversed(phases) if name not in self.own), "adapter"]
+
+    def state_dict(self) -> dict[str, Any]:
+        frozen = [name for name in self.rows if name in self.policy.frozen]
+        return {"rows": self.rows, "frozen": {name: self.policy.state(name) for name in frozen}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = state["rows"]
+        for name, adapter in state["frozen"].items():
+            self.policy.freeze(name, adapter)
+            self.evaluation.remember(name, self.evaluation.policy(name))

@@ -1,0 +1,44 @@
+"""The only way from a conversation to tokens: what a policy is shown, and what it would have written.
+
+`Renderer` is plain: observations and completions as they are, one after the other, each completion closed by
+the end-of-text token. Another form (a chat template, with `instructions` as its system turn) is another class
+with these methods.
+"""
+
+from collections.abc import Sequence
+
+from shuhari.envs import Trace
+from shuhari.policy.choices import told_apart
+from shuhari.policy.lm import Policy, Tokens
+
+
+class Renderer:
+    """Plain text."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def first(self, observation: str, instructions: str = "") -> Tokens:
+        """The prompt that opens a conversation. Plain text has no place for `instructions`."""
+        return self.policy.encode(observation)
+
+    def following(self, said: Tokens, observation: str) -> Tokens:
+        """The next prompt: the tokens of all that was said, never made again from text, and a new message."""
+        return said + self.policy.encode(observation)
+
+    def completion(self, text: str) -> Tokens:
+        """A text as the policy would have sampled it, its end included."""
+        return (*self.policy.encode(text), self.policy.eos)
+
+    def choices(self, texts: Sequence[str]) -> list[Tokens]:
+        """Texts to choose among. Where one begins another, all end with end-of-text."""
+        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
+
+    def trace(self, trace: Trace, instructions: str = "") -> tuple[Tokens, Tokens]:
+        """Prompt and completion of an expert's trace, as a rollout would have them."""
+        prompt: Tokens = ()
+        for observation, completion in (*trace.turns, (trace.prompt, "")):
+            prompt = self.following(prompt, observation) if prompt else self.first(observation, instructions)
+            if completion:
+                prompt += self.completion(completion)
+        return prompt, self.completion(trace.completion)
