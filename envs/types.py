@@ -25,6 +25,15 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
+class RankedPair:
+    """Of two completions of a prompt, which is better."""
+
+    prompt: str
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """What a player sees when it is asked to act."""
 

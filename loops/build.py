@@ -18,11 +18,11 @@ from shuhari.envs.graph import GameGraph, listed
 from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.simulator import Referees
-from shuhari.envs.traces import read_traces
+from shuhari.envs.traces import read_pairs, read_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
-from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs, read_pairs
+from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
@@ -87,7 +87,7 @@ class House:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.renderer, self.generator = Renderer(self.policy), Generator(self.policy)
-        self.models: Models = partial(LMPlayer, self.generator, self.renderer)
+        self.models: Models = partial(LMPlayer, self.policy, self.renderer)
         self.env = make_env(self.cfg.env, self.cfg.env_args)
         observation, _ = self.env.reset(seed=0)
         if not isinstance(observation, str):
@@ -140,7 +140,7 @@ class House:
     def replay_for_later(self, phase: Phase) -> dict[str, list[Any]]:
         """A phase's replay, under its name, where a later phase starts with it."""
         wanted = any(getattr(cfg, "replay_of", "") == phase.name for cfg in self.cfg.phases.values())
-        return {phase.name: phase.source.replay.items} if wanted else {}  # type: ignore[attr-defined]
+        return {phase.name: phase.source.replay.items} if wanted else {}
 
     def rng(self, place: int) -> np.random.Generator:
         return np.random.default_rng([self.cfg.seed, place])
@@ -225,8 +225,7 @@ def _accepted_answers(
 
 
 def _ranked_pairs(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
-    pairs = read_pairs(Path(cfg.pairs), house.renderer, house.policy)
-    return RankedPairs(house.policy, pairs, cfg, rng)
+    return RankedPairs(house.policy, house.renderer, read_pairs(Path(cfg.pairs)), cfg, rng)
 
 
 SOURCES: dict[str, Callable[..., Source]] = {

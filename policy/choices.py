@@ -26,19 +26,6 @@ class ChoiceRows:
     target: list[int]
     sequence: list[int]
 
-    def part(self, start: int, end: int) -> "ChoiceRows":
-        """The rows from `start` to `end` with what they score."""
-        chosen = [n for n, row in enumerate(self.row) if start <= row < end]
-        if len(chosen) == len(self.row):
-            return self
-        columns = (self.at, self.target, self.sequence)
-        return ChoiceRows(
-            self.tokens[start:end],
-            self.keep,
-            [self.row[n] - start for n in chosen],
-            *([column[n] for n in chosen] for column in columns),
-        )
-
     def logprobs(self, policy: Policy, adapter: str | None = LEARNING) -> tuple[Tensor, Tensor]:
         """Log-probability of every scored token [N], differentiable in the adapter, and the entropy there."""
         columns = (self.tokens, self.row, self.at, self.target)

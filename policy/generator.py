@@ -12,15 +12,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from shuhari.policy.choices import choice_rows, told_apart
+from shuhari.policy.choices import told_apart
 from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.pool import PoolEngine
 from shuhari.policy.requests import Completion, Drawn, Engine, Live, Request
 from shuhari.policy.sampling import spread, uniform
-from shuhari.policy.slabs import MAX_ROWS, SlabEngine
+from shuhari.policy.slabs import SlabEngine
 
 MEMORY = 2**30  # bytes of keys and values on a CPU, unless told otherwise
 
@@ -170,23 +169,3 @@ class Generator:
         text = self.policy.decode(tokens) if text is None else text
         completion = Completion(tokens, tuple(live.logprobs), text, finished, error)
         self._ended.append((live.ticket, completion))
-
-    def score(
-        self,
-        prompts: Sequence[Tokens],
-        choices: Sequence[Sequence[Tokens]],
-        adapter: str | None = LEARNING,
-    ) -> list[npt.NDArray[np.float64]]:
-        """Log-probability, in nats, of every given text after its prompt (see `choice_rows`)."""
-        result = [np.zeros(len(texts)) for texts in choices]
-        pairs = [(prompt, text) for prompt, texts in zip(prompts, choices, strict=True) for text in texts]
-        where = [(p, c) for p, texts in enumerate(choices) for c in range(len(texts))]
-        for group in choice_rows(pairs):
-            for start in range(0, len(group.tokens), MAX_ROWS):
-                part = group.part(start, start + MAX_ROWS)
-                with self.policy.inference():
-                    logprobs = part.logprobs(self.policy, adapter)[0].tolist()
-                for sequence, value in zip(part.sequence, logprobs, strict=True):
-                    p, c = where[sequence]
-                    result[p][c] += value
-        return result

@@ -6,20 +6,22 @@ import numpy as np
 
 from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING
+from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.render import Renderer
+from shuhari.policy.sequences import completion_logprobs
+
+MOST = 1024  # turns of one forward pass
 
 
 class LMPlayer(Player):
     """A policy with one of its adapters, or (`adapter=None`) the bare base."""
 
-    def __init__(self, generator: Generator, renderer: Renderer, adapter: str | None = LEARNING) -> None:
-        self.generator, self.renderer, self.adapter = generator, renderer, adapter
+    def __init__(self, policy: Policy, renderer: Renderer, adapter: str | None = LEARNING) -> None:
+        self.policy, self.renderer, self.adapter = policy, renderer, adapter
 
     @property
     def version(self) -> int:  # type: ignore[override]
-        return self.generator.policy.versions[self.adapter]
+        return self.policy.versions[self.adapter]
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         """The model's probabilities, renormalised over each turn's legal moves, at temperature 1."""
@@ -27,10 +29,19 @@ class LMPlayer(Player):
 
     def probabilities_and_mass(self, turns: Sequence[Turn]) -> tuple[list[Floats], list[float]]:
         """The same, and how much probability the model gave to legal moves before renormalising."""
-        prompts = [self.renderer.first(turn.observation) for turn in turns]
-        choices = [self.renderer.choices(turn.legal_actions) for turn in turns]
-        raw = [np.exp(logprobs) for logprobs in self.generator.score(prompts, choices, self.adapter)]
+        raw = [p for i in range(0, len(turns), MOST) for p in self._chances(turns[i : i + MOST])]
         return [p / max(p.sum(), 1e-300) for p in raw], [float(p.sum()) for p in raw]
+
+    def _chances(self, turns: Sequence[Turn]) -> list[Floats]:
+        """Of each turn's legal moves, as texts among all there are."""
+        prompts = [self.renderer.first(turn.observation) for turn in turns]
+        moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
+        pairs = [(prompt, move) for prompt, own in zip(prompts, moves, strict=True) for move in own]
+        with self.policy.inference():
+            scored = completion_logprobs(self.policy, pairs, adapter=self.adapter)
+        logprobs = np.zeros(len(pairs))
+        np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
+        return np.split(np.exp(logprobs), np.cumsum([len(own) for own in moves])[:-1])
 
 
 Models = Callable[[str | None], LMPlayer]  # the player with an adapter, or (None) with the bare base

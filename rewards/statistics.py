@@ -1,7 +1,7 @@
 """Intervals and estimators, of evaluations and of self-tests."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import comb, sqrt
 
 
@@ -23,3 +23,11 @@ def share(values: Iterable[float | None]) -> float | None:
 def pass_at(n: int, correct: int, k: int) -> float:
     """Unbiased chance that k of n samples hold a correct one: 1 - C(n-c, k)/C(n, k) (Chen et al. 2021)."""
     return 1 - comb(n - correct, k) / comb(n, k)
+
+
+def mean_interval(values: Sequence[float], z: float = 1.96) -> tuple[float, list[float]]:
+    """The mean, and its 95% interval by the normal approximation; 0 and [0, 0] of nothing."""
+    n = len(values)
+    mean = math.fsum(values) / max(1, n)
+    half = z * sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n) if n > 1 else 0.0
+    return round(mean, 4), [round(mean - half, 4), round(mean + half, 4)]

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from shuhari.loops.collect.groups import SamplingSource, earned, learned
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.config import AcceptedAnswersConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.loops.learn.replay import Replay
 from shuhari.policy.sequences import Pair
 
 
@@ -36,9 +35,8 @@ class AcceptedAnswers(SamplingSource):
         earlier: list[Pair] | None = None,
     ) -> None:
         """`earlier`: what an earlier phase's replay held, so that it is not forgotten."""
-        super().__init__(rollouts, cfg.rounds, rng)
+        super().__init__(rollouts, cfg.rounds, rng, cfg.replay)
         self.cfg = cfg
-        self.replay: Replay[Pair] = Replay(cfg.replay)
         self.replay.add(earlier or [])
         self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
 
@@ -63,13 +61,6 @@ class AcceptedAnswers(SamplingSource):
         for _ in range(cfg.updates_of(self.progress(number)) if len(self.replay) else 0):
             drawn = self.replay.draw(cfg.batch, self.rng)
             yield Batch([prompt for prompt, _ in drawn], [completion for _, completion in drawn])
-
-    def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"replay": self.replay.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.replay.load_state_dict(state["replay"])
 
 
 def accepted(group: list[Episode]) -> list[list[Pair]]:

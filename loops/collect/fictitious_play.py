@@ -71,7 +71,7 @@ class FictitiousPlay(Source):
         self.figures = {"target_entropy": entropy, "situations": len(turns)}
         for _ in range(self.cfg.updates):
             drawn = self.rng.permutation(len(turns))[: self.cfg.batch]
-            yield choices(self.renderer, [turns[i] for i in drawn], [targets[i] for i in drawn])
+            yield choices(self.renderer, [turns[i] for i in drawn], [targets[i].tolist() for i in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:
         """The search with nothing learned: the best move by one round of random games."""

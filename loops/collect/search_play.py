@@ -8,17 +8,14 @@ sharper and the targets become ever sharper, as the values grow reliable. Nothin
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import torch
 
-from shuhari.envs.player import Floats, Player, RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.simulator import Positions, Simulator
 from shuhari.loops.collect.source import Source, choices, game_as_text, geometric
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.loops.learn.replay import Replay
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values, improved
 
@@ -37,10 +34,9 @@ class SearchPlay(Source):
         seed: int,
     ) -> None:
         """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
-        super().__init__(cfg.rounds, rng)
+        super().__init__(cfg.rounds, rng, cfg.replay)
         self.simulator, self.starts, self.player, self.renderer = simulator, starts, player, renderer
         self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
-        self.replay: Replay[tuple[int, Floats]] = Replay(cfg.replay)  # situation and target
 
     def _value_positions(self, share: float) -> None:
         """Targets for a fresh sample of positions go to the end of the replay."""
@@ -56,7 +52,7 @@ class SearchPlay(Source):
         )
         situations = self.simulator.situations(positions)
         targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
-        self.replay.add(list(zip(situations.tolist(), targets, strict=True)))
+        self.replay.add(list(zip(situations.tolist(), targets.tolist(), strict=True)))
         self.episodes += int(np.isfinite(values).sum()) * self.cfg.continuations
 
     @property
@@ -65,7 +61,7 @@ class SearchPlay(Source):
 
     def batches(self, number: int) -> Iterator[Batch]:
         self._value_positions(self.progress(number))
-        targets = np.stack([target for _, target in self.replay.items])
+        targets = np.array([target for _, target in self.replay.items])
         entropy = -(targets * np.log(np.maximum(targets, 1e-12))).sum(1).mean()
         self.figures = {"target_entropy": float(entropy)}
         for _ in range(self.cfg.updates):
@@ -89,12 +85,3 @@ class SearchPlay(Source):
 
     def sample(self) -> str:
         return game_as_text(self.simulator, self.player, self.episodes)
-
-    def state_dict(self) -> dict[str, Any]:
-        situations, targets = zip(*self.replay.items, strict=True) if self.replay.items else ((), ())
-        columns = {"situations": list(situations), "targets": torch.from_numpy(np.array(targets))}
-        return super().state_dict() | columns
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.replay.items = list(zip(state["situations"], state["targets"].numpy(), strict=True))

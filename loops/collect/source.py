@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from shuhari.envs.player import Floats, Player, draw
+from shuhari.envs.player import Player, draw
 from shuhari.envs.simulator import Simulator
 from shuhari.envs.types import Turn
 from shuhari.loops.learn.batch import Batch
+from shuhari.loops.learn.replay import Replay
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 
@@ -17,13 +18,14 @@ class Source:
     """Rounds of batches; it can stop after any round and go on from its state, bit for bit.
 
     It knows players and environments, and neither optimiser nor evaluation. `kept` names the attributes that
-    are its state, beside the random generator; `figures` describe the last round.
+    are its state, beside its replay and its random generator; `figures` describe the last round.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, rounds: int, rng: np.random.Generator) -> None:
-        self.rounds, self.rng = rounds, rng
+    def __init__(self, rounds: int, rng: np.random.Generator, replay: int = 0) -> None:
+        """`replay`: how many items it remembers."""
+        self.rounds, self.rng, self.replay = rounds, rng, Replay[Any](replay)
         self.episodes = 0  # played so far, or traces read
         self.figures: dict[str, float] = {}
         self.trouble = ""  # why the first episode without a verdict has none
@@ -51,12 +53,12 @@ class Source:
         return number / max(1, self.rounds - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in self.kept}
-        return parts | {"rng": self.rng.bit_generator.state, "episodes": self.episodes}
+        parts = {name: getattr(self, name) for name in ("episodes", *self.kept)}
+        return parts | {"rng": self.rng.bit_generator.state, "replay": self.replay.items}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rng.bit_generator.state, self.episodes = state["rng"], state["episodes"]
-        for name in self.kept:
+        self.rng.bit_generator.state, self.replay.items = state["rng"], state["replay"]
+        for name in ("episodes", *self.kept):
             setattr(self, name, state[name])
 
 
@@ -65,14 +67,15 @@ def geometric(ends: Sequence[float], share: float) -> float:
     return float(ends[0] * (ends[1] / ends[0]) ** share)
 
 
-def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Floats]) -> Batch:
+def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequence[float]]) -> Batch:
     """Every legal move of each turn as a completion that weighs its target probability."""
-    prompts, completions, weights, groups = [], [], [], []
+    prompts, completions, groups = [], [], []
+    weights: list[float] = []
     for number, (turn, target) in enumerate(zip(turns, targets, strict=True)):
         moves = renderer.choices(turn.legal_actions)
         prompts += [renderer.first(turn.observation)] * len(moves)
         completions += moves
-        weights += target[: len(moves)].tolist()
+        weights += target[: len(moves)]
         groups += [number] * len(moves)
     return Batch(prompts, completions, weights, groups=groups)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from shuhari.envs.player import Player
-from shuhari.policy.player import LMPlayer
+from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
+from shuhari.policy.player import LMPlayer, Models
 
 Row = dict[str, Any]  # a player's figures: what stands in report.json
 Contestant = TypeVar(
@@ -121,3 +121,18 @@ class Evaluation(Generic[Contestant]):
         if "expert" in beaten:
             return f"{said}: it has passed its expert, but not {' and '.join(unbeaten)}."
         return f"{said}: it has not passed {' or '.join(unbeaten)}."
+
+
+class GameEvaluation(Evaluation[Entrant]):
+    """What evaluations of games share: the references are the random player, the expert and its mode."""
+
+    def __init__(self, expert: Player, models: Models) -> None:
+        self.models = models
+        players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
+        self._references = {name: Entrant(player) for name, player in players.items()}
+
+    def references(self) -> dict[str, Entrant]:
+        return self._references
+
+    def searcher(self, player: Player) -> Entrant:
+        return Entrant(player)

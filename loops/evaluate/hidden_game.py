@@ -1,8 +1,8 @@
 """How well does each player play a game that hides something? By NashConv, exact over the whole game tree."""
 
 from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
-from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
-from shuhari.loops.evaluate.evaluation import Column, Entrant, Evaluation, Row
+from shuhari.envs.player import Player
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row
 from shuhari.policy.lm import LEARNING
 from shuhari.policy.player import Models
 from shuhari.rewards.statistics import share
@@ -16,7 +16,7 @@ def _versus(opponent: str) -> Column:
     return Column(f"vs {opponent}", cell)
 
 
-class HiddenGame(Evaluation[Entrant]):
+class HiddenGame(GameEvaluation):
     """Metrics of players, each of which draws its moves from its probabilities.
 
     Raises ValueError for a game too large to walk.
@@ -36,24 +36,18 @@ class HiddenGame(Evaluation[Entrant]):
     )
 
     def __init__(self, game: str, expert: Player, models: Models) -> None:
-        self.game, self.models = game, models
+        super().__init__(expert, models)
+        self.game = game
         try:
             self.turns = [turn for turn, _ in information_turns(game).values()]
         except MemoryError as error:
             raise ValueError(str(error)) from None
-        players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
-        self._references = {name: Entrant(player) for name, player in players.items()}
-        self._opponents: dict[str, Player] = players | {"perfect": NoisyEquilibriumPlayer(game, 0.0)}
-
-    def references(self) -> dict[str, Entrant]:
-        return self._references
+        self._opponents = {name: entrant.player for name, entrant in self.references().items()}
+        self._opponents["perfect"] = NoisyEquilibriumPlayer(game, 0.0)
 
     def policy(self, adapter: str | None) -> Entrant:
         model = self.models(adapter)
         return Entrant(model, model)
-
-    def searcher(self, player: Player) -> Entrant:
-        return Entrant(player)
 
     def remember(self, name: str, player: Entrant) -> None:
         self._opponents[name] = player.player

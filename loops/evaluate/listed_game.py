@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from shuhari.envs.experts import PerfectPlayer
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
-from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player, RandomPlayer
-from shuhari.loops.evaluate.evaluation import Column, Entrant, Evaluation, Row, percent
+from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent
 from shuhari.policy.lm import LEARNING
 from shuhari.policy.player import Models
 from shuhari.policy.search import PolicyTable, Table, play_out
@@ -37,7 +37,7 @@ def _versus(opponent: str) -> Column:
     return Column(f"vs {opponent}", cell)
 
 
-class ListedGame(Evaluation[Entrant]):
+class ListedGame(GameEvaluation):
     """Metrics of players of one solved game.
 
     Of a game of more than `MANY` positions, shares are those of a sample, the same for every player and run;
@@ -73,7 +73,8 @@ class ListedGame(Evaluation[Entrant]):
         seed: int,
     ) -> None:
         """`withheld_N`: which positions are held out."""
-        self.graph, self.expert, self.models = graph, expert, models
+        super().__init__(expert, models)
+        self.graph = graph
         self.withheld_N, self.matches, self.seed = withheld_N, matches, seed
         self.playable = np.flatnonzero(graph.moves_N > 0)
         self.optimal_NA = optimal_moves(graph)
@@ -83,20 +84,13 @@ class ListedGame(Evaluation[Entrant]):
             self.nodes = np.sort(np.random.default_rng(0).choice(self.nodes, SAMPLE, replace=False))
         self.critical = self.nodes[self.critical_N[self.nodes]]
         self._present = PolicyTable(graph, GreedyPlayer(models(LEARNING)))
-        players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
-        self._references = {name: Entrant(player) for name, player in players.items()}
-        everyone = players | {"perfect": PerfectPlayer(graph)}
-        self._opponents = {name: PolicyTable(graph, player) for name, player in everyone.items()}
-
-    def references(self) -> dict[str, Entrant]:
-        return self._references
+        self._opponents: dict[str, PolicyTable] = {}
+        for name, entrant in (self.references() | {"perfect": Entrant(PerfectPlayer(graph))}).items():
+            self.remember(name, entrant)
 
     def policy(self, adapter: str | None) -> Entrant:
         model = self.models(adapter)
         return Entrant(GreedyPlayer(model), model)
-
-    def searcher(self, player: Player) -> Entrant:
-        return Entrant(player)
 
     def remember(self, name: str, player: Entrant) -> None:
         self._opponents[name] = PolicyTable(self.graph, player.player)

@@ -1,7 +1,7 @@
 """How many held-out problems does each player solve? Greedy, and by samples at temperature 1."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -38,15 +38,16 @@ class PolicyAnswers:
     def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
         self.rollouts, self.seats = rollouts, Seats({0: adapter})
 
-    def _solved(self, seeds: Sequence[int], **settings: Any) -> list[Solved]:
-        episodes = self.rollouts.play(seeds, seats=[self.seats] * len(seeds), options=HELDOUT, **settings)
-        return [solved(episode) for episode in episodes]
+    def episodes(self, seeds: Sequence[int], temperature: float) -> list[Episode]:
+        """On held-out problems."""
+        seats = [self.seats] * len(seeds)
+        return self.rollouts.play(seeds, seats=seats, temperature=temperature, seed=SEEDS, options=HELDOUT)
 
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        return self._solved(seeds, temperature=0)
+        return [solved(episode) for episode in self.episodes(seeds, 0.0)]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        flat = self._solved([seed for seed in seeds for _ in range(n)], seed=SEEDS)
+        flat = [solved(e) for e in self.episodes([seed for seed in seeds for _ in range(n)], 1.0)]
         return [flat[i : i + n] for i in range(0, len(flat), n)]
 
 
@@ -126,7 +127,7 @@ class Problems(Evaluation[Answerer]):
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""
-        return share(map(solved, self.rollouts.play(self._validation, temperature=0))) or 0.0
+        return share(map(solved, validation(self.rollouts, len(self.seeds)))) or 0.0
 
     def counts(self) -> dict[str, int]:
         return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}
@@ -163,6 +164,18 @@ class Problems(Evaluation[Answerer]):
         if self.expert_failed:
             row["expert_failed_solved"] = share(greedy[i] for i in self.expert_failed)
         return row
+
+
+def validation(rollouts: Rollouts, n: int) -> list[Episode]:
+    """Greedy episodes of the present policy on `n` fresh problems of the training side, or fewer."""
+    seeds = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, n))
+    return rollouts.play(seeds, temperature=0)
+
+
+def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
+    """What a reader must know of the split."""
+    none = "this env has no held-out side: it may be measured on problems it was trained on"
+    return () if heldout.splits else (none,)
 
 
 def _accepted(verdict: Verdict) -> Solved:

@@ -1,34 +1,19 @@
 """How much does each player earn in an environment that pays, and gives no verdict?"""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.envs.heldout import HELDOUT, SEEDS, HeldOutProblems
+from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.player import Player
-from shuhari.loops.collect.rollout import Rollouts, Seats
+from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
-from shuhari.loops.evaluate.problems import VALIDATION, VALIDATION_SEEDS
-
-Z = 1.96  # of a 95% interval
-
-
-class Earner:
-    """Seat 0's returns of a policy with an adapter."""
-
-    def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
-        self.rollouts, self.seats = rollouts, Seats({0: adapter})
-
-    def returns(self, seeds: Sequence[int], temperature: float) -> list[float]:
-        seats = [self.seats] * len(seeds)
-        return _earned(
-            self.rollouts.play(seeds, seats=seats, temperature=temperature, seed=SEEDS, options=HELDOUT)
-        )
+from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation
+from shuhari.rewards.statistics import mean_interval
 
 
-class Returns(Evaluation[Earner]):
+class Returns(Evaluation[PolicyAnswers]):
     """The mean return of the first seat, greedy and at temperature 1, with the normal 95% interval."""
 
     metric = "mean_return"
@@ -43,23 +28,23 @@ class Returns(Evaluation[Earner]):
 
     def __init__(self, rollouts: Rollouts, heldout: HeldOutProblems) -> None:
         self.rollouts, self.seeds = rollouts, heldout.seeds
-        self._validation = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, len(self.seeds)))
-        self.notes = ("this env gives no verdict: what it pays is measured, as a mean return",)
-        if not heldout.splits:
-            self.notes += ("this env has no held-out side: it may be measured on problems it was trained on",)
+        self.notes = (
+            "this env gives no verdict: what it pays is measured, as a mean return",
+            *notes(heldout),
+        )
 
-    def references(self) -> dict[str, Earner]:
+    def references(self) -> dict[str, PolicyAnswers]:
         return {}
 
-    def policy(self, adapter: str | None) -> Earner:
-        return Earner(self.rollouts, adapter)
+    def policy(self, adapter: str | None) -> PolicyAnswers:
+        return PolicyAnswers(self.rollouts, adapter)
 
-    def searcher(self, player: Player) -> Earner:
+    def searcher(self, player: Player) -> PolicyAnswers:
         raise ValueError("a search among moves plays no episode")
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""
-        found = _earned(self.rollouts.play(self._validation, temperature=0))
+        found = _earned(validation(self.rollouts, len(self.seeds)))
         return float(np.mean(found)) if found else 0.0
 
     def counts(self) -> dict[str, int]:
@@ -71,25 +56,17 @@ class Returns(Evaluation[Earner]):
     def surely(self, row: Row) -> float:
         return float(row["ci95"]["mean_return"][0])
 
-    def measure(self, name: str, player: Earner) -> Row:
-        greedy, sampled = (player.returns(self.seeds, temperature) for temperature in (0.0, 1.0))
-        mean, half = _interval(greedy)
+    def measure(self, name: str, player: PolicyAnswers) -> Row:
+        greedy, sampled = (_earned(player.episodes(self.seeds, temperature)) for temperature in (0.0, 1.0))
+        mean, interval = mean_interval(greedy)
         return {
             "mean_return": mean,
-            "mean_return_sampled": _interval(sampled)[0],
+            "mean_return_sampled": mean_interval(sampled)[0],
             "n": len(greedy),
-            "ci95": {"mean_return": [round(mean - half, 4), round(mean + half, 4)]},
+            "ci95": {"mean_return": interval},
             "unknown_rate": round(1 - len(greedy) / len(self.seeds), 4),
         }
 
 
 def _earned(episodes: Sequence[Episode]) -> list[float]:
     return [episode.reward() for episode in episodes if episode.counts]
-
-
-def _interval(returns: Sequence[float]) -> tuple[float, float]:
-    """Mean and half the width of its interval."""
-    if not returns:
-        return 0.0, 0.0
-    spread = float(np.std(returns, ddof=1)) if len(returns) > 1 else 0.0
-    return round(float(np.mean(returns)), 4), Z * spread / math.sqrt(len(returns))

@@ -1,6 +1,7 @@
 """What has been collected and is still learned from: the newest so many, drawn at random."""
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -17,16 +18,10 @@ class Replay(Generic[Item]):
     def __len__(self) -> int:
         return len(self.items)
 
-    def add(self, items: list[Item]) -> None:
+    def add(self, items: Sequence[Item]) -> None:
         """Append, and forget the oldest beyond the size."""
         self.items = [*self.items, *items][-self.size :]
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Item]:
         """`n` items, each drawn from all."""
         return [self.items[i] for i in rng.integers(len(self.items), size=n)]
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"items": self.items}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.items = list(state["items"])

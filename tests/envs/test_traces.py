@@ -16,11 +16,11 @@ def test_reads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "holds no traces"),
-        (b"\n\n", "holds no traces"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
         (b'{"prompt": "a", "completion": "b"}\n{"prompt": "a"\n', ":2: not JSON"),
         (b'{"prompt": "a", "completion": "b"}\n\xff\xfe\n', ":2: not JSON"),
-        (b'["a", "b"]', ":1: a trace is an object"),
+        (b'["a", "b"]', ":1: not an object"),
         (b'{"prompt": "a"}', ":1: 'completion' is missing"),
         (b'{"prompt": "", "completion": "b"}', ":1: 'prompt' is missing"),
         (b'{"prompt": "a", "completion": 7}', ":1: 'completion' is missing, empty or not a string"),

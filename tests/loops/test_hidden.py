@@ -16,7 +16,6 @@ from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.phases import Phase
-from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.player import LMPlayer
 from shuhari.policy.render import Renderer
@@ -66,7 +65,7 @@ def test_it_comes_near_the_equilibrium_and_goes_on_where_it_stopped(resumed: boo
             rounds=24, starts=128, continuations=4, updates=8, batch=32, temperature=[0.5, 0.15]
         )
         renderer = Renderer(policy)
-        player = LMPlayer(Generator(policy), renderer, LEARNING)
+        player = LMPlayer(policy, renderer, LEARNING)
         source = FictitiousPlay(Referees(KUHN), player, renderer, cfg, np.random.default_rng(0), 0)
         optimizer = Optimizer(policy.parameters.values(), learning_rate=0.01, steps=source.updates)
         learner = Learner(policy, cfg.objective, optimizer, micro_batch=8192, reference=None)

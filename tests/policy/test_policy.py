@@ -10,8 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shuhari.envs.types import Turn
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, CheckpointError, Policy
+from shuhari.policy.player import LMPlayer
 from shuhari.policy.render import Renderer
 from shuhari.policy.sequences import completion_logprobs
 from shuhari.policy.tokenizer import build_tokenizer
@@ -135,17 +137,17 @@ class TestGenerator:
         assert first != other
         assert len({c.tokens for c in first}) > 1  # equal prompts, different samples
 
-    def test_scores_are_logprobs_of_the_texts(self, policy: Policy) -> None:
-        generator = Generator(policy)
+    def test_a_players_chances_are_those_of_the_texts(self, policy: Policy) -> None:
+        player = LMPlayer(policy, Renderer(policy))
         prompts, choices = ["x.o", "12+3=", "x.o"], [["1", "2", "a1", "a2"], ["15"], ["1", "12", "b"]]
-        renderer = Renderer(policy)
-        tokens_of = [renderer.first(prompt) for prompt in prompts], [renderer.choices(c) for c in choices]
-        for prompt, texts, scores in zip(prompts, choices, generator.score(*tokens_of), strict=True):
-            for text, score in zip(texts, scores, strict=True):
+        turns = [Turn(prompt, tuple(texts)) for prompt, texts in zip(prompts, choices, strict=True)]
+        tables, masses = player.probabilities_and_mass(turns)
+        for prompt, texts, table, mass in zip(prompts, choices, tables, masses, strict=True):
+            for text, chance in zip(texts, table * mass, strict=True):
                 # "1" begins "12": only there must the texts be told apart by their end
                 tokens = policy.encode(text) + ((policy.eos,) if "12" in texts else ())
                 want = completion_logprobs(policy, [(policy.encode(prompt), tokens)]).logprobs_N.sum().item()
-                assert score == pytest.approx(want, abs=1e-4)
+                assert np.log(chance) == pytest.approx(want, abs=1e-4)
 
     def test_a_prompt_that_does_not_fit_is_refused(self, policy: Policy) -> None:
         for prompt in ((), (5,) * 128):
