@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -55,6 +55,11 @@ def requests_of(temperature: float) -> list[Request]:
     return found
 
 
+def generator_of(policy: Policy, engine: Literal["pool", "slabs"] = "pool") -> Generator:
+    """With little memory: a quarter of a GPU's each would not do for several."""
+    return Generator(policy, memory=2**24, engine=engine)
+
+
 def eager(step: Callable[[], None], device: torch.device, memory: Any) -> Callable[[], None]:
     """In the place of a capture."""
     return step
@@ -68,15 +73,15 @@ def same(got: list[Completion], want: list[Completion], atol: float = 0.0) -> No
 
 
 def test_graphs_say_what_eager_steps_say(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
-    got = Generator(policy, engine="pool").run(requests_of(1.0))
+    got = generator_of(policy).run(requests_of(1.0))
     monkeypatch.setattr(pool, "_captured", eager)
-    same(got, Generator(policy, engine="pool").run(requests_of(1.0)))
+    same(got, generator_of(policy).run(requests_of(1.0)))
 
 
 def test_the_pool_says_what_slabs_say(policy: Policy) -> None:
     if policy.dtype != torch.float32:
         pytest.skip("in 16 bits two attentions round differently, and greedy tokens part at near ties")
-    pooled, slabs = (Generator(policy, engine=name).run(requests_of(0.0)) for name in ("pool", "slabs"))
+    pooled, slabs = (generator_of(policy, name).run(requests_of(0.0)) for name in ("pool", "slabs"))
     same(pooled, slabs, atol=1e-4)
 
 
@@ -91,7 +96,7 @@ def test_an_update_is_seen_and_nothing_is_captured_again(
         return captured(step, device, memory)
 
     monkeypatch.setattr(pool, "_captured", counted)
-    generator, state = Generator(policy, engine="pool"), policy.state()
+    generator, state = generator_of(policy), policy.state()
     before = generator.run(requests_of(0.0))
     count = len(captures)
     try:
@@ -99,23 +104,23 @@ def test_an_update_is_seen_and_nothing_is_captured_again(
         after = generator.run(requests_of(0.0))
         assert len(captures) == count > 0
         assert [c.logprobs for c in after] != [c.logprobs for c in before]
-        same(after, Generator(policy, engine="pool").run(requests_of(0.0)))
+        same(after, generator_of(policy).run(requests_of(0.0)))
     finally:
         policy.load_state(state)
 
 
 def test_any_stream_will_do(policy: Policy) -> None:
-    want = Generator(policy, engine="pool").run(requests_of(1.0))
+    want = generator_of(policy).run(requests_of(1.0))
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        same(Generator(policy, engine="pool").run(requests_of(1.0)), want)
+        same(generator_of(policy).run(requests_of(1.0)), want)
     torch.cuda.current_stream().wait_stream(stream)
 
 
 def test_two_generators_in_turn_leave_each_other_alone(policy: Policy) -> None:
-    want = Generator(policy, engine="pool").run(requests_of(1.0))
-    generators = [Generator(policy, engine="pool") for _ in range(2)]
+    want = generator_of(policy).run(requests_of(1.0))
+    generators = [generator_of(policy) for _ in range(2)]
     found: list[dict[int, Completion]] = [{}, {}]
     for generator in generators:
         for request in requests_of(1.0):
