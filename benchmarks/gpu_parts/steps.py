@@ -10,6 +10,7 @@ from gpu_parts.machine import Item, Machine, Row
 
 MODELS = ("D64", "D128", "D128 normed")
 STEPS = 3
+MEMORY = 2**26  # bytes of keys and values: several processes share the GPU
 
 
 def items(m: Machine) -> list[Item]:
@@ -58,7 +59,7 @@ def _updated(m: Machine, model: str) -> Iterator[Row]:
     from shuhari.policy.generator import Generator
 
     policy, rows, new = policy_of(m, model), prompts(2, m.pick(300, 4), m.pick(5, 2)), m.pick(12, 4)
-    old = Generator(policy, engine="pool")
+    old = Generator(policy, memory=MEMORY, engine="pool")
     before = old.generate(rows, new, temperature=0)
     captured = set(old.engine._slots)
     with torch.no_grad():
@@ -66,7 +67,7 @@ def _updated(m: Machine, model: str) -> Iterator[Row]:
             p.mul_(1.5)
     policy.updated()
     after = old.generate(rows, new, temperature=0)
-    anew = Generator(policy, engine="pool").generate(rows, new, temperature=0)
+    anew = Generator(policy, memory=MEMORY, engine="pool").generate(rows, new, temperature=0)
     again = set(old.engine._slots) - captured
     seen = [c.logprobs for c in after] != [c.logprobs for c in before]
     yield {"value": "completions", "right": after == anew and seen, "captured_again": len(again)}
