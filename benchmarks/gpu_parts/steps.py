@@ -1,0 +1,74 @@
+"""Whole steps: a captured one says what an eager one says, and sees an adapter's update as it is."""
+
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
+from unittest import mock
+
+import torch
+from gpu_parts.machine import Item, Machine, Row
+
+MODELS = ("D64", "D128", "D128 normed")
+STEPS = 3
+MEMORY = 2**26  # bytes of keys and values: several processes share the GPU
+
+
+def items(m: Machine) -> list[Item]:
+    """Of every model; in a dry run of the smallest, whose graphs are the steps themselves."""
+    found: list[Item] = []
+    for model in m.pick(MODELS, ("tiny",)):
+        found.append((f"captured step {model}", partial(_captured, m, model)))
+        found.append((f"update without recapture {model}", partial(_updated, m, model)))
+    return found
+
+
+def _captured(m: Machine, model: str) -> Iterator[Row]:
+    """Steps of the same rows from the same state: logits after each, and the tokens drawn."""
+    from gpu_parts.models import policy_of, prompts
+
+    from shuhari.policy import pool
+    from shuhari.policy.requests import Live, Request
+
+    policy = policy_of(m, model)
+    engine = pool.PoolEngine(policy, 4096)
+    rows = prompts(2, m.pick(300, 4), m.pick(5, 2))
+    waiting = deque(Live(i, Request(row, STEPS + 2, 1.0, i), []) for i, row in enumerate(rows))
+    lives = list(waiting)
+    with policy.inference():
+        for drawn in engine.admit(waiting):
+            for live, token in zip(drawn.lives, drawn.tokens[0], strict=True):
+                live.tokens.append(token)
+        captured = engine._load("default", lives)
+        with mock.patch.object(pool, "_captured", lambda step, device, memory: step):
+            engine._slots.clear()
+            eager = engine._load("default", lives)
+        for i in range(STEPS):
+            eager.step()
+            captured.step()
+            got, want = (x.logits_BV[: len(rows)].double() for x in (captured, eager))
+            yield m.judged(f"logits of step {i}", got, want, policy.dtype)
+            others = int((captured.tokens_B != eager.tokens_B).sum())
+            yield {"value": f"tokens of step {i}", "other_tokens": others, "right": others == 0}
+            captured.tokens_B.copy_(eager.tokens_B)
+
+
+def _updated(m: Machine, model: str) -> Iterator[Row]:
+    """A generator that has captured its graphs says, after an update, what a new one says."""
+    from gpu_parts.models import policy_of, prompts
+
+    from shuhari.policy.generator import Generator
+
+    policy, rows, new = policy_of(m, model), prompts(2, m.pick(300, 4), m.pick(5, 2)), m.pick(12, 4)
+    old = Generator(policy, memory=MEMORY, engine="pool")
+    before = old.generate(rows, new, temperature=0)
+    captured = set(old.engine._slots)
+    with torch.no_grad():
+        for p in policy.parameters.values():
+            p.mul_(1.5)
+    policy.updated()
+    after = old.generate(rows, new, temperature=0)
+    anew = Generator(policy, memory=MEMORY, engine="pool").generate(rows, new, temperature=0)
+    again = set(old.engine._slots) - captured
+    seen = [c.logprobs for c in after] != [c.logprobs for c in before]
+    yield {"value": "completions", "right": after == anew and seen, "captured_again": len(again)}
+    yield {"value": "no new capture", "right": not again}
