@@ -8,11 +8,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
-from shuhari.envs.make import load_plugins
+from shuhari.envs.make import open_env
 from shuhari.envs.text import TaskEnv, TextEnv
 from shuhari.rewards import selftest
 
@@ -33,17 +32,12 @@ class Finding:
     detail: str = ""
 
 
-def build(env_id: str, arguments: dict[str, Any]) -> Any:
-    """The environment, plug-ins included."""
-    load_plugins()
-    return gymnasium.make(env_id, **arguments)
-
-
 def transcript(env_id: str, arguments: dict[str, Any], seed: int) -> list[Any]:
     """A whole episode: random legal text where it is said what is legal, garbage elsewhere."""
-    env = build(env_id, arguments)
+    env = open_env(env_id, arguments)
     observation, info = env.reset(seed=seed)
-    rng, lines, over = np.random.default_rng(seed), [observation], False
+    rng, over = np.random.default_rng(seed), False
+    lines: list[Any] = [observation]
     for _ in range(MAX_STEPS):
         legal = info.get("legal_actions") or GARBAGE
         action = str(legal[int(rng.integers(len(legal)))])
@@ -64,7 +58,7 @@ def replay(env_id: str, arguments: dict[str, Any], seed: int) -> str:
 def check(env_id: str, arguments: dict[str, Any] | None = None) -> list[Finding]:
     """Everything the contract asks. Raises what making the environment raises."""
     arguments = arguments or {}
-    env = build(env_id, arguments)
+    env = open_env(env_id, arguments)
     inner = env.unwrapped
     findings = [
         _guarded("Gymnasium's check_env", _gymnasium, inner),
@@ -131,7 +125,7 @@ def _repeats(env_id: str, arguments: dict[str, Any]) -> str:
 
 def _garbage(env_id: str, arguments: dict[str, Any]) -> str:
     for text in GARBAGE:
-        env = build(env_id, arguments)
+        env = open_env(env_id, arguments)
         env.reset(seed=1)
         _, reward, _, _, _ = env.step(text)
         if float(reward) > 0 and text not in ("12", "x=1"):

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import gymnasium
 
 import shuhari.envs  # noqa: F401 (registers ours)
-from shuhari.envs.check import build, check
-from shuhari.envs.make import arguments_of, load_plugins
+from shuhari.envs.check import check
+from shuhari.envs.make import arguments_of, load_plugins, open_env
 from shuhari.envs.text import TextEnv
 
 
@@ -56,10 +56,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         given = arguments_of(options.arguments)
-        build(options.check, given).close()
-    except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
-        # Gymnasium names the nearest id itself.
-        print(f"shuhari: {options.check}: {(str(error).splitlines() or ['?'])[0]}", file=sys.stderr)
+        open_env(options.check, given).close()
+    except ValueError as error:
+        print(f"shuhari: {error}", file=sys.stderr)
         return 2
     findings = check(options.check, given)
     for finding in findings:

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from shuhari.envs.text import Task, TaskEnv
+from shuhari.envs.text import Task, TaskEnv, TextEnv
 from shuhari.rewards import Verdict
 
 Generator = Callable[[np.random.Generator], tuple[str, Any] | Task]
@@ -89,3 +89,26 @@ def arguments_of(pairs: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[key] = value
     return found
+
+
+def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
+    """The environment, plug-ins included. Raises ValueError, with Gymnasium's suggestion if there is none."""
+    where = f"env={env_id}" + (f", env_args={arguments}" if arguments else "")
+    load_plugins()
+    try:
+        return gymnasium.make(env_id, **arguments)
+    except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
+        raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+
+
+def documents(env_ids: list[str], env_args: dict[str, Any], n: int, seed: int) -> list[str]:
+    """`n` documents, the environments in turn. One is an id, and arguments of its own: "ID key=value ..."."""
+    envs = []
+    for entry in env_ids:
+        env_id, *pairs = entry.split()
+        envs.append(open_env(env_id, env_args | arguments_of(pairs)).unwrapped)
+    for env_id, env in zip(env_ids, envs, strict=True):
+        if not isinstance(env, TextEnv):
+            raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
+    rng = np.random.default_rng(seed)
+    return ["".join(envs[i % len(envs)].document(rng)) for i in range(n)]  # type: ignore[attr-defined]

@@ -13,9 +13,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from shuhari.envs import TaskEnv, TextEnv, Trace, load_plugins
+from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.graph import GameGraph, listed
 from shuhari.envs.heldout import HeldOutProblems
+from shuhari.envs.make import open_env
 from shuhari.envs.openspiel import OpenSpielEnv
 from shuhari.envs.simulator import Referees
 from shuhari.envs.traces import read_pairs, read_traces
@@ -38,28 +39,20 @@ from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
+from shuhari.loops.scoreboard import player_of
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.player import LMPlayer, Models
 from shuhari.policy.render import Renderer
 
+HIDING = {"search_play": False, "fictitious_play": True}  # algorithms of games: whether those hide something
 TRACES = 0  # stream of randomness that the expert writes by; each phase has the one of its place
 TextLike = gymnasium.Env[str, str]
 
 
-def make_env(env_id: str, env_args: dict[str, Any]) -> TextLike:
-    """The environment. Raises ValueError, with Gymnasium's suggestion, for an unknown id or argument."""
-    where = f"env={env_id}" + (f", env_args={env_args}" if env_args else "")
-    load_plugins()
-    try:
-        return gymnasium.make(env_id, **env_args)
-    except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
-        raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
-
-
 def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
     """The experiment whose phases suit an environment that has none of its own."""
-    env = make_env(env_id, env_args).unwrapped
+    env = open_env(env_id, env_args).unwrapped
     if not isinstance(env, OpenSpielEnv):
         return "problems"
     return "listed_game" if env.referee.perfect_information else "hidden_game"
@@ -88,7 +81,7 @@ class House:
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.renderer, self.generator = Renderer(self.policy), Generator(self.policy)
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
-        self.env = make_env(self.cfg.env, self.cfg.env_args)
+        self.env = open_env(self.cfg.env, self.cfg.env_args)
         observation, _ = self.env.reset(seed=0)
         if not isinstance(observation, str):
             kind = type(observation).__name__
@@ -96,6 +89,20 @@ class House:
                 f"env={self.cfg.env}: its observations are {kind}, not text; wrap it in one that writes"
             )
         self._heldout: dict[str, HeldOutProblems] = {}
+        self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
+        self.files = {name: self._checked(name, self.cfg.phases[name]) for name in self.names}
+
+    def _checked(self, name: str, cfg: Any) -> Sequence[Any]:
+        """What a phase's file holds. Raises ValueError for a phase that the environment does not suit."""
+        hides = None if self.game is None else not self.game.referee.perfect_information
+        if (wanted := HIDING.get(cfg.algorithm, hides)) != hides:
+            kind = "a game that hides something" if wanted else "a game that hides nothing"
+            suited = f"experiment={experiment_for(self.cfg.env, self.cfg.env_args)}"
+            raise ValueError(
+                f"phases.{name}: {cfg.algorithm} is for {kind}; for env={self.cfg.env} take {suited}"
+            )
+        traces, pairs = getattr(cfg, "traces", None), getattr(cfg, "pairs", None)
+        return read_pairs(Path(pairs)) if pairs else read_traces(Path(traces)) if traces else ()
 
     @property
     def game(self) -> OpenSpielEnv | None:
@@ -105,7 +112,7 @@ class House:
     def maker(self, phase: str) -> Callable[[], TextLike]:
         """Makes the environment of a phase, or ("") of the run."""
         own = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
-        return partial(make_env, self.cfg.env, self.cfg.env_args | own)
+        return partial(open_env, self.cfg.env, self.cfg.env_args | own)
 
     def rollouts(self, phase: str) -> Rollouts:
         return Rollouts(self.maker(phase), self.generator, self.renderer, self.cfg.policy.max_new_tokens)
@@ -135,7 +142,7 @@ class House:
 
     def own_envs(self) -> list[str]:
         """The phases that play an environment of other arguments."""
-        return [name for name, phase in self.cfg.phases.items() if getattr(phase, "env_args", {})]
+        return [name for name in self.names if getattr(self.cfg.phases[name], "env_args", {})]
 
     def replay_for_later(self, phase: Phase) -> dict[str, list[Any]]:
         """A phase's replay, under its name, where a later phase starts with it."""
@@ -176,7 +183,7 @@ def build_phase(
     """A phase by its configuration, or None where there is nothing to learn from, which is noted."""
     cfg, place = house.cfg.phases[name], list(house.cfg.phases).index(name) + 1
     if cfg.algorithm == "imitate":
-        traces = _traces(house, cfg, note)
+        traces = _traces(house, name, cfg, note)
         if not traces:
             note("no expert and no traces: imitation was skipped")
             return None
@@ -188,12 +195,10 @@ def build_phase(
     return Phase(name, source, _learner(house, name, source))
 
 
-def _traces(house: House, cfg: Any, note: Callable[[str], None]) -> Sequence[Trace]:
+def _traces(house: House, name: str, cfg: Any, note: Callable[[str], None]) -> Sequence[Trace]:
     env = house.env.unwrapped
-    traces: Sequence[Trace] = ()
-    if cfg.traces is not None:
-        traces = read_traces(Path(cfg.traces))
-    elif isinstance(env, TextEnv):
+    traces = house.files[name]
+    if cfg.traces is None and isinstance(env, TextEnv):
         traces = env.expert_traces(cfg.examples, house.rng(TRACES))
     kept = [trace for trace in traces if not house.withholds(trace.task)]
     if len(kept) < len(traces):
@@ -204,45 +209,27 @@ def _traces(house: House, cfg: Any, note: Callable[[str], None]) -> Sequence[Tra
 
 
 def _search_play(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
-    if house.game is None or not house.game.referee.perfect_information:
-        raise _unsuited(house, name, "a game that hides nothing")
     starts = np.flatnonzero((house.graph.moves_N > 0) & ~house.withheld_N)
     models, seed = house.models, house.cfg.seed
-    return SearchPlay(house.graph, starts, models(LEARNING), house.renderer, cfg, rng, seed)
+    return SearchPlay(house.graph, starts, models(LEARNING), cfg, rng, seed)
 
 
 def _fictitious_play(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
-    if house.game is None or house.game.referee.perfect_information:
-        raise _unsuited(house, name, "a game that hides something")
+    assert house.game is not None
     simulator = Referees(house.game.game)
-    return FictitiousPlay(simulator, house.models(LEARNING), house.renderer, cfg, rng, house.cfg.seed)
-
-
-def _accepted_answers(
-    house: House, name: str, cfg: Any, rng: np.random.Generator, replays: dict[str, list[Any]]
-) -> Source:
-    return AcceptedAnswers(house.rollouts(name), cfg, rng, replays.get(cfg.replay_of))
-
-
-def _ranked_pairs(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
-    return RankedPairs(house.policy, house.renderer, read_pairs(Path(cfg.pairs)), cfg, rng)
+    return FictitiousPlay(simulator, house.models(LEARNING), cfg, rng, house.cfg.seed)
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "search_play": _search_play,
     "fictitious_play": _fictitious_play,
     "sample_groups": lambda house, name, cfg, rng, _: SampleGroups(house.rollouts(name), cfg, rng),
-    "accepted_answers": _accepted_answers,
-    "ranked_pairs": _ranked_pairs,
+    "accepted_answers": lambda house, name, cfg, rng, replays: AcceptedAnswers(
+        house.rollouts(name), cfg, rng, replays.get(cfg.replay_of)
+    ),
+    "ranked_pairs": lambda house, name, cfg, rng, _: RankedPairs(house.renderer, house.files[name], cfg, rng),
     "verified_pairs": lambda house, name, cfg, rng, _: VerifiedPairs(house.rollouts(name), cfg, rng),
 }
-
-
-def _unsuited(house: House, name: str, wanted: str) -> ValueError:
-    algorithm, suited = house.cfg.phases[name].algorithm, experiment_for(house.cfg.env, house.cfg.env_args)
-    return ValueError(
-        f"phases.{name}: {algorithm} is for {wanted}; for env={house.cfg.env} take experiment={suited}"
-    )
 
 
 def _learner(house: House, name: str, source: Source) -> Learner:
@@ -264,6 +251,7 @@ def check_phases(cfg: TrainConfig) -> None:
     """Raise ValueError, naming the key, for phases that cannot be built whatever the environment."""
     if unknown := [name for name in cfg.only or () if name not in cfg.phases]:
         raise ValueError(f"only={cfg.only}: {unknown[0]!r} is not one of {', '.join(cfg.phases)}")
+    players = ["base"]  # that there are by then
     for name, phase in cfg.phases.items():
         if not isinstance(phase, PhaseConfig) or phase.algorithm not in ALGORITHMS:
             raise ValueError(f"phases.{name}: algorithm is one of {', '.join(ALGORITHMS)}")
@@ -274,3 +262,8 @@ def check_phases(cfg: TrainConfig) -> None:
         earlier = getattr(phase, "replay_of", "")
         if earlier and not hasattr(cfg.phases.get(earlier), "replay"):
             raise ValueError(f"phases.{name}.replay_of={earlier}: no earlier phase of that name has a replay")
+        reference = getattr(phase.objective, "reference", "base")
+        if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
+            known = f"give an adapter's folder or one of {', '.join(players)}"
+            raise ValueError(f"phases.{name}.objective.reference={reference}: {known}")
+        players += [player_of(name)] if cfg.only is None or name in cfg.only else []

@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,16 +20,17 @@ COMMANDS = {
     "pretrain": "make a tiny base from unlabelled text of the environments",
 }
 ANSWER_AT_ONCE = {
-    "envs": "list the environments, or check one, anyone's: --check ID",
-    "generate": "sample completions of a prompt from a checkpoint",
-    "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
+    "envs": ("envs", "list the environments, or check one, anyone's: --check ID"),
+    "generate": ("policy", "sample completions of a prompt from a checkpoint"),
+    "verify": ("rewards", "judge answers by gold answers, from JSON lines or --answer and --gold"),
 }
 CONF = Path(__file__).parent / "conf"
 INTERRUPTED = 130
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10} {text}" for name, text in (COMMANDS | ANSWER_AT_ONCE).items()]
+    texts = COMMANDS | {name: text for name, (_, text) in ANSWER_AT_ONCE.items()}
+    lines = [f"  {name:<10} {text}" for name, text in texts.items()]
     return "\n".join(
         [
             "usage: shuhari COMMAND [key=value ... | --options]",
@@ -80,6 +82,9 @@ def _known_keys(schema: type) -> list[str]:
 
 def _explain(error: Exception, schema: type) -> str:
     """One line for what Hydra and OmegaConf say in many."""
+    from shuhari.loops.config import ALGORITHMS
+    from shuhari.loops.learn.objectives import OBJECTIVES
+
     text = str(error)
     chain = f"{text} {error.__cause__ or ''}"
     if missing := re.search(r"missing mandatory value: (\S+)\s+full_key: (\S+)", chain):
@@ -90,7 +95,8 @@ def _explain(error: Exception, schema: type) -> str:
         return f"{args.group(1)}: give its keys one by one, as in {args.group(1)}.{args.group(2)}=3"
     if missing := re.search(r"In '[^']*': Could not find '(\w+)/([^']+)'", text):
         group, choice = missing.groups()
-        options = [path.stem for path in (CONF / group).glob("*.yaml")] or _groups(group)
+        options = {"phase": list(ALGORITHMS), "objective": list(OBJECTIVES)}.get(group)
+        options = options or [path.stem for path in (CONF / group).glob("*.yaml")]
         return f"{group}={choice}: there is no such {group}; {_suggest(choice, options)}"
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", chain):
         key = unknown.group(1) or unknown.group(2)
@@ -100,15 +106,6 @@ def _explain(error: Exception, schema: type) -> str:
     if bad := re.search(r"(Value '.*?' .*?)\n\s+full_key: (\S+)", chain, re.DOTALL):
         return f"{bad.group(2)}: {bad.group(1)}"
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def _groups(group: str) -> list[str]:
-    """What a group made of types has to choose from."""
-    from shuhari.loops.config import ALGORITHMS
-    from shuhari.loops.learn.objectives import OBJECTIVES
-
-    names = {"phase": list(ALGORITHMS), "objective": list(OBJECTIVES)}
-    return names.get(group, [])
 
 
 def _experiment_for(arguments: list[str]) -> list[str]:
@@ -163,20 +160,10 @@ def main() -> None:
 
         print(f"shuhari {__version__}")
         return
-    if name == "verify":
-        from shuhari.rewards import cli as verify
-
-        sys.exit(verify.main(sys.argv[2:]))
-    if name == "envs":
-        from shuhari.envs import cli as envs
-
-        sys.exit(envs.main(sys.argv[2:]))
-    if name == "generate":
-        from shuhari.policy import cli as generate
-
-        sys.exit(generate.main(sys.argv[2:]))
+    if name in ANSWER_AT_ONCE:
+        sys.exit(import_module(f"shuhari.{ANSWER_AT_ONCE[name][0]}.cli").main(sys.argv[2:]))
     if name not in COMMANDS:
-        _fail(f"{name!r} is not a command; {_suggest(name, list(COMMANDS | ANSWER_AT_ONCE))}")
+        _fail(f"{name!r} is not a command; {_suggest(name, [*COMMANDS, *ANSWER_AT_ONCE])}")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
         arguments.append(f"only=[{name}]")

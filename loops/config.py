@@ -10,12 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING, OmegaConf
 
-from shuhari.loops.learn.objectives import (
-    OBJECTIVES,
-    DistillConfig,
-    PolicyGradientConfig,
-    PreferenceConfig,
-)
+from shuhari.loops.learn.objectives import OBJECTIVES, DistillConfig, PolicyGradientConfig, PreferenceConfig
 
 
 def processors() -> int:

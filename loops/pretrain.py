@@ -10,17 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from shuhari.envs import TextEnv
-from shuhari.envs.make import arguments_of
-from shuhari.loops.build import make_env
-from shuhari.loops.config import PretrainConfig
+from shuhari.envs.make import documents
+from shuhari.loops.config import PretrainConfig, check
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.report.monitor import progress_bar
 from shuhari.policy import lean
@@ -28,19 +25,6 @@ from shuhari.policy.tokenizer import build_tokenizer
 
 HELDOUT = 2048  # documents kept apart to measure bits per character
 MAX_LENGTH = 256  # positions the base is configured for, in tokens
-
-
-def documents(env_ids: list[str], env_args: dict[str, Any], n: int, seed: int) -> list[str]:
-    """`n` documents, the environments in turn. One is an id, and arguments of its own: "ID key=value ..."."""
-    envs = []
-    for entry in env_ids:
-        env_id, *pairs = entry.split()
-        envs.append(make_env(env_id, env_args | arguments_of(pairs)).unwrapped)
-    for env_id, env in zip(env_ids, envs, strict=True):
-        if not isinstance(env, TextEnv):
-            raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
-    rng = np.random.default_rng(seed)
-    return ["".join(envs[i % len(envs)].document(rng)) for i in range(n)]  # type: ignore[attr-defined]
 
 
 def next_token_loss(weights: lean.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
@@ -55,9 +39,7 @@ def pretrain(cfg: PretrainConfig) -> Path:
         raise ValueError("envs=[]: name at least one environment")
     if cfg.width % cfg.heads or cfg.width // cfg.heads < 32:
         raise ValueError(f"width={cfg.width}, heads={cfg.heads}: a head needs a whole width of at least 32")
-    for key in ("documents", "steps", "batch", "learning_rate", "layers", "threads"):
-        if getattr(cfg, key) <= 0:
-            raise ValueError(f"{key}={getattr(cfg, key)}: must be greater than 0")
+    check(cfg)
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     out = Path(cfg.out)

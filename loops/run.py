@@ -63,12 +63,12 @@ class Run:
             stored = OmegaConf.merge(
                 OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml")
             )
-            cfg = OmegaConf.to_object(stored)
-            assert isinstance(cfg, TrainConfig)
+            cfg: Any = OmegaConf.to_object(stored)
             cfg.phases = {name: phase_of(phase) for name, phase in cfg.phases.items()}
         except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"resume={folder}: its config.yaml is damaged ({str(error).splitlines()[0]})"
+                f"resume={folder}: config.yaml is damaged or another version's ({reason})"
             ) from None
         return cls(folder, cfg)
 
@@ -81,14 +81,15 @@ class Run:
     def load(self) -> dict[str, Any]:
         """The last checkpoint, in main memory. Raises ValueError where it is damaged or another's."""
         try:
-            state = torch.load(self.folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(
+                self.folder / "checkpoint.pt", map_location="cpu", weights_only=True
+            )
+            found = state.get("version", 1)
         except Exception as error:  # torch.load raises whatever its unpickler happened to meet
             raise ValueError(
                 f"resume={self.folder}: checkpoint.pt is damaged ({type(error).__name__})"
             ) from None
-        if not isinstance(state, dict) or "progress" not in state:
-            raise ValueError(f"resume={self.folder}: checkpoint.pt is not a checkpoint of a run")
-        if (found := state.get("version", 1)) != CHECKPOINT:
+        if found != CHECKPOINT:
             raise ValueError(
                 f"resume={self.folder}: checkpoint.pt has version {found}, this program writes {CHECKPOINT}; "
                 "go on with the program that began it, or start anew from adapter=FOLDER"

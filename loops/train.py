@@ -43,10 +43,8 @@ class Training:
         prepare_torch(cfg.threads)
         self.cfg, self.console, self.house = cfg, console, House(cfg)
         self.policy = self.house.policy
-        self.names = [name for name in cfg.phases if cfg.only is None or name in cfg.only]
-        own = [name for name in self.house.own_envs() if name in self.names]
-        evaluations = {name: build_evaluation(self.house, name) for name in own}
-        self.board = Scoreboard(self.policy, build_evaluation(self.house), evaluations)
+        own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
+        self.board = Scoreboard(self.policy, build_evaluation(self.house), own)
         self.progress, self.warned = Progress(), False
 
     def main(self, run: Run, resume: bool) -> dict[str, Any]:
@@ -60,8 +58,7 @@ class Training:
             for note in self.board.evaluation.notes:
                 self._note(note)
             self._save(None)
-        self.monitor = Monitor(run.folder, self.board.levels())
-        try:
+        with Monitor(run.folder, self.board.levels()) as self.monitor:
             for phase in self._phases(saved.get("phase")):
                 self._train(phase)
                 self.board.measure_policy(player := player_of(phase.name))
@@ -69,8 +66,6 @@ class Training:
                 self.policy.save(run.folder / f"adapter-{player}")
                 self._save(None)
                 self.report().write(run.folder)
-        finally:
-            self.monitor.close()
         return self.finish()
 
     def finish(self) -> dict[str, Any]:
@@ -82,14 +77,14 @@ class Training:
 
     def _phases(self, saved: dict[str, Any] | None) -> Iterator[Phase]:
         """The phases still to do, each built when the one before has ended."""
-        for name in self.names:
+        for name in self.house.names:
             if name in self.progress.finished:
                 continue
             phase = build_phase(self.house, name, self.progress.replays, self._note)
             if phase is None:
                 self.progress.finished.append(name)
                 continue
-            if saved is not None and saved["name"] == name:
+            if saved and saved["name"] == name:
                 phase.load_state_dict(saved)
             yield phase
 
@@ -181,7 +176,7 @@ class Training:
             "notes": progress.notes,
             "seconds": round(progress.seconds, 1),
         }
-        return Report(data, board.evaluation, board.own, board.learned(self.names), board.levels())
+        return Report(data, board.evaluation, board.own, board.learned(self.house.names), board.levels())
 
 
 def train(cfg: TrainConfig) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,27 +24,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("prompt", help="the text to go on from; - reads it from standard input")
     parser.add_argument("--base", default="games", help="a shipped base or a checkpoint's folder (games)")
-    parser.add_argument(
-        "--adapter", type=Path, help="a LoRA adapter's folder, such as adapter-selfplay of a run"
-    )
+    parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder, as of a run")
     parser.add_argument("-n", "--samples", type=int, default=4)
     parser.add_argument("--max-new-tokens", type=int, default=64)
-    parser.add_argument(
-        "--temperature", type=float, default=1.0, help="0 takes the likeliest token each time"
-    )
-    parser.add_argument(
-        "--stop", action="append", default=[], help="text that ends a sample; may be repeated"
-    )
-    parser.add_argument("--choice", action="append", default=[], help="one text to choose among; repeated")
+    parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
+    parser.add_argument("--stop", action="append", default=[], help="text that ends a sample; repeatable")
+    parser.add_argument("--choice", action="append", default=[], help="one text to choose among; repeatable")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto", help="cpu or cuda (a GPU where there is one)")
-    parser.add_argument(
-        "--dtype", default="auto", help="float32, bfloat16, float16 (bfloat16 on a GPU, float32 on a CPU)"
-    )
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16 (on a GPU the default), float16")
     parser.add_argument("--threads", type=int, help="of the processor (all)")
-    parser.add_argument(
-        "--memory", type=float, help="MiB of keys and values (1024; on a GPU, a quarter of its memory)"
-    )
+    parser.add_argument("--memory", type=float, help="MiB of keys and values (1024; a quarter of a GPU's)")
     parser.add_argument("--json", action="store_true", help="one JSON object a sample, and nothing else")
     return parser
 
@@ -60,14 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     try:
         base_path(options.base)
-        policy = Policy(
-            options.base,
-            rank=1,
-            alpha=1.0,
-            adapter=options.adapter,
-            device=options.device,
-            dtype=options.dtype,
-        )
+        where = {"device": options.device, "dtype": options.dtype}
+        policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
     except CheckpointError as error:
         words = str(error).replace("adapter=", "--adapter ", 1)
         for option in ("base", "device", "dtype"):
@@ -75,19 +60,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"shuhari: {words}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
-    tokens = policy.encode(prompt)
-    requests = [
-        Request(
-            tokens,
-            options.max_new_tokens,
-            options.temperature,
-            seed,
-            LEARNING if options.adapter else None,
-            tuple(options.stop),
-            tuple(options.choice),
-        )
-        for seed in spread(options.seed, options.samples)
-    ]
+    tokens, adapter = policy.encode(prompt), LEARNING if options.adapter else None
+    asked = options.max_new_tokens, options.temperature
+    given: Any = {"adapter": adapter, "stop": tuple(options.stop), "choices": tuple(options.choice)}
+    requests = [Request(tokens, *asked, seed, **given) for seed in spread(options.seed, options.samples)]
     started, made, refused = time.monotonic(), 0, ""
     numbers = {generator.submit(request): n for n, request in enumerate(requests, 1)}
     while not generator.idle:
@@ -109,5 +85,6 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     seconds = time.monotonic() - started
     if not options.json:
-        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {policy.described()}")
+        ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
+        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
     return 0

@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 import torch
 
-from shuhari.policy.choices import told_apart
 from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.pool import PoolEngine
+from shuhari.policy.render import told_apart
 from shuhari.policy.requests import Completion, Drawn, Engine, Live, Request
 from shuhari.policy.sampling import spread, uniform
 from shuhari.policy.slabs import SlabEngine
@@ -38,10 +38,7 @@ class Generator:
     """
 
     def __init__(
-        self,
-        policy: Policy,
-        memory: int | None = None,
-        engine: Literal["slabs", "pool"] | None = None,
+        self, policy: Policy, memory: int | None = None, engine: Literal["slabs", "pool"] | None = None
     ) -> None:
         self.policy = policy
         name = engine or ("pool" if policy.device.type == "cuda" and policy.path == "lean" else "slabs")
@@ -66,13 +63,9 @@ class Generator:
         adapter: str | None = LEARNING,
     ) -> list[Completion]:
         """One completion of every prompt. One seed, one result."""
-        settings = {"temperature": temperature, "adapter": adapter, "explore": explore}
-        seeds = spread(seed, len(prompts))
+        pairs = zip(prompts, spread(seed, len(prompts)), strict=True)
         return self.run(
-            [
-                Request(prompt, max_new_tokens, seed=s, **settings)  # type: ignore[arg-type]
-                for prompt, s in zip(prompts, seeds, strict=True)
-            ]
+            [Request(p, max_new_tokens, temperature, s, adapter, explore=explore) for p, s in pairs]
         )
 
     def run(self, requests: Sequence[Request]) -> list[Completion]:

@@ -366,10 +366,6 @@ class Policy:
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
-    def described(self) -> str:
-        """What runs, and on what, in words."""
-        return f"path {self.path}, {str(self.dtype).removeprefix('torch.')} on {self.device.type}"
-
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)

@@ -86,17 +86,6 @@ class Memory:
     _blocks: OrderedDict[Key, Block] = field(default_factory=OrderedDict)  # least recently used first
     _versions: dict[str | None, int] = field(default_factory=dict)  # of the adapters, when last asked
 
-    @property
-    def blocks(self) -> list[Block]:
-        """Those that can be found."""
-        return list(self._blocks.values())
-
-    def clear(self) -> None:
-        """Forget whatever nobody uses."""
-        for block in self.blocks:
-            if not block.users:
-                self._forget(block)
-
     def take(self, positions: int) -> bool:
         """Take so many positions, forgetting unused blocks where that is needed; whether it could be done."""
         if self.used + positions > self.budget:

@@ -6,9 +6,9 @@ with these methods.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from shuhari.envs import Trace
-from shuhari.policy.choices import told_apart
 from shuhari.policy.lm import Policy, Tokens
 
 
@@ -42,3 +42,11 @@ class Renderer:
             if completion:
                 prompt += self.completion(completion)
         return prompt, self.completion(trace.completion)
+
+
+def told_apart(texts: Sequence[Tokens], end: int) -> list[Tokens]:
+    """Tokens of texts to choose among. Where one begins another, all end with `end`."""
+    # In sorted order a text that begins another stands right before one that it begins.
+    if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
+        return [(*text, end) for text in texts]
+    return list(texts)

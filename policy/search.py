@@ -62,7 +62,6 @@ def continuation_values(
     simulator: Simulator,
     table: Table,
     positions: Positions,
-    *,
     continuations: int,
     sharpness: float,
     rng: np.random.Generator,
@@ -85,7 +84,7 @@ def continuation_values(
 
 
 def situation_values(
-    simulator: Simulator, table: Table, *, games: int, continuations: int, rng: np.random.Generator
+    simulator: Simulator, table: Table, games: int, continuations: int, rng: np.random.Generator
 ) -> dict[int, Floats]:
     """The mover's mean return after each legal move of every situation met in `games` games of two seats.
 
@@ -104,9 +103,7 @@ def situation_values(
         met.append(current[live][exploring])
         current[live] = simulator.play(current[live], draw(probabilities, rng.random(len(live))), rng)
     positions = np.concatenate(met)
-    values = continuation_values(
-        simulator, table, positions, continuations=continuations, sharpness=1.0, rng=rng
-    )
+    values = continuation_values(simulator, table, positions, continuations, 1.0, rng)
     situations = simulator.situations(positions)
     return {
         int(s): values[situations == s].mean(0)[: len(simulator.turns[s].legal_actions)]
@@ -130,22 +127,15 @@ class SearchPlayer(Player):
     """Takes the move that its policy's continuations value highest, in a game that hides nothing."""
 
     def __init__(
-        self, simulator: Simulator, table: Table, *, continuations: int, sharpness: float, seed: int
+        self, simulator: Simulator, table: Table, continuations: int, sharpness: float, seed: int
     ) -> None:
         self.simulator, self.table = simulator, table
-        self.continuations, self.sharpness = continuations, sharpness
+        self.settings = continuations, sharpness
         self.rng = np.random.default_rng(seed)
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         positions = self.simulator.positions(turns)
-        values = continuation_values(
-            self.simulator,
-            self.table,
-            positions,
-            continuations=self.continuations,
-            sharpness=self.sharpness,
-            rng=self.rng,
-        )
+        values = continuation_values(self.simulator, self.table, positions, *self.settings, self.rng)
         best = values.argmax(1)
         return [np.eye(len(turn.legal_actions))[b] for turn, b in zip(turns, best, strict=True)]
 

@@ -1,8 +1,8 @@
 """Log-probabilities of given completions, for losses: the learner's side of what the generator sampled."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.packed import Segments
 from shuhari.policy import lean
-from shuhari.policy.choices import choice_rows
 from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.memory import packed_row
 
@@ -60,14 +59,25 @@ def completion_logprobs(
 
 
 def _sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    groups = choice_rows(sequences)
-    scored = [group.logprobs(policy, adapter) for group in groups]
-    logprobs_N, entropy_N = (torch.cat(column) for column in zip(*scored, strict=True))
-    starts = [0, *accumulate(len(completion) for _, completion in sequences)]
-    owners = [n for group in groups for n in group.sequence]
-    places = [starts[n] + at for group in groups for n, at in zip(group.sequence, group.at, strict=True)]
-    sequence_N, token_N = (torch.tensor(x, device=policy.device) for x in (owners, places))
-    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N, token_N)
+    """One row for the completions of a prompt that differ in their last token; rows of a shape at once."""
+    shapes: dict[tuple[int, int], dict[Tokens, int]] = defaultdict(dict)  # rows, numbered
+    reads: dict[tuple[int, int], list[tuple[int, int, int, int, int]]] = defaultdict(list)
+    n = 0
+    for number, (prompt, completion) in enumerate(sequences):
+        shape, tokens = (len(prompt), len(completion)), prompt + completion[:-1]
+        row = shapes[shape].setdefault(tokens, len(shapes[shape]))
+        reads[shape] += [(row, at, token, number, n + at) for at, token in enumerate(completion)]
+        n += len(completion)
+    logprobs, entropies = [], []
+    for shape, rows in shapes.items():
+        row_N, at_N, target_N, _, _ = torch.tensor(reads[shape], device=policy.device).T
+        logits_BKV = policy.logits(torch.tensor(list(rows), device=policy.device), shape[1], adapter)
+        logprobs_BKV = logits_BKV.log_softmax(-1)
+        known_BKV = logprobs_BKV.detach()
+        logprobs.append(logprobs_BKV[row_N, at_N, target_N])
+        entropies.append(-(known_BKV.exp() * known_BKV).sum(-1)[row_N, at_N])
+    owners_NX = torch.tensor([read[3:] for shape in shapes for read in reads[shape]], device=policy.device)
+    return SequenceLogprobs(torch.cat(logprobs), torch.cat(entropies), *owners_NX.T)
 
 
 def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:

@@ -14,7 +14,7 @@ from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.lm import Policy, Tokens
+from shuhari.policy.lm import Tokens
 from shuhari.policy.render import Renderer
 
 Pair = tuple[Tokens, Tokens, Tokens]  # prompt, better and worse completion
@@ -35,7 +35,6 @@ class RankedPairs(Source):
 
     def __init__(
         self,
-        policy: Policy,
         renderer: Renderer,
         pairs: Sequence[RankedPair],
         cfg: RankedPairsConfig,
@@ -45,9 +44,10 @@ class RankedPairs(Source):
         self.texts, self.batch = pairs, cfg.batch
         sides = [(renderer.completion(pair.chosen), renderer.completion(pair.rejected)) for pair in pairs]
         self.pairs = [(renderer.first(pair.prompt), *both) for pair, both in zip(pairs, sides, strict=True)]
+        longest = renderer.policy.max_length
         for number, (prompt, better, worse) in enumerate(self.pairs, 1):
-            if (length := len(prompt) + max(len(better), len(worse))) > policy.max_length:
-                raise ValueError(f"pair {number}: {length} tokens; the policy takes {policy.max_length}")
+            if (length := len(prompt) + max(len(better), len(worse))) > longest:
+                raise ValueError(f"pair {number}: {length} tokens; the policy takes {longest}")
 
     def batches(self, number: int) -> Iterator[Batch]:
         self.episodes += self.batch

@@ -140,9 +140,7 @@ class Rollouts:
     def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
         try:
             act(episode)
-        except (
-            Exception
-        ) as error:  # whatever a user's environment raises is this episode's end, not the run's
+        except Exception as error:  # a user's environment: this episode's end, not the run's
             episode.end("error", counts=False, error=f"{type(error).__name__}: {error}")
             self._pool[slot] = self.make()
 

@@ -16,7 +16,7 @@ from shuhari.envs.simulator import Positions, Simulator
 from shuhari.loops.collect.source import Source, choices, game_as_text, geometric
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.render import Renderer
+from shuhari.policy.player import LMPlayer
 from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values, improved
 
 
@@ -27,29 +27,22 @@ class SearchPlay(Source):
         self,
         simulator: Simulator,
         starts: Positions,
-        player: Player,
-        renderer: Renderer,
+        player: LMPlayer,
         cfg: SearchPlayConfig,
         rng: np.random.Generator,
         seed: int,
     ) -> None:
         """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
         super().__init__(cfg.rounds, rng, cfg.replay)
-        self.simulator, self.starts, self.player, self.renderer = simulator, starts, player, renderer
+        self.simulator, self.starts, self.player = simulator, starts, player
         self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
 
     def _value_positions(self, share: float) -> None:
         """Targets for a fresh sample of positions go to the end of the replay."""
         n = min(self.cfg.starts, len(self.starts))
         positions = self.rng.choice(self.starts, n, replace=False)
-        values = continuation_values(
-            self.simulator,
-            self.table,
-            positions,
-            continuations=self.cfg.continuations,
-            sharpness=geometric(self.cfg.sharpness, share),
-            rng=self.rng,
-        )
+        sharpness, n = geometric(self.cfg.sharpness, share), self.cfg.continuations
+        values = continuation_values(self.simulator, self.table, positions, n, sharpness, self.rng)
         situations = self.simulator.situations(positions)
         targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
         self.replay.add(list(zip(situations.tolist(), targets.tolist(), strict=True)))
@@ -67,20 +60,14 @@ class SearchPlay(Source):
         for _ in range(self.cfg.updates):
             drawn = self.replay.draw(self.cfg.batch, self.rng)
             turns = [self.simulator.turns[situation] for situation, _ in drawn]
-            yield choices(self.renderer, turns, [target for _, target in drawn])
+            yield choices(self.player.renderer, turns, [target for _, target in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:
         """The search with nothing learned; and the policy's moves chosen by its own continuations: the same
         weights with more compute."""
         table = PolicyTable(self.simulator, RandomPlayer()) if before else self.table
         sharpness = 1.0 if before else self.cfg.sharpness[1]
-        searcher = SearchPlayer(
-            self.simulator,
-            table,
-            continuations=self.cfg.continuations,
-            sharpness=sharpness,
-            seed=self.seed,
-        )
+        searcher = SearchPlayer(self.simulator, table, self.cfg.continuations, sharpness, self.seed)
         return {"search_alone" if before else "search": searcher}
 
     def sample(self) -> str:

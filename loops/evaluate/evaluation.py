@@ -26,6 +26,13 @@ class Column:
     cell: Callable[[Row], str | None]
 
 
+def versus(opponent: str, text: Callable[[Row], str]) -> Column:
+    """The column of matches against an opponent, in whose row it stays empty."""
+    return Column(
+        f"vs {opponent}", lambda row: text(row["versus"][opponent]) if opponent in row["versus"] else ""
+    )
+
+
 def percent(value: float | None) -> str:
     """Rounded down, so that only what is perfect reads as 100%."""
     return "" if value is None else f"{math.floor(value * 1000 + 1e-6) / 10:.1f}%"

@@ -2,18 +2,10 @@
 
 from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
 from shuhari.envs.player import Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
 from shuhari.policy.lm import LEARNING
 from shuhari.policy.player import Models
 from shuhari.rewards.statistics import share
-
-
-def _versus(opponent: str) -> Column:
-    def cell(row: Row) -> str:
-        match = row["versus"].get(opponent)
-        return f"{match['mean_return']:+.3f}" if match else ""
-
-    return Column(f"vs {opponent}", cell)
 
 
 class HiddenGame(GameEvaluation):
@@ -32,7 +24,7 @@ class HiddenGame(GameEvaluation):
     )
     columns = (
         Column("nash_conv", lambda row: f"{row['nash_conv']:.3f}"),
-        *(_versus(opponent) for opponent in ("random", "expert", "perfect")),
+        *(versus(n, lambda match: f"{match['mean_return']:+.3f}") for n in ("random", "expert", "perfect")),
     )
 
     def __init__(self, game: str, expert: Player, models: Models) -> None:

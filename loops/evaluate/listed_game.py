@@ -8,7 +8,7 @@ import numpy.typing as npt
 from shuhari.envs.experts import PerfectPlayer
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
 from shuhari.policy.lm import LEARNING
 from shuhari.policy.player import Models
 from shuhari.policy.search import PolicyTable, Table, play_out
@@ -27,14 +27,6 @@ def _worst(row: Row) -> str | None:
 
 def _share(key: str, head: str) -> Column:
     return Column(head, lambda row: percent(row[key]) if key in row else None)
-
-
-def _versus(opponent: str) -> Column:
-    def cell(row: Row) -> str:
-        match = row["versus"].get(opponent)
-        return f"{match['wins']}-{match['draws']}-{match['losses']}" if match else ""
-
-    return Column(f"vs {opponent}", cell)
 
 
 class ListedGame(GameEvaluation):
@@ -58,8 +50,7 @@ class ListedGame(GameEvaluation):
         _share("optimal_critical_seen", "seen"),
         _share("optimal_critical_withheld", "withheld"),
         Column("worst case", _worst),
-        _versus("expert"),
-        _versus("perfect"),
+        *(versus(n, "{wins}-{draws}-{losses}".format_map) for n in ("expert", "perfect")),
     )
 
     def __init__(

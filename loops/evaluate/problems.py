@@ -1,39 +1,23 @@
 """How many held-out problems does each player solve? Greedy, and by samples at temperature 1."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
-from shuhari.envs.heldout import HELDOUT, SEEDS, HeldOutProblems
+from shuhari.envs.heldout import HELDOUT, SEEDS, ExpertAnswers, ExpertMode, HeldOutProblems, Solved, accepted
 from shuhari.envs.player import Player
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
-from shuhari.rewards import Verdict
 from shuhari.rewards.statistics import pass_at, share, wilson
 
 KS = (1, 2)  # the unbiased estimator wants at least 2k samples
-MODE_RUNS = 64
 VALIDATION = 256  # fresh problems of the training side, at most, behind each point of the learning curve
 VALIDATION_SEEDS = 2**33  # where their seeds begin: apart from training's and the held-out side's
-Solved = bool | None  # None: no verdict could be had
-
-
-class Answerer(Protocol):
-    """Who answers problems, given by their seeds."""
-
-    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        """Whether the likeliest answer solves each."""
-        ...
-
-    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        """Whether each of `n` answers at temperature 1 solves each."""
-        ...
 
 
 class PolicyAnswers:
-    """A policy with an adapter."""
+    """A policy with an adapter, answering as an expert does: see `ExpertAnswers`."""
 
     def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
         self.rollouts, self.seats = rollouts, Seats({0: adapter})
@@ -51,41 +35,7 @@ class PolicyAnswers:
         return [flat[i : i + n] for i in range(0, len(flat), n)]
 
 
-class ExpertAnswers:
-    """An environment's expert: one run of its is one sample, and its greedy answer the first."""
-
-    def __init__(self, env: TaskEnv) -> None:
-        self.env = env
-
-    def _completion(self, seed: int, run: int) -> str:
-        self.env.reset(seed=seed, options=HELDOUT)
-        return self.env.expert(self.env.task, np.random.default_rng([seed, run])) or ""
-
-    def _judge(self, completion: str) -> Solved:
-        try:
-            return _accepted(self.env.step(completion)[4]["verdict"])
-        except Exception:  # a user's verifier: counted as unknown, as in an episode
-            return None
-
-    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        return [self._judge(self._completion(seed, 0)) for seed in seeds]
-
-    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        return [[self._judge(self._completion(seed, run)) for run in range(n)] for seed in seeds]
-
-
-class ExpertMode(ExpertAnswers):
-    """An expert's most frequent answer over its seeded runs, always."""
-
-    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        found = []
-        for seed in seeds:
-            runs = [self._completion(seed, run) for run in range(MODE_RUNS)]
-            found.append(self._judge(max(runs, key=runs.count)))
-        return found
-
-    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        return [[answer] * n for answer in self.greedy(seeds)]
+Answerer = PolicyAnswers | ExpertAnswers
 
 
 class Problems(Evaluation[Answerer]):
@@ -178,13 +128,9 @@ def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
     return () if heldout.splits else (none,)
 
 
-def _accepted(verdict: Verdict) -> Solved:
-    return verdict.status == "correct" if verdict.counts else None
-
-
 def solved(episode: Episode) -> Solved:
     """What the verdict says; an answer that never ended is none."""
     if not episode.counts:
         return None
     verdict = episode.info.get("verdict")
-    return verdict is not None and _accepted(verdict)
+    return verdict is not None and accepted(verdict)

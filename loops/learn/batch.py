@@ -1,9 +1,8 @@
 """What a learner learns from: sequences in columns, one entry a sequence."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from itertools import chain, groupby
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -73,24 +72,12 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Totals:
-    """Of a whole batch, by which an objective divides a part's sum: so parts add up to the whole's mean."""
-
-    weight: Tensor  # [], of all tokens
-    tokens: int
-    groups: int
-
-    @classmethod
-    def of(cls, batch: Batch, device: torch.device) -> "Totals":
-        lengths = [len(completion) for completion in batch.completions]
-        weights = batch.weights or [1.0] * len(batch)
-        of_tokens = torch.tensor(weights).repeat_interleave(torch.tensor(lengths))
-        return cls(of_tokens.sum().to(device), sum(lengths), len(set(batch.groups)) or len(batch))
-
-
-@dataclass(frozen=True)
 class Columns:
-    """What an objective sees beside log-probabilities: a part of a batch by token (N) and sequence (S)."""
+    """What an objective sees beside log-probabilities: a part of a batch by token (N) and sequence (S).
+
+    total_weight, total_tokens, total_groups: of the whole batch. An objective divides its sum by one of them,
+    so that the parts add up to the whole's mean.
+    """
 
     weights_N: Tensor
     advantages_N: Tensor
@@ -99,14 +86,16 @@ class Columns:
     sequence_N: Tensor  # whose a token is
     advantages_S: Tensor
     group_S: Tensor  # numbered from 0 within the part
-    totals: Totals
+    total_weight: Tensor  # [], of all tokens
+    total_tokens: int
+    total_groups: int
 
     @classmethod
-    def of(cls, part: Batch, scored: SequenceLogprobs, totals: Totals) -> "Columns":
+    def of(cls, part: Batch, scored: SequenceLogprobs, whole: Batch) -> "Columns":
         device, S = scored.logprobs_N.device, len(part)
 
-        def column(values: Sequence[Any], default: float) -> Tensor:
-            return torch.tensor(list(values) or [default] * S, dtype=torch.float32, device=device)
+        def column(values: Sequence[float], default: float, n: int = S) -> Tensor:
+            return torch.tensor(values or [default] * n, dtype=torch.float32, device=device)
 
         def by_token(values: Sequence[Sequence[float]]) -> Tensor:
             flat = torch.tensor(list(chain.from_iterable(values)), dtype=torch.float32, device=device)
@@ -114,8 +103,8 @@ class Columns:
 
         known = part.groups or range(S)
         numbers = {group: n for n, group in enumerate(dict.fromkeys(known))}
-        group_S = torch.tensor([numbers[group] for group in known], device=device)
         advantages_S = column(part.advantages, 0.0)
+        lengths = torch.tensor([len(completion) for completion in whole.completions], device=device)
         return cls(
             column(part.weights, 1.0)[scored.sequence_N],
             advantages_S[scored.sequence_N],
@@ -123,9 +112,8 @@ class Columns:
             by_token(part.reference),
             scored.sequence_N,
             advantages_S,
-            group_S,
-            totals,
+            torch.tensor([numbers[group] for group in known], device=device),
+            column(whole.weights, 1.0, len(whole)).repeat_interleave(lengths).sum(),
+            whole.tokens,
+            len(set(whole.groups)) or len(whole),
         )
-
-    def with_reference(self, reference_N: Tensor) -> "Columns":
-        return replace(self, reference_N=reference_N)

@@ -1,11 +1,12 @@
 """The only one who changes the adapter."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from shuhari.loops.learn.batch import Batch, Columns, Totals
+from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.lm import Policy
@@ -32,17 +33,19 @@ class Learner:
         for column in self.objective.needs:
             if column != "reference" and not getattr(batch, column):
                 raise ValueError(f"objective {self.cfg.name}: its source gives no {column}")
-        totals = Totals.of(batch, self.policy.device)
         self.optimizer.zero()
         losses, entropies, drifts = [], [], []
         for part in batch.parts(self.micro_batch, self.objective.whole_groups):
-            columns, logprobs_N, entropy_N = self._scored(part, totals)
-            loss = self.objective.loss(logprobs_N, columns, self.cfg)
+            if "reference" in self.objective.needs:
+                part = replace(part, reference=self._reference(part))
+            scored = completion_logprobs(self.policy, part.pairs)
+            columns = Columns.of(part, scored, batch)
+            loss = self.objective.loss(scored.logprobs_N, columns, self.cfg)
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.item())
-            entropies.append(entropy_N.detach())
-            if len(columns.sampler_N):
-                drifts.append((logprobs_N.detach() - columns.sampler_N).abs())
+            entropies.append(scored.entropy_N.detach())
+            if part.sampler:
+                drifts.append((scored.logprobs_N.detach() - columns.sampler_N).abs())
         norm = self.optimizer.step()
         self.policy.updated()
         self.updates += 1
@@ -53,16 +56,12 @@ class Learner:
             figures["sampler_drift"] = torch.cat(drifts).mean().item()
         return figures
 
-    def _scored(self, part: Batch, totals: Totals) -> tuple[Columns, Tensor, Tensor]:
-        scored = completion_logprobs(self.policy, part.pairs)
-        columns = Columns.of(part, scored, totals)
-        if "reference" in self.objective.needs and not part.reference:
-            with torch.no_grad():
-                reference = completion_logprobs(self.policy, part.pairs, adapter=self.reference)
-            in_order_N = torch.empty_like(reference.logprobs_N)
-            in_order_N[reference.token_N] = reference.logprobs_N
-            columns = columns.with_reference(in_order_N[scored.token_N])
-        return columns, scored.logprobs_N, scored.entropy_N
+    @torch.no_grad()
+    def _reference(self, part: Batch) -> list[list[float]]:
+        """The reference's log-probabilities, in order of the tokens."""
+        scored = completion_logprobs(self.policy, part.pairs, adapter=self.reference)
+        in_order = iter(scored.logprobs_N[scored.token_N.argsort()].tolist())
+        return [[next(in_order) for _ in completion] for completion in part.completions]
 
     def restore(self, adapter: dict[str, Tensor]) -> None:
         """Go back to an earlier state of the adapter."""

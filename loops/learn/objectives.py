@@ -70,7 +70,7 @@ def distill(logprobs_N: Tensor, c: Columns, cfg: DistillConfig) -> Tensor:
     target distribution, as in AlphaZero's policy loss (Silver et al. 2018) and expert iteration (Anthony et
     al. 2017); there is no value head, because values come from continuations.
     """
-    return -(c.weights_N * logprobs_N).sum() / c.totals.weight
+    return -(c.weights_N * logprobs_N).sum() / c.total_weight
 
 
 @objective(PolicyGradientConfig, needs=("advantages", "sampler"))
@@ -84,7 +84,7 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     weighted_N = ratio_N.clamp(max=cfg.max_weight) * c.advantages_N
-    return -torch.minimum(weighted_N, clipped_N * c.advantages_N).sum() / c.totals.tokens
+    return -torch.minimum(weighted_N, clipped_N * c.advantages_N).sum() / c.total_tokens
 
 
 @objective(PreferenceConfig, needs=("advantages", "groups", "reference"), whole_groups=True)
@@ -97,4 +97,4 @@ def preference(logprobs_N: Tensor, c: Columns, cfg: PreferenceConfig) -> Tensor:
     ratio_S = torch.zeros_like(c.advantages_S).index_add(0, c.sequence_N, logprobs_N - c.reference_N)
     pairs = int(c.group_S.max()) + 1
     margin_P = ratio_S.new_zeros(pairs).index_add(0, c.group_S, c.advantages_S.sign() * ratio_S)
-    return -F.logsigmoid(cfg.beta * margin_P).sum() / c.totals.groups
+    return -F.logsigmoid(cfg.beta * margin_P).sum() / c.total_groups

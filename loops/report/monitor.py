@@ -71,7 +71,10 @@ class Monitor:
         self._episodes.write(json.dumps({"tag": tag, "step": step, "text": text}) + "\n")
         self._writer.add_text(tag, "```\n" + text + "\n```", step)
 
-    def close(self) -> None:
+    def __enter__(self) -> "Monitor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Flush everything to disk."""
         self._metrics.close()
         self._episodes.close()

@@ -28,7 +28,7 @@ def values_of(player: Player, games: int) -> dict[str, Any]:
     """By observation."""
     simulator = Referees(KUHN)
     table = PolicyTable(simulator, player)
-    values = situation_values(simulator, table, games=games, continuations=1, rng=np.random.default_rng(0))
+    values = situation_values(simulator, table, games, 1, np.random.default_rng(0))
     return {simulator.turns[situation].observation: value for situation, value in values.items()}
 
 
@@ -64,9 +64,8 @@ def test_it_comes_near_the_equilibrium_and_goes_on_where_it_stopped(resumed: boo
         cfg = FictitiousPlayConfig(
             rounds=24, starts=128, continuations=4, updates=8, batch=32, temperature=[0.5, 0.15]
         )
-        renderer = Renderer(policy)
-        player = LMPlayer(policy, renderer, LEARNING)
-        source = FictitiousPlay(Referees(KUHN), player, renderer, cfg, np.random.default_rng(0), 0)
+        player = LMPlayer(policy, Renderer(policy), LEARNING)
+        source = FictitiousPlay(Referees(KUHN), player, cfg, np.random.default_rng(0), 0)
         optimizer = Optimizer(policy.parameters.values(), learning_rate=0.01, steps=source.updates)
         learner = Learner(policy, cfg.objective, optimizer, micro_batch=8192, reference=None)
         return Phase("selfplay", source, learner)

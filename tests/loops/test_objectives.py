@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from shuhari.loops.learn.batch import Batch, Columns, Totals
+from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import (
     OBJECTIVES,
     DistillConfig,
@@ -26,7 +26,7 @@ def columns_of(batch: Batch, logprobs: list[float]) -> tuple[torch.Tensor, Colum
     logprobs_N = torch.tensor(logprobs, requires_grad=True)
     sequence_N = torch.tensor([i for i, c in enumerate(batch.completions) for _ in c])
     scored = SequenceLogprobs(logprobs_N, torch.zeros(len(logprobs)), sequence_N, torch.arange(len(logprobs)))
-    return logprobs_N, Columns.of(batch, scored, Totals.of(batch, torch.device("cpu")))
+    return logprobs_N, Columns.of(batch, scored, batch)
 
 
 def rows(*lengths: int, **columns: Any) -> Batch:

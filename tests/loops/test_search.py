@@ -24,9 +24,7 @@ def values_of(
     graph: GameGraph, node: int, table: PolicyTable, n: int, sharpness: float = 1.0
 ) -> dict[str, float]:
     rng = np.random.default_rng(0)
-    values = continuation_values(
-        graph, table, np.array([node]), continuations=n, sharpness=sharpness, rng=rng
-    )[0]
+    values = continuation_values(graph, table, np.array([node]), n, sharpness, rng)[0]
     moves = graph.turns[node].legal_actions
     assert np.isneginf(values[len(moves) :]).all()
     return dict(zip(moves, values.tolist(), strict=False))
@@ -72,7 +70,7 @@ def test_sharp_continuations_of_a_perfect_player_give_the_games_values() -> None
     table = PolicyTable(graph, Leaning())
     nodes = np.flatnonzero(graph.moves_N > 0)[::37]
     rng = np.random.default_rng(0)
-    values = continuation_values(graph, table, nodes, continuations=2, sharpness=30.0, rng=rng)
+    values = continuation_values(graph, table, nodes, 2, 30.0, rng)
     exact = backward(graph)[graph.children_NA[nodes]] * np.where(graph.seat_N[nodes] == 0, 1, -1)[:, None]
     legal = np.isfinite(values)
     np.testing.assert_array_equal(values[legal], exact[legal])

@@ -1,0 +1,180 @@
+"""Episodes with seats: who earned what, who is asked by whom, and what a step is credited with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from shuhari.envs import Episode, FreeText, Player, Step, Turn
+from shuhari.envs.player import RandomPlayer
+from shuhari.loops.collect.rollout import Rollouts, Seats
+from shuhari.loops.collect.sample_groups import advantages
+from shuhari.policy.generator import Generator
+from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.render import Renderer
+
+GAME = "shuhari/TicTacToe-v0"
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    made = Policy("games", rank=4, alpha=8.0)
+    made.freeze("past", {key: value + 0.05 for key, value in made.state().items()})
+    return made
+
+
+def rollouts(policy: Policy, env_id: str = GAME) -> Rollouts:
+    return Rollouts(lambda: gymnasium.make(env_id), Generator(policy), Renderer(policy), 4)
+
+
+class Script(Player):
+    """Plays given moves in their order, whatever happens."""
+
+    def __init__(self, *moves: str) -> None:
+        self.moves = list(moves)
+
+    def act(self, turns: Sequence[Turn]) -> list[str]:
+        return [self.moves.pop(0) for _ in turns]
+
+
+def test_a_game_that_the_second_seat_wins_is_a_loss_of_the_first(policy: Policy) -> None:
+    """It sums to +1 over steps, which once credited the loser."""
+    seats = Seats(players={0: Script("1", "2", "9"), 1: Script("4", "5", "6")})
+    (episode,) = rollouts(policy).play([0], seats=[seats])
+    assert episode.stop == "done"
+    assert episode.returns == (-1.0, 1.0)
+    assert (episode.reward(0), episode.reward(1)) == (-1.0, 1.0)
+    assert sum(step.reward for step in episode.steps) == 1.0
+    assert [step.seat for step in episode.steps] == [0, 1, 0, 1, 0, 1]
+    # The loss came with the other's move: it is charged to every move of the loser.
+    assert [episode.reward_to_go(n) for n in range(6)] == [-1, 1, -1, 1, -1, 1]
+    assert not any(step.completion for step in episode.steps)
+
+
+def step(seat: int, reward: float, token: int = 7) -> Step:
+    return Step(seat, (1,), (token,), (-0.5,), "", reward, LEARNING)
+
+
+def test_the_credit_of_a_step_is_its_seats_return_to_go_by_hand() -> None:
+    steps = (step(0, 1.0), step(1, 2.0), step(0, 3.0), step(1, 0.0), step(0, 0.5))
+    episode = Episode(0, steps, "done", returns=(4.5, 6.0))  # 4 more came to seat 1 with the last move
+    assert [episode.reward_to_go(n) for n in range(5)] == [4.5, 6.0, 3.5, 4.0, 0.5]
+
+
+def test_advantages_are_less_the_mean_of_the_same_seat_by_hand() -> None:
+    won = Episode(3, (step(0, 0.0), step(1, 0.0), step(0, 1.0)), "done", returns=(1.0, -1.0))
+    lost = Episode(3, (step(0, 0.0), step(1, 1.0)), "done", returns=(-1.0, 1.0))
+    drawn = Episode(3, (step(0, 0.0), step(1, 0.0)), "done", returns=(0.0, 0.0))
+    batch = advantages([[won, lost, won, drawn]])
+    seat0, seat1 = 0.25, -0.25  # means over the group
+    want = [1 - seat0, -1 - seat1, 1 - seat0, -1 - seat0, 1 - seat1, *[1 - seat0, -1 - seat1, 1 - seat0]]
+    assert batch.advantages == pytest.approx([*want, 0 - seat0, 0 - seat1])
+    assert set(batch.groups) == {0}
+
+
+def test_only_what_the_learning_adapter_said_is_learned() -> None:
+    other = Step(1, (1,), (9,), (-0.1,), "", 0.0, "past")
+    mute = Step(1, (), (), (), "5", 0.0)
+    episode = Episode(0, (step(0, 0.0), other, step(0, 1.0), mute), "done", returns=(1.0, -1.0))
+    assert advantages([[episode]]).completions == [(7,), (7,)]
+
+
+def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that speak are one batch, whatever their adapters; players are asked once for all their games."""
+    asked: list[int] = []
+
+    class Counting(RandomPlayer):
+        def act(self, turns: Sequence[Turn]) -> list[str]:
+            asked.append(len(turns))
+            return super().act(turns)
+
+    running: list[set[Any]] = []
+    one = rollouts(policy)
+    original = one.generator.engine.step
+
+    def engine_step() -> Any:
+        running.append({a for a, rows in one.generator.engine._rows.items() if len(rows)})  # type: ignore[attr-defined]
+        return original()
+
+    monkeypatch.setattr(one.generator.engine, "step", engine_step)
+    monkeypatch.setattr(one.generator, "submit", (submitted := Submitted(one.generator.submit)))
+    opponent = Counting()
+    seats = [Seats(adapters={1: "past"}, choose=True)] * 4
+    seats += [Seats(players={1: opponent}, choose=True)] * 4
+    seats += [Seats(adapters={0: None, 1: "past"}, choose=True)] * 4
+    episodes = one.play(range(12), seats=seats, seed=5)
+    assert all(episode.stop == "done" for episode in episodes)
+    for i, episode in enumerate(episodes):
+        assert sum(episode.returns) == 0
+        for s in episode.steps:
+            if i < 4:
+                assert s.adapter == (LEARNING, "past")[s.seat]
+            elif i < 8:
+                assert bool(s.completion) == (s.seat == 0)
+            else:
+                assert s.adapter == (None, "past")[s.seat]
+    assert submitted.adapters == {LEARNING, "past", None}
+    assert max(asked) == 4  # all four games at once, while they last
+    assert [e.steps for e in one.play(range(12), seats=seats, seed=5)] == [e.steps for e in episodes]
+
+
+class Submitted:
+    """Which adapters were asked for."""
+
+    def __init__(self, submit: Any) -> None:
+        self.submit, self.adapters = submit, set()  # type: ignore[var-annotated]
+
+    def __call__(self, request: Any) -> Any:
+        self.adapters.add(request.adapter)
+        return self.submit(request)
+
+
+def test_a_player_that_raises_ends_its_own_episodes(policy: Policy) -> None:
+    class Broken(Player):
+        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+            raise RuntimeError("no move today")
+
+    seats = [Seats(players={0: RandomPlayer(), 1: RandomPlayer()}), Seats(players={1: Broken()}, choose=True)]
+    well, ill = rollouts(policy).play([0, 1], seats=seats)
+    assert well.stop == "done"
+    assert (ill.stop, ill.counts) == ("error", False)
+    assert "Broken: RuntimeError: no move today" in ill.info["error"]
+
+
+class Talk(gymnasium.Env[str, str]):
+    """Two seats in turn, each with a conversation of its own."""
+
+    observation_space = action_space = FreeText()
+    history = True
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.turn = 0
+        return "a0", {"seat": 0}
+
+    def step(self, action: str) -> Any:
+        self.turn += 1
+        return f"{'ab'[self.turn % 2]}{self.turn}", 1.0, self.turn == 4, False, {"seat": self.turn % 2}
+
+
+def test_a_seat_remembers_its_own_conversation_only(policy: Policy) -> None:
+    gymnasium.register("toy/Talk-v0", Talk)
+    (episode,) = rollouts(policy, "toy/Talk-v0").play([0], temperature=0)
+    if episode.stop == "overlong":  # the base may not stop: then the last step has no answer
+        assert len(episode.steps) < 5
+    for n, s in enumerate(episode.steps):
+        own = [t for t in episode.steps[:n] if t.seat == s.seat]
+        before = own[-1].prompt + own[-1].completion if own else ()
+        assert s.prompt == before + policy.encode(f"{'ab'[n % 2]}{n}")
+
+
+def test_probabilities_are_what_act_draws_from() -> None:
+    class Leaning(Player):
+        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+            return [np.array([0.2, 0.0, 0.8]) for _ in turns]
+
+    moves = Leaning().act([Turn("", ("a", "b", "c"), seed=seed) for seed in range(4000)])
+    assert set(moves) == {"a", "c"}
+    assert abs(moves.count("a") / 4000 - 0.2) < 5 * (0.16 / 4000) ** 0.5
