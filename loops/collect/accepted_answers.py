@@ -35,14 +35,11 @@ class AcceptedAnswers(SamplingSource):
         earlier: list[Pair] | None = None,
     ) -> None:
         """`earlier`: what an earlier phase's replay held, so that it is not forgotten."""
-        super().__init__(rollouts, cfg.rounds, rng, cfg.replay)
+        super().__init__(rollouts, cfg.rounds, rng, replay=cfg.replay)
         self.cfg = cfg
         self.replay.add(earlier or [])
+        self.updates = sum(cfg.updates_of(self.progress(number)) for number in range(cfg.rounds))
         self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
-
-    @property
-    def updates(self) -> int:
-        return sum(self.cfg.updates_of(self.progress(number)) for number in range(self.rounds))
 
     def batches(self, number: int) -> Iterator[Batch]:
         cfg = self.cfg

@@ -34,7 +34,7 @@ class FictitiousPlay(Source):
         rng: np.random.Generator,
         seed: int,
     ) -> None:
-        super().__init__(cfg.rounds, rng)
+        super().__init__(cfg.rounds, rng, cfg.updates)
         self.simulator, self.player, self.cfg, self.seed = simulator, player, cfg, seed
         # By seat and observation: legal actions, rounds in which it was met, mean return of each action.
         self.means: dict[tuple[int, str], tuple[tuple[str, ...], int, list[float]]] = {}
@@ -44,10 +44,6 @@ class FictitiousPlay(Source):
         table, cfg = PolicyTable(self.simulator, player), self.cfg
         values = situation_values(self.simulator, table, cfg.starts, cfg.continuations, rng)
         return ((self.simulator.turns[situation], value) for situation, value in values.items())
-
-    @property
-    def updates(self) -> int:
-        return self.rounds * self.cfg.updates
 
     def batches(self, number: int) -> Iterator[Batch]:
         for turn, value in self._values(self.player, self.rng):

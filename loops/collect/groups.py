@@ -26,8 +26,10 @@ def earned(episode: Episode) -> bool:
 class SamplingSource(Source):
     """A source that plays groups: `play` and `grouped` keep count of what it saw."""
 
-    def __init__(self, rollouts: Rollouts, rounds: int, rng: np.random.Generator, replay: int = 0) -> None:
-        super().__init__(rounds, rng, replay)
+    def __init__(
+        self, rollouts: Rollouts, rounds: int, rng: np.random.Generator, updates: int = 1, replay: int = 0
+    ) -> None:
+        super().__init__(rounds, rng, updates, replay)
         self.rollouts = rollouts
         self._sample = ""
 

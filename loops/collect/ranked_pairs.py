@@ -65,12 +65,8 @@ class VerifiedPairs(SamplingSource):
     """
 
     def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: np.random.Generator) -> None:
-        super().__init__(rollouts, cfg.rounds, rng, cfg.replay)
+        super().__init__(rollouts, cfg.rounds, rng, cfg.updates, cfg.replay)
         self.cfg = cfg
-
-    @property
-    def updates(self) -> int:
-        return self.rounds * self.cfg.updates
 
     def batches(self, number: int) -> Iterator[Batch]:
         groups = self.grouped(self.play(self.problems(self.cfg.problems), self.cfg.samples))

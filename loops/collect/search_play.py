@@ -33,7 +33,7 @@ class SearchPlay(Source):
         seed: int,
     ) -> None:
         """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
-        super().__init__(cfg.rounds, rng, cfg.replay)
+        super().__init__(cfg.rounds, rng, cfg.updates, cfg.replay)
         self.simulator, self.starts, self.player = simulator, starts, player
         self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
 
@@ -47,10 +47,6 @@ class SearchPlay(Source):
         targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
         self.replay.add(list(zip(situations.tolist(), targets.tolist(), strict=True)))
         self.episodes += int(np.isfinite(values).sum()) * self.cfg.continuations
-
-    @property
-    def updates(self) -> int:
-        return self.rounds * self.cfg.updates
 
     def batches(self, number: int) -> Iterator[Batch]:
         self._value_positions(self.progress(number))

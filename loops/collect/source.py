@@ -23,17 +23,13 @@ class Source:
 
     kept: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, rounds: int, rng: np.random.Generator, replay: int = 0) -> None:
-        """`replay`: how many items it remembers."""
+    def __init__(self, rounds: int, rng: np.random.Generator, updates: int = 1, replay: int = 0) -> None:
+        """`updates`: batches a round, at most; `replay`: how many items it remembers."""
         self.rounds, self.rng, self.replay = rounds, rng, Replay[Any](replay)
+        self.updates = rounds * updates  # optimizer steps of all rounds, at most
         self.episodes = 0  # played so far, or traces read
         self.figures: dict[str, float] = {}
         self.trouble = ""  # why the first episode without a verdict has none
-
-    @property
-    def updates(self) -> int:
-        """Optimizer steps of all rounds, at most."""
-        return self.rounds
 
     def batches(self, number: int) -> Iterator[Batch]:
         """The batches of a round, from 0, one for each optimizer step; each is made when the one before has

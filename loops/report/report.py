@@ -8,6 +8,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from shuhari.loops.evaluate.evaluation import Column, Evaluation
@@ -81,7 +82,8 @@ class Report:
             table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
         for row in rows:
             table.add_row(*row, style="bold" if row[0].startswith("selfplay") else None)
-        if console.measure(table).minimum <= console.width:
+        unbounded = console.options.update(width=10_000)
+        if Measurement.get(console, unbounded, table).minimum <= console.width:
             console.print(table)
         else:
             console.print(title, style="italic")

@@ -201,6 +201,23 @@ def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("make", [mirror, small_game])
+def test_the_learning_rate_is_planned_for_the_steps_that_are_made(
+    make: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source that announces too few would learn with a rate that has run out."""
+    planned: dict[str, int] = {}
+    original = Phase.step
+
+    def step(self: Phase) -> Any:
+        planned[self.name] = self.learner.optimizer.steps
+        return original(self)
+
+    monkeypatch.setattr(Phase, "step", step)
+    report = train(make(tmp_path))
+    assert {phase["name"]: phase["updates"] for phase in report["phases"]} == planned
+
+
 def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
     cfg = small_game(tmp_path)
     cfg.env_args["withhold"] = 0.1
