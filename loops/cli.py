@@ -99,8 +99,14 @@ def _explain(error: Exception, schema: type) -> str:
         options = options or [path.stem for path in (CONF / group).glob("*.yaml")]
         return f"{group}={choice}: there is no such {group}; {_suggest(choice, options)}"
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", chain):
-        key = unknown.group(1) or unknown.group(2)
-        return f"{key}: there is no such key; {_suggest(key, _known_keys(schema))}"
+        full = re.search(r"full_key: (\S+)", chain)
+        key = unknown.group(1) or (full.group(1) if full else unknown.group(2))
+        known = _known_keys(schema)
+        if key in known:  # the user's, or the experiment's own value of it
+            return (
+                f"{key}: not an option of this phase's algorithm and objective; experiment=problems sets none"
+            )
+        return f"{key}: there is no such key; {_suggest(key, known)}"
     if group_word := re.search(r"Could not find '([^']+)'", chain):
         return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _known_keys(schema))}"
     if bad := re.search(r"(Value '.*?' .*?)\n\s+full_key: (\S+)", chain, re.DOTALL):
@@ -167,6 +173,8 @@ def main() -> None:
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
         arguments.append(f"only=[{name}]")
+    if any(argument.startswith("phases=") for argument in arguments):
+        _fail("phases=...: phases are named, and each has options; to run some of them: only=[imitate]")
     if any(argument.startswith("resume=") for argument in arguments):
         others = [a for a in arguments if not a.startswith(("resume=", "only="))]
         if others:

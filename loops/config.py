@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, OmegaConf, open_dict
 
 from shuhari.loops.learn.objectives import OBJECTIVES, DistillConfig, PolicyGradientConfig, PreferenceConfig
 
@@ -236,7 +236,13 @@ def store_types(store: Any) -> None:
     store.store("train_schema", TrainConfig)
     store.store("pretrain_schema", PretrainConfig)
     for name, phase in ALGORITHMS.items():
-        store.store(name, phase, group="phase")
+        node = OmegaConf.structured(phase)
+        with open_dict(
+            node
+        ):  # the objective is a choice of its own: objective@phases.NAME.objective=preference
+            node.defaults = [{"/objective@objective": node.objective.name}, "_self_"]
+            node.objective = MISSING
+        store.store(name, node, group="phase")
     for name, objective in OBJECTIVES.items():
         store.store(name, objective.config, group="objective")
 
