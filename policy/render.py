@@ -6,10 +6,11 @@ with these methods.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 from shuhari.envs import Trace
-from shuhari.policy.lm import Policy, Tokens
+from shuhari.policy.lm import REMEMBERED, Policy, Tokens
 
 
 class Renderer:
@@ -17,6 +18,7 @@ class Renderer:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
+        self.choices = lru_cache(REMEMBERED)(self._choices)
 
     def first(self, observation: str, instructions: str = "") -> Tokens:
         """The prompt that opens a conversation. Plain text has no place for `instructions`."""
@@ -30,9 +32,9 @@ class Renderer:
         """A text as the policy would have sampled it, its end included."""
         return (*self.policy.encode(text), self.policy.eos)
 
-    def choices(self, texts: Sequence[str]) -> list[Tokens]:
+    def _choices(self, texts: tuple[str, ...]) -> tuple[Tokens, ...]:
         """Texts to choose among. Where one begins another, all end with end-of-text."""
-        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
+        return tuple(told_apart([self.policy.encode(text) for text in texts], self.policy.eos))
 
     def trace(self, trace: Trace, instructions: str = "") -> tuple[Tokens, Tokens]:
         """Prompt and completion of an expert's trace, as a rollout would have them."""

@@ -10,6 +10,7 @@ from shuhari.envs.simulator import Simulator
 from shuhari.envs.types import Turn
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.replay import Replay
+from shuhari.policy.lm import Tokens
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 
@@ -65,8 +66,10 @@ def geometric(ends: Sequence[float], share: float) -> float:
 
 def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequence[float]]) -> Batch:
     """Every legal move of each turn as a completion that weighs its target probability."""
-    prompts, completions, groups = [], [], []
+    prompts: list[Tokens] = []
+    completions: list[Tokens] = []
     weights: list[float] = []
+    groups: list[int] = []
     for number, (turn, target) in enumerate(zip(turns, targets, strict=True)):
         moves = renderer.choices(turn.legal_actions)
         prompts += [renderer.first(turn.observation)] * len(moves)

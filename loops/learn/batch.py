@@ -51,6 +51,9 @@ class Batch:
 
         A prompt counts once for the completions that follow it. A group is cut too, unless `whole_groups`.
         """
+        if len(self) and self._length(0, len(self), of_last=False) <= most:
+            yield self
+            return
         groups = self.groups if whole_groups and self.groups else range(len(self))
         start = end = tokens = 0
         for _, members in groupby(range(len(self)), key=lambda number: groups[number]):

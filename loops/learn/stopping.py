@@ -9,6 +9,7 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.policy.sequences import completion_logprobs
 
 EVERY = 25  # steps between looks at the held-out traces
+KEPT = ("stopped", "_best", "_worse", "_best_state")
 
 
 class EarlyStopping:
@@ -49,8 +50,8 @@ class EarlyStopping:
         return {"heldout_loss": loss, "heldout_entropy": entropy}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self._best, "worse": self._worse, "stopped": self.stopped, "state": self._best_state}
+        return {name: getattr(self, name) for name in KEPT}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._best, self._worse, self.stopped = state["best"], state["worse"], state["stopped"]
-        self._best_state = state["state"]
+        for name in KEPT:
+            setattr(self, name, state[name])
