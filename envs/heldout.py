@@ -1,5 +1,6 @@
 """The held-out side of an environment of problems, the same for every player and run; its expert there."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import gymnasium
@@ -17,10 +18,13 @@ SEEDS = 2**32  # where the seeds of held-out problems begin; training draws belo
 class HeldOutProblems:
     """`n` held-out problems no two of which are the same, or as many as 20·n seeds give.
 
+    Problems are the same where their `key` is, or else their prompt; but in an env of somebody else's (no
+    `TaskEnv`), where one prompt may begin many episodes, only where their key is.
     seeds: their task seeds; splits: whether the env has a held-out side at all
     """
 
     def __init__(self, env: gymnasium.Env[str, str], n: int) -> None:
+        ours = isinstance(env.unwrapped, TaskEnv)
         found: dict[str, int] = {}
         self._prompts: set[str] = set()
         self.splits = True
@@ -28,7 +32,7 @@ class HeldOutProblems:
             prompt, info = env.reset(seed=seed, options=HELDOUT)
             self.splits &= info.get("split") == "heldout"
             self._prompts.add(prompt)
-            found.setdefault(info.get("key", prompt), seed)
+            found.setdefault(info.get("key", prompt if ours else str(seed)), seed)
             if len(found) == n:
                 break
         self.seeds = list(found.values())
@@ -49,11 +53,13 @@ class ExpertAnswers:
     def __init__(self, env: TaskEnv) -> None:
         self.env = env
 
-    def _completion(self, seed: int, run: int) -> str:
+    def _completions(self, seed: int, runs: int) -> list[str]:
         self.env.reset(seed=seed, options=HELDOUT)
-        return self.env.expert(self.env.task, np.random.default_rng([seed, run])) or ""
+        task = self.env.task
+        return [self.env.expert(task, np.random.default_rng([seed, run])) or "" for run in range(runs)]
 
-    def _judge(self, completion: str) -> Solved:
+    def _judge(self, seed: int, completion: str) -> Solved:
+        self.env.reset(seed=seed, options=HELDOUT)
         try:
             return accepted(self.env.step(completion)[4]["verdict"])
         except Exception:  # a user's verifier: counted as unknown, as in an episode
@@ -61,22 +67,26 @@ class ExpertAnswers:
 
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:
         """Whether the likeliest answer solves each problem, given by its seed."""
-        return [self._judge(self._completion(seed, 0)) for seed in seeds]
+        return [self._judge(seed, *self._completions(seed, 1)) for seed in seeds]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
         """Whether each of `n` answers at temperature 1 solves it."""
-        return [[self._judge(self._completion(seed, run)) for run in range(n)] for seed in seeds]
+        return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in seeds]
 
 
 class ExpertMode(ExpertAnswers):
     """An expert's most frequent answer over its seeded runs, always."""
 
+    def __init__(self, env: TaskEnv) -> None:
+        super().__init__(env)
+        self._known: dict[int, Solved] = {}
+
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        found = []
         for seed in seeds:
-            runs = [self._completion(seed, run) for run in range(MODE_RUNS)]
-            found.append(self._judge(max(runs, key=runs.count)))
-        return found
+            if seed not in self._known:
+                ((mode, _),) = Counter(self._completions(seed, MODE_RUNS)).most_common(1)
+                self._known[seed] = self._judge(seed, mode)
+        return [self._known[seed] for seed in seeds]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
         return [[answer] * n for answer in self.greedy(seeds)]

@@ -32,6 +32,11 @@ class RankedPair:
     chosen: str
     rejected: str
 
+    @property
+    def task(self) -> str:
+        """What tells one problem from another."""
+        return self.prompt
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:

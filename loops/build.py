@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
@@ -24,11 +23,11 @@ from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
 from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
-from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.collect.rollout import Rollouts, TextLike
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
-from shuhari.loops.config import ALGORITHMS, PhaseConfig, TrainConfig
+from shuhari.loops.config import ALGORITHMS, TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
@@ -41,13 +40,14 @@ from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
 from shuhari.loops.scoreboard import player_of
 from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.lm import LEARNING, Policy, Tokens
 from shuhari.policy.player import LMPlayer, Models
 from shuhari.policy.render import Renderer
 
+RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")  # of players
 HIDING = {"search_play": False, "fictitious_play": True}  # algorithms of games: whether those hide something
+WITHHOLDING = ("imitate", "search_play", "ranked_pairs")  # algorithms that leave withheld positions alone
 TRACES = 0  # stream of randomness that the expert writes by; each phase has the one of its place
-TextLike = gymnasium.Env[str, str]
 
 
 def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
@@ -79,9 +79,9 @@ class House:
         if given.max_new_tokens >= self.policy.max_length:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
-        self.renderer, self.generator = Renderer(self.policy), Generator(self.policy)
+        self.generator, self.env = Generator(self.policy), open_env(self.cfg.env, self.cfg.env_args)
+        self.renderer = self._renderer(self.env)
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
-        self.env = open_env(self.cfg.env, self.cfg.env_args)
         observation, _ = self.env.reset(seed=0)
         if not isinstance(observation, str):
             kind = type(observation).__name__
@@ -91,21 +91,46 @@ class House:
         self._heldout: dict[str, HeldOutProblems] = {}
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
         self.files = {name: self._checked(name, self.cfg.phases[name]) for name in self.names}
+        for name in self.names:  # those that are folders are loaded now, and found by their name later
+            if (Path(self.reference(name)) / "adapter_config.json").is_file():
+                self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
+
+    def reference(self, name: str) -> str:
+        """The name of a phase's reference policy."""
+        return getattr(self.cfg.phases[name].objective, "reference", "base")
 
     def _checked(self, name: str, cfg: Any) -> Sequence[Any]:
         """What a phase's file holds. Raises ValueError for a phase that the environment does not suit."""
-        hides = None if self.game is None else not self.game.referee.perfect_information
+        game, where, why = self.game, f"phases.{name}: {cfg.algorithm}", ""
+        hides = None if game is None else not game.referee.perfect_information
         if (wanted := HIDING.get(cfg.algorithm, hides)) != hides:
-            kind = "a game that hides something" if wanted else "a game that hides nothing"
-            suited = f"experiment={experiment_for(self.cfg.env, self.cfg.env_args)}"
-            raise ValueError(
-                f"phases.{name}: {cfg.algorithm} is for {kind}; for env={self.cfg.env} take {suited}"
-            )
-        traces, pairs = getattr(cfg, "traces", None), getattr(cfg, "pairs", None)
-        return read_pairs(Path(pairs)) if pairs else read_traces(Path(traces)) if traces else ()
+            suited = experiment_for(self.cfg.env, self.cfg.env_args)
+            why = f"is for a game that hides {'some' if wanted else 'no'}thing; take experiment={suited}"
+        if game is not None and game.withhold and cfg.algorithm not in WITHHOLDING:
+            why = "learns from whole games, and so from withheld positions; set env_args.withhold=0"
+        talks = game is not None or getattr(self.env.unwrapped, "history", False)
+        if talks and cfg.algorithm == "verified_pairs":
+            why = "compares whole answers, and here an episode has many; take sample_groups"
+        if why:
+            raise ValueError(f"{where} {why} (env={self.cfg.env})")
+        if (pairs := getattr(cfg, "pairs", None)) is not None:
+            return self.fitting(pairs, read_pairs(Path(pairs)), self.renderer.pair)
+        if (traces := getattr(cfg, "traces", None)) is not None:
+            return self.fitting(traces, read_traces(Path(traces)), self.renderer.trace)
+        return ()
 
-    @property
-    def game(self) -> OpenSpielEnv | None:
+    def fitting(
+        self, path: str, items: Sequence[Any], tokens: Callable[[Any], tuple[Tokens, ...]]
+    ) -> Sequence[Any]:
+        """The items. Raises ValueError for one that the policy cannot take."""
+        for number, (prompt, *texts) in enumerate(map(tokens, items), 1):
+            if (n := len(prompt) + max(map(len, texts))) > (most := self.policy.max_length):
+                raise ValueError(f"{path}: entry {number} has {n} tokens; the policy takes {most}")
+        return items
+
+    @cached_property
+    def game(self) -> Any:
+        """The environment where it is a game of OpenSpiel's, or None."""
         env = self.env.unwrapped
         return env if isinstance(env, OpenSpielEnv) else None
 
@@ -114,8 +139,12 @@ class House:
         own = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
         return partial(open_env, self.cfg.env, self.cfg.env_args | own)
 
+    def _renderer(self, env: TextLike) -> Renderer:
+        return Renderer(self.policy, getattr(env.unwrapped, "instructions", ""))
+
     def rollouts(self, phase: str) -> Rollouts:
-        return Rollouts(self.maker(phase), self.generator, self.renderer, self.cfg.policy.max_new_tokens)
+        make = self.maker(phase)
+        return Rollouts(make, self.generator, self._renderer(make()), self.cfg.policy.max_new_tokens)
 
     def heldout(self, phase: str) -> HeldOutProblems:
         """The held-out problems of a phase's environment, or the run's."""
@@ -126,18 +155,16 @@ class House:
     @cached_property
     def withheld_N(self) -> Any:
         """Which positions of a listed game are held out, [N]."""
-        assert self.game is not None
         return np.array([self.game.withholds(turn.observation) for turn in self.graph.turns])
 
     @cached_property
     def graph(self) -> GameGraph:
-        assert self.game is not None
         return listed(self.game.game)
 
     def withholds(self, prompt: str) -> bool:
         """Whether a trace of this prompt must be kept out of training."""
         if self.game is not None:
-            return self.game.withholds(prompt)
+            return bool(self.game.withholds(prompt))
         return any(self.heldout(phase).withholds(prompt) for phase in ("", *self.own_envs()))
 
     def own_envs(self) -> list[str]:
@@ -151,9 +178,6 @@ class House:
 
     def rng(self, place: int) -> np.random.Generator:
         return np.random.default_rng([self.cfg.seed, place])
-
-
-# Evaluations
 
 
 def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
@@ -174,16 +198,13 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
     return ListedGame(house.graph, game.expert, house.models, house.withheld_N, matches=n, seed=seed)
 
 
-# Phases
-
-
 def build_phase(
     house: House, name: str, replays: dict[str, list[Any]], note: Callable[[str], None]
 ) -> Phase | None:
     """A phase by its configuration, or None where there is nothing to learn from, which is noted."""
     cfg, place = house.cfg.phases[name], list(house.cfg.phases).index(name) + 1
     if cfg.algorithm == "imitate":
-        traces = _traces(house, name, cfg, note)
+        traces = _allowed(house, _traces(house, name, cfg), note)
         if not traces:
             note("no expert and no traces: imitation was skipped")
             return None
@@ -191,59 +212,59 @@ def build_phase(
         learner = _learner(house, name, imitate)
         settings = {"patience": cfg.patience, "entropy_floor": cfg.entropy_floor}
         return Phase(name, imitate, learner, EarlyStopping(learner, imitate.heldout, **settings))
-    source = SOURCES[cfg.algorithm](house, name, cfg, house.rng(place), replays)
+    given = _allowed(house, house.files[name], note)
+    source = SOURCES[cfg.algorithm](house, name, cfg, house.rng(place), replays.get, given)
     return Phase(name, source, _learner(house, name, source))
 
 
-def _traces(house: House, name: str, cfg: Any, note: Callable[[str], None]) -> Sequence[Trace]:
+def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
     env = house.env.unwrapped
-    traces = house.files[name]
     if cfg.traces is None and isinstance(env, TextEnv):
         traces = env.expert_traces(cfg.examples, house.rng(TRACES))
-    kept = [trace for trace in traces if not house.withholds(trace.task)]
-    if len(kept) < len(traces):
-        note(f"{len(traces) - len(kept)} of {len(traces)} traces are of held-out prompts: left out")
-    if traces and not kept:
-        raise ValueError("every trace is of a held-out prompt: there is nothing left to imitate")
+        return house.fitting("expert", traces, house.renderer.trace)
+    return house.files[name]
+
+
+def _allowed(house: House, items: Sequence[Any], note: Callable[[str], None]) -> Sequence[Any]:
+    """Traces or pairs of prompts that are not held out; how many are left out is noted."""
+    kept = [item for item in items if not house.withholds(item.task)]
+    if len(kept) < len(items):
+        note(f"{len(items) - len(kept)} of {len(items)} traces are of held-out prompts: left out")
+    if items and not kept:
+        raise ValueError("every trace is of a held-out prompt: there is nothing left to learn from")
     return kept
 
 
-def _search_play(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
+def _search_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_: Any) -> Source:
     starts = np.flatnonzero((house.graph.moves_N > 0) & ~house.withheld_N)
     models, seed = house.models, house.cfg.seed
     return SearchPlay(house.graph, starts, models(LEARNING), cfg, rng, seed)
 
 
-def _fictitious_play(house: House, name: str, cfg: Any, rng: np.random.Generator, _: Any) -> Source:
-    assert house.game is not None
-    simulator = Referees(house.game.game)
+def _fictitious_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_: Any) -> Source:
+    simulator = partial(Referees, house.game.game)
     return FictitiousPlay(simulator, house.models(LEARNING), cfg, rng, house.cfg.seed)
 
 
 SOURCES: dict[str, Callable[..., Source]] = {
     "search_play": _search_play,
     "fictitious_play": _fictitious_play,
-    "sample_groups": lambda house, name, cfg, rng, _: SampleGroups(house.rollouts(name), cfg, rng),
-    "accepted_answers": lambda house, name, cfg, rng, replays: AcceptedAnswers(
-        house.rollouts(name), cfg, rng, replays.get(cfg.replay_of)
+    "sample_groups": lambda house, name, cfg, rng, *_: SampleGroups(house.rollouts(name), cfg, rng),
+    "accepted_answers": lambda house, name, cfg, rng, replay, _: AcceptedAnswers(
+        house.rollouts(name), cfg, rng, replay(cfg.replay_of)
     ),
-    "ranked_pairs": lambda house, name, cfg, rng, _: RankedPairs(house.renderer, house.files[name], cfg, rng),
-    "verified_pairs": lambda house, name, cfg, rng, _: VerifiedPairs(house.rollouts(name), cfg, rng),
+    "ranked_pairs": lambda house, name, cfg, rng, _, pairs: RankedPairs(house.renderer, pairs, cfg, rng),
+    "verified_pairs": lambda house, name, cfg, rng, *_: VerifiedPairs(house.rollouts(name), cfg, rng),
 }
 
 
 def _learner(house: House, name: str, source: Source) -> Learner:
     cfg, policy = house.cfg.phases[name], house.policy
     parameters, rate = list(policy.parameters.values()), cfg.learning_rate
-    if cfg.optimizer == "muon":
-        optimizer = Optimizer(parameters, learning_rate=rate, steps=source.updates)
-    else:
-        optimizer = Optimizer(
-            [], learning_rate=rate, rest=parameters, rest_learning_rate=rate, steps=source.updates
-        )
-    reference = None
-    if "reference" in OBJECTIVES[cfg.objective.name].needs:
-        reference = policy.adapter_named(cfg.objective.reference, f"phases.{name}.objective.reference")
+    matrices, rest = (parameters, []) if cfg.optimizer == "muon" else ([], parameters)
+    rates = {"learning_rate": rate, "rest_learning_rate": rate}
+    optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
+    reference = policy.adapter_named(house.reference(name), f"phases.{name}.objective.reference")
     return Learner(policy, cfg.objective, optimizer, micro_batch=cfg.micro_batch, reference=reference)
 
 
@@ -251,19 +272,29 @@ def check_phases(cfg: TrainConfig) -> None:
     """Raise ValueError, naming the key, for phases that cannot be built whatever the environment."""
     if unknown := [name for name in cfg.only or () if name not in cfg.phases]:
         raise ValueError(f"only={cfg.only}: {unknown[0]!r} is not one of {', '.join(cfg.phases)}")
-    players = ["base"]  # that there are by then
+    players, replays = ["base"], list[str]()  # that there are by then
     for name, phase in cfg.phases.items():
-        if not isinstance(phase, PhaseConfig) or phase.algorithm not in ALGORITHMS:
-            raise ValueError(f"phases.{name}: algorithm is one of {', '.join(ALGORITHMS)}")
-        if phase.objective.name not in OBJECTIVES:
-            raise ValueError(f"phases.{name}.objective: one of {', '.join(OBJECTIVES)}")
+        where = f"phases.{name}"
+        goal: Any = getattr(phase, "objective", None)
+        wanted = getattr(goal, "name", "")
+        if type(phase) is not ALGORITHMS.get(getattr(phase, "algorithm", "")):
+            raise ValueError(f"{where}: choose its algorithm by phase@{where}=A: {', '.join(ALGORITHMS)}")
+        kind = OBJECTIVES.get(wanted)
+        if kind is None or type(goal) is not kind.config:
+            raise ValueError(f"{where}: choose by objective@{where}.objective=O: {', '.join(OBJECTIVES)}")
+        if lacks := [need for need in kind.needs if need not in (*phase.gives, "reference")]:
+            raise ValueError(f"{where}: {wanted} needs {lacks[0]}, which {phase.algorithm} does not give")
         if phase.optimizer not in ("muon", "adamw"):
-            raise ValueError(f"phases.{name}.optimizer={phase.optimizer}: muon or adamw")
-        earlier = getattr(phase, "replay_of", "")
-        if earlier and not hasattr(cfg.phases.get(earlier), "replay"):
-            raise ValueError(f"phases.{name}.replay_of={earlier}: no earlier phase of that name has a replay")
-        reference = getattr(phase.objective, "reference", "base")
+            raise ValueError(f"{where}.optimizer={phase.optimizer}: muon or adamw")
+        if player_of(name) in (*RESERVED, *players) or not name.isidentifier():
+            raise ValueError(f"{where}: the name {player_of(name)!r} is taken, or is none; choose another")
+        if (earlier := getattr(phase, "replay_of", "")) not in ("", *replays):
+            known = ", ".join(replays) or "none"
+            raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
+        reference = getattr(goal, "reference", "base")
         if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
             known = f"give an adapter's folder or one of {', '.join(players)}"
-            raise ValueError(f"phases.{name}.objective.reference={reference}: {known}")
-        players += [player_of(name)] if cfg.only is None or name in cfg.only else []
+            raise ValueError(f"{where}.objective.reference={reference}: {known}")
+        if cfg.only is None or name in cfg.only:
+            players.append(player_of(name))
+            replays += [name] if phase.algorithm == "accepted_answers" else []

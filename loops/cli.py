@@ -65,19 +65,17 @@ def _leaves(node: Any, prefix: str = "") -> list[str]:
     return keys
 
 
-def _known_keys(schema: type) -> list[str]:
-    """What may stand before a `=`: the keys of a run, and those of each kind of phase."""
+def _known_keys(schema: type, key: str) -> list[str]:
+    """What may have been meant by a key: those of a run, and those that its phase could have."""
     from dataclasses import asdict
 
     from shuhari.loops.config import ALGORITHMS, TrainConfig
 
     keys = _leaves(asdict(schema())) + [path.name for path in CONF.iterdir() if path.is_dir()]
-    if schema is TrainConfig:
-        phases = {"imitate": ["imitate"], "selfplay": list(ALGORITHMS), "harder": ["accepted_answers"]}
-        for phase, algorithms in phases.items():
-            for name in algorithms:
-                keys += _leaves(asdict(ALGORITHMS[name]()), f"phases.{phase}.")
-    return list(dict.fromkeys(keys))
+    named = key.split(".")[1:2] if key.startswith("phases.") else ["imitate", "selfplay"]
+    for phase in named if schema is TrainConfig else ():
+        keys += [k for kind in ALGORITHMS.values() for k in _leaves(asdict(kind()), f"phases.{phase}.")]
+    return keys
 
 
 def _explain(error: Exception, schema: type) -> str:
@@ -101,14 +99,14 @@ def _explain(error: Exception, schema: type) -> str:
     if unknown := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", chain):
         full = re.search(r"full_key: (\S+)", chain)
         key = unknown.group(1) or (full.group(1) if full else unknown.group(2))
-        known = _known_keys(schema)
+        known = _known_keys(schema, key)
         if key in known:  # the user's, or the experiment's own value of it
             return (
                 f"{key}: not an option of this phase's algorithm and objective; experiment=problems sets none"
             )
         return f"{key}: there is no such key; {_suggest(key, known)}"
     if group_word := re.search(r"Could not find '([^']+)'", chain):
-        return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _known_keys(schema))}"
+        return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _known_keys(schema, ''))}"
     if bad := re.search(r"(Value '.*?' .*?)\n\s+full_key: (\S+)", chain, re.DOTALL):
         return f"{bad.group(2)}: {bad.group(1)}"
     return text.splitlines()[0] if text else type(error).__name__
@@ -176,6 +174,8 @@ def main() -> None:
     if any(argument.startswith("phases=") for argument in arguments):
         _fail("phases=...: phases are named, and each has options; to run some of them: only=[imitate]")
     if any(argument.startswith("resume=") for argument in arguments):
+        if name in ("evaluate", "pretrain"):
+            _fail(f"resume= is not for {name}: a run goes on with shuhari train resume=FOLDER")
         others = [a for a in arguments if not a.startswith(("resume=", "only="))]
         if others:
             _fail(f"resume= goes on with the run's own configuration: leave out {' '.join(others)}")

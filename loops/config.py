@@ -6,7 +6,7 @@ A phase has the type of its algorithm, so that an option which an algorithm igno
 import os
 import sys
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING, OmegaConf, open_dict
 
@@ -19,10 +19,11 @@ def processors() -> int:
 
 
 def bounded(default: Any, **bounds: Any) -> Any:
-    """A number that need not be above 0: `least` is allowed, `below` and more is not."""
+    """A number that need not be above 0, but `least`."""
     return field(default=default, metadata=bounds)
 
 
+PAIRS = ("advantages", "groups", "pairs")
 ENDS = {"ends": True}  # two numbers above 0: a value of the first and of the last round
 
 
@@ -42,8 +43,9 @@ class PolicyConfig:
 
 @dataclass
 class PhaseConfig:
-    """What every phase has."""
+    """What every phase has. `gives`: what its batches hold, which an objective may need."""
 
+    gives: ClassVar[tuple[str, ...]] = ("weights",)
     algorithm: str = MISSING  # where its batches come from: a name in ALGORITHMS
     objective: Any = MISSING  # what they are learned by: a name in OBJECTIVES with its options
     optimizer: str = "muon"  # or adamw
@@ -113,6 +115,7 @@ class GroupsConfig(PhaseConfig):
 class SampleGroupsConfig(GroupsConfig):
     """Phase 2 by reward alone: all that was sampled, once."""
 
+    gives: ClassVar[tuple[str, ...]] = ("advantages", "sampler")
     algorithm: str = "sample_groups"
     objective: Any = field(default_factory=PolicyGradientConfig)
     optimizer: str = "adamw"  # sparse rewards: Muon would step along the noise as far as along the signal
@@ -146,6 +149,7 @@ class AcceptedAnswersConfig(GroupsConfig):
 class RankedPairsConfig(PhaseConfig):
     """Comparisons that somebody made."""
 
+    gives: ClassVar[tuple[str, ...]] = PAIRS
     algorithm: str = "ranked_pairs"
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
@@ -159,6 +163,7 @@ class RankedPairsConfig(PhaseConfig):
 class VerifiedPairsConfig(GroupsConfig):
     """Comparisons that a verifier makes of the policy's own answers."""
 
+    gives: ClassVar[tuple[str, ...]] = PAIRS
     algorithm: str = "verified_pairs"
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
@@ -237,9 +242,8 @@ def store_types(store: Any) -> None:
     store.store("pretrain_schema", PretrainConfig)
     for name, phase in ALGORITHMS.items():
         node = OmegaConf.structured(phase)
-        with open_dict(
-            node
-        ):  # the objective is a choice of its own: objective@phases.NAME.objective=preference
+        # The objective is a choice of its own: objective@phases.NAME.objective=preference.
+        with open_dict(node):
             node.defaults = [{"/objective@objective": node.objective.name}, "_self_"]
             node.objective = MISSING
         store.store(name, node, group="phase")

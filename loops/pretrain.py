@@ -35,11 +35,11 @@ def next_token_loss(weights: lean.Weights, rows_BT: Tensor, ignore: int) -> Tens
 
 def pretrain(cfg: PretrainConfig) -> Path:
     """Make the base and write it, with the record of how, to `cfg.out`."""
+    check(cfg)
     if not cfg.envs:
         raise ValueError("envs=[]: name at least one environment")
     if cfg.width % cfg.heads or cfg.width // cfg.heads < 32:
         raise ValueError(f"width={cfg.width}, heads={cfg.heads}: a head needs a whole width of at least 32")
-    check(cfg)
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     out = Path(cfg.out)

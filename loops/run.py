@@ -30,7 +30,7 @@ class Run:
 
     def __init__(self, folder: Path, cfg: TrainConfig) -> None:
         self.folder, self.cfg = folder, cfg
-        self._asked_to_stop = False
+        self.asked_to_stop = False
 
     @classmethod
     def create(cls, cfg: TrainConfig) -> "Run":
@@ -106,14 +106,10 @@ class Run:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked_to_stop:
+        if self.asked_to_stop:
             raise KeyboardInterrupt
-        self._asked_to_stop = True
+        self.asked_to_stop = True
         print("\nstopping after the current step (once more to stop at once)", file=sys.stderr)
-
-    @property
-    def asked_to_stop(self) -> bool:
-        return self._asked_to_stop
 
 
 def prepare_torch(threads: int) -> None:

@@ -136,12 +136,12 @@ class Training:
             self.warned = True
             share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
             text = f"warning: {phase.name}: {share}; the first: {phase.source.trouble}"
-            self.console.print(text, soft_wrap=True)
+            self.console.print(text, soft_wrap=True, markup=False)
 
     def _note(self, text: str) -> None:
         if text not in self.progress.notes:  # or it was said before the run was stopped
             self.progress.notes.append(text)
-            self.console.print(f"note: {text}")
+            self.console.print(f"note: {text}", markup=False)
 
     def _save(self, phase: Phase | None) -> None:
         self.progress.seconds = time.monotonic() - self._started

@@ -2,10 +2,10 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,30 +104,26 @@ def _mark(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_mark(adapter: Path, base_mark: str, where: str) -> None:
-    mark = adapter / BASE_MARK
+def _read_adapter(folder: Path, where: str, base_mark: str, read: Callable[[], Any]) -> Any:
+    """What `read` makes of a folder. Raises CheckpointError, naming `where`, if it is no adapter for us."""
+    if not (folder / "adapter_config.json").is_file():
+        raise CheckpointError(f"{where}={folder}: no adapter_config.json there; give an adapter's folder")
+    mark = folder / BASE_MARK
     if mark.is_file() and mark.read_text().strip() != base_mark:
-        raise CheckpointError(f"{where}={adapter}: was trained on another base; set policy.base to that one")
-
-
-def _with_adapter(model: nn.Module, adapter: Path, base_mark: str) -> PeftModel:
-    if not (adapter / "adapter_config.json").is_file():
-        raise CheckpointError(f"adapter={adapter}: no adapter_config.json there; give an adapter's folder")
-    _check_mark(adapter, base_mark, "adapter")
+        raise CheckpointError(f"{where}={folder}: was trained on another base; set policy.base to that one")
     try:
         with warnings.catch_warnings():
             # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
-            return PeftModel.from_pretrained(model, adapter, is_trainable=True, local_files_only=True)
+            return read()
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-        raise CheckpointError(
-            f"adapter={adapter}: does not fit this base or is damaged ({_first_line(error)})"
-        ) from None
+        reason = f"does not fit this base or is damaged ({_first_line(error)})"
+        raise CheckpointError(f"{where}={folder}: {reason}") from None
 
 
-def _not_plain(model: PeftModel) -> str | None:
+def _not_plain(model: PeftModel, adapter: str = LEARNING) -> str | None:
     """Why an adapter is more than W + s·BA on linear layers, or None."""
-    config = model.peft_config[model.active_adapter]
+    config = model.peft_config[adapter]
     if config.peft_type != "LORA" or config.use_dora or config.lora_bias or config.modules_to_save:
         return "an adapter that is not plain LoRA"
     if not all(isinstance(m, LoraLinear) for m in model.modules() if isinstance(m, LoraLayer)):
@@ -181,7 +177,9 @@ class Policy:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
             self.model = get_peft_model(model, config)
         else:
-            self.model = _with_adapter(model, Path(adapter), self._base_mark)
+            arguments = {"is_trainable": True, "local_files_only": True}
+            load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
+            self.model = _read_adapter(Path(adapter), "adapter", self._base_mark, load)
         self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
@@ -246,24 +244,19 @@ class Policy:
     def adapter_named(self, name: str, where: str) -> str | None:
         """What other methods know an adapter by: `base` is None, a frozen one's name is itself, and a folder
         is loaded, frozen. Raises CheckpointError, naming `where`, for what is none of these."""
-        if name == "base":
-            return None
-        if name in self.versions:
-            return name
-        if not (Path(name) / "adapter_config.json").is_file():
-            known = ", ".join(["base", *self.frozen])
-            raise CheckpointError(
-                f"{where}={name}: no adapter of that name; give a folder or one of: {known}"
-            )
-        _check_mark(Path(name), self._base_mark, where)
-        try:
-            self.model.load_adapter(
-                name, adapter_name := f"folder_{len(self.versions)}", local_files_only=True
-            )
-        except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-            raise CheckpointError(f"{where}={name}: does not fit ({_first_line(error)})") from None
-        self.versions[adapter_name] = 1
-        return adapter_name
+        if name == "base" or name in self.versions:
+            return None if name == "base" else name
+        loaded = f"folder {name}"
+
+        def read() -> None:
+            self.model.load_adapter(name, loaded, local_files_only=True)
+            if self.path == "lean" and (reason := _not_plain(self.model, loaded)):
+                raise ValueError(reason)
+
+        if loaded not in self.versions:
+            _read_adapter(Path(name), where, self._base_mark, read)
+            self.versions[loaded] = 1
+        return loaded
 
     def weights(self, adapter: str | None = LEARNING) -> lean.Weights:
         """The lean path's weights with an adapter. Under autograd they are functions of its parameters;

@@ -29,10 +29,11 @@ class LMPlayer(Player):
 
     def probabilities_and_mass(self, turns: Sequence[Turn]) -> tuple[list[Floats], list[float]]:
         """The same, and how much probability the model gave to legal moves before renormalising."""
-        raw = [p for i in range(0, len(turns), MOST) for p in self._chances(turns[i : i + MOST])]
-        return [p / max(p.sum(), 1e-300) for p in raw], [float(p.sum()) for p in raw]
+        known = [x for i in range(0, len(turns), MOST) for x in self._logprobs(turns[i : i + MOST])]
+        shares = [np.exp(x - x.max()) for x in known]  # which do not vanish, however small the mass is
+        return [p / p.sum() for p in shares], [float(np.exp(x).sum()) for x in known]
 
-    def _chances(self, turns: Sequence[Turn]) -> list[Floats]:
+    def _logprobs(self, turns: Sequence[Turn]) -> list[Floats]:
         """Of each turn's legal moves, as texts among all there are."""
         prompts = [self.renderer.first(turn.observation) for turn in turns]
         moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
@@ -41,7 +42,7 @@ class LMPlayer(Player):
             scored = completion_logprobs(self.policy, pairs, adapter=self.adapter)
         logprobs = np.zeros(len(pairs))
         np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
-        return np.split(np.exp(logprobs), np.cumsum([len(own) for own in moves])[:-1])
+        return np.split(logprobs, np.cumsum([len(own) for own in moves])[:-1])
 
 
 Models = Callable[[str | None], LMPlayer]  # the player with an adapter, or (None) with the bare base

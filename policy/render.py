@@ -10,18 +10,19 @@ from functools import lru_cache
 from itertools import pairwise
 
 from shuhari.envs import Trace
+from shuhari.envs.types import RankedPair
 from shuhari.policy.lm import REMEMBERED, Policy, Tokens
 
 
 class Renderer:
-    """Plain text."""
+    """Plain text, which has no place for an environment's `instructions`."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    def __init__(self, policy: Policy, instructions: str = "") -> None:
+        self.policy, self.instructions = policy, instructions
         self.choices = lru_cache(REMEMBERED)(self._choices)
 
-    def first(self, observation: str, instructions: str = "") -> Tokens:
-        """The prompt that opens a conversation. Plain text has no place for `instructions`."""
+    def first(self, observation: str) -> Tokens:
+        """The prompt that opens a conversation."""
         return self.policy.encode(observation)
 
     def following(self, said: Tokens, observation: str) -> Tokens:
@@ -36,11 +37,15 @@ class Renderer:
         """Texts to choose among. Where one begins another, all end with end-of-text."""
         return tuple(told_apart([self.policy.encode(text) for text in texts], self.policy.eos))
 
-    def trace(self, trace: Trace, instructions: str = "") -> tuple[Tokens, Tokens]:
+    def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
+        """Prompt, better and worse completion of a comparison."""
+        return self.first(pair.prompt), self.completion(pair.chosen), self.completion(pair.rejected)
+
+    def trace(self, trace: Trace) -> tuple[Tokens, Tokens]:
         """Prompt and completion of an expert's trace, as a rollout would have them."""
         prompt: Tokens = ()
         for observation, completion in (*trace.turns, (trace.prompt, "")):
-            prompt = self.following(prompt, observation) if prompt else self.first(observation, instructions)
+            prompt = self.following(prompt, observation) if prompt else self.first(observation)
             if completion:
                 prompt += self.completion(completion)
         return prompt, self.completion(trace.completion)

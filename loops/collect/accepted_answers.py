@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.loops.collect.groups import SamplingSource, earned, learned
+from shuhari.loops.collect.groups import SamplingSource, learned, rewards
 from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.sequences import Pair
@@ -28,18 +29,14 @@ class AcceptedAnswers(SamplingSource):
     kept: ClassVar[tuple[str, ...]] = ("failed",)
 
     def __init__(
-        self,
-        rollouts: Rollouts,
-        cfg: AcceptedAnswersConfig,
-        rng: np.random.Generator,
-        earlier: list[Pair] | None = None,
+        self, rollouts: Rollouts, cfg: AcceptedAnswersConfig, rng: Rng, earlier: list[Pair] | None = None
     ) -> None:
         """`earlier`: what an earlier phase's replay held, so that it is not forgotten."""
         super().__init__(rollouts, cfg.rounds, rng, replay=cfg.replay)
         self.cfg = cfg
         self.replay.add(earlier or [])
         self.updates = sum(cfg.updates_of(self.progress(number)) for number in range(cfg.rounds))
-        self.failed: list[int] = []  # seeds of problems that some episode of the last group failed
+        self.failed: list[int] = []  # seeds of problems that too few of the last group solved
 
     def batches(self, number: int) -> Iterator[Batch]:
         cfg = self.cfg
@@ -56,8 +53,7 @@ class AcceptedAnswers(SamplingSource):
                 # What is hardly ever found is shown more often, or it is lost among what everyone knows.
                 self.replay.add(answer * (cfg.rare if _solved(group) < cfg.hard else 1))
         for _ in range(cfg.updates_of(self.progress(number)) if len(self.replay) else 0):
-            drawn = self.replay.draw(cfg.batch, self.rng)
-            yield Batch([prompt for prompt, _ in drawn], [completion for _, completion in drawn])
+            yield Batch.of(self.replay.draw(cfg.batch, self.rng))
 
 
 def accepted(group: list[Episode]) -> list[list[Pair]]:
@@ -78,4 +74,4 @@ def accepted(group: list[Episode]) -> list[list[Pair]]:
 
 def _solved(group: list[Episode]) -> float:
     """The share of a group that earned something."""
-    return float(np.mean([earned(episode) for episode in group]))
+    return float(np.mean([max(rewards(e).values(), default=0.0) > 0 for e in group]))

@@ -6,7 +6,7 @@ present self alone would run in circles; a reply to the average of past selves, 
 sharper, ends near an equilibrium. Nothing here reads a solver.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from shuhari.envs.player import Floats, Player, RandomPlayer
 from shuhari.envs.simulator import Simulator
 from shuhari.envs.types import Turn
-from shuhari.loops.collect.source import Source, choices, game_as_text, geometric
+from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.player import LMPlayer
@@ -28,22 +28,24 @@ class FictitiousPlay(Source):
 
     def __init__(
         self,
-        simulator: Simulator,
+        simulator: Callable[[], Simulator],
         player: LMPlayer,
         cfg: FictitiousPlayConfig,
-        rng: np.random.Generator,
+        rng: Rng,
         seed: int,
     ) -> None:
+        """`simulator` makes one: each round has its own, which has met nothing that others looked at."""
         super().__init__(cfg.rounds, rng, cfg.updates)
         self.simulator, self.player, self.cfg, self.seed = simulator, player, cfg, seed
         # By seat and observation: legal actions, rounds in which it was met, mean return of each action.
         self.means: dict[tuple[int, str], tuple[tuple[str, ...], int, list[float]]] = {}
 
-    def _values(self, player: Player, rng: np.random.Generator) -> Iterator[tuple[Turn, Floats]]:
+    def _values(self, player: Player, rng: Rng) -> Iterator[tuple[Turn, Floats]]:
         """Turns met in one round of games, with the values of their moves."""
-        table, cfg = PolicyTable(self.simulator, player), self.cfg
-        values = situation_values(self.simulator, table, cfg.starts, cfg.continuations, rng)
-        return ((self.simulator.turns[situation], value) for situation, value in values.items())
+        simulator, cfg = self.simulator(), self.cfg
+        table = PolicyTable(simulator, player)
+        values = situation_values(simulator, table, cfg.starts, cfg.continuations, rng)
+        return ((simulator.turns[situation], value) for situation, value in values.items())
 
     def batches(self, number: int) -> Iterator[Batch]:
         for turn, value in self._values(self.player, self.rng):
@@ -54,14 +56,11 @@ class FictitiousPlay(Source):
         self.episodes += self.cfg.starts
         temperature = geometric(self.cfg.temperature, self.progress(number))
         turns = [Turn(seen, legal, seat) for (seat, seen), (legal, _, _) in self.means.items()]
-        targets = [_softmax(np.array(mean) / temperature) for _, _, mean in self.means.values()]
-        entropy = float(np.mean([-(t * np.log(np.maximum(t, 1e-12))).sum() for t in targets]))
-        self.figures = {"target_entropy": entropy, "situations": len(turns)}
+        targets = [_softmax(np.array(mean) / temperature).tolist() for _, _, mean in self.means.values()]
+        self.figures = {"target_entropy": mean_entropy(targets), "situations": len(turns)}
         for _ in range(self.cfg.updates):
             drawn = self.rng.permutation(len(turns))[: self.cfg.batch]
-            yield choices(
-                self.player.renderer, [turns[i] for i in drawn], [targets[i].tolist() for i in drawn]
-            )
+            yield choices(self.player.renderer, [turns[i] for i in drawn], [targets[i] for i in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:
         """The search with nothing learned: the best move by one round of random games."""
@@ -71,7 +70,7 @@ class FictitiousPlay(Source):
         return {"search_alone": TabularPlayer({(t.seat, t.observation): value for t, value in values})}
 
     def sample(self) -> str:
-        return game_as_text(self.simulator, self.player, self.episodes)
+        return game_as_text(self.simulator(), self.player, self.episodes)
 
 
 def _softmax(x: Floats) -> Floats:

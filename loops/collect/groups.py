@@ -7,7 +7,7 @@ import numpy as np
 
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.rollout import Rollouts
-from shuhari.loops.collect.source import Source
+from shuhari.loops.collect.source import Rng, Source
 from shuhari.policy.lm import LEARNING
 
 Groups = dict[int, list[Episode]]  # by task seed: those that have a verdict
@@ -18,20 +18,23 @@ def learned(episode: Episode) -> Iterator[tuple[int, Step]]:
     return ((n, s) for n, s in enumerate(episode.steps) if s.adapter == LEARNING and s.completion)
 
 
-def earned(episode: Episode) -> bool:
-    """Whether a seat of the learning adapter's has earned something."""
-    return any(episode.reward(step.seat) > 0 for _, step in learned(episode))
+def rewards(episode: Episode) -> dict[int, float]:
+    """What each seat of the learning adapter's has earned."""
+    return {step.seat: episode.reward(step.seat) for _, step in learned(episode)}
+
+
+def mixed(groups: Groups) -> list[list[Episode]]:
+    """The groups that say something: not all earned the same."""
+    return [g for g in groups.values() if any(a != rewards(g[0]) for a in map(rewards, g))]
 
 
 class SamplingSource(Source):
     """A source that plays groups: `play` and `grouped` keep count of what it saw."""
 
-    def __init__(
-        self, rollouts: Rollouts, rounds: int, rng: np.random.Generator, updates: int = 1, replay: int = 0
-    ) -> None:
+    def __init__(self, rollouts: Rollouts, rounds: int, rng: Rng, updates: int = 1, replay: int = 0) -> None:
         super().__init__(rounds, rng, updates, replay)
         self.rollouts = rollouts
-        self._sample = ""
+        self._last: Episode | None = None
 
     def problems(self, n: int) -> list[int]:
         """Seeds of new problems."""
@@ -48,7 +51,7 @@ class SamplingSource(Source):
     def grouped(self, episodes: Sequence[Episode]) -> Groups:
         """Groups of the episodes that have a verdict, and figures of all of them."""
         self.episodes += len(episodes)
-        self._sample = self._transcript(episodes[0])
+        self._last = episodes[0]
         groups: Groups = defaultdict(list)
         for episode in episodes:
             if episode.counts:
@@ -61,20 +64,12 @@ class SamplingSource(Source):
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }
         if groups:
-            rewards = [e.reward(step.seat) for g in groups.values() for e in g for _, step in learned(e)]
-            self.figures["reward"] = float(np.mean(rewards))
+            earned = [r for g in groups.values() for e in g for r in rewards(e).values()]
+            self.figures["reward"] = float(np.mean(earned or [0.0]))
             self.figures["informative_groups"] = len(mixed(groups)) / len(groups)
         return groups
 
-    def _transcript(self, episode: Episode) -> str:
-        decode = self.rollouts.generator.policy.decode
-        lines = [f"{decode(step.prompt)}{step.text}   (reward {step.reward:g})" for step in episode.steps]
-        return "\n".join([*lines, f"ended: {episode.stop}"])
-
     def sample(self) -> str:
-        return self._sample
-
-
-def mixed(groups: Groups) -> list[list[Episode]]:
-    """The groups that say something: not all earned the same."""
-    return [g for g in groups.values() if len({episode.returns for episode in g}) > 1]
+        steps, decode = self._last.steps if self._last else (), self.rollouts.generator.policy.decode
+        lines = [f"{decode(step.prompt)}{step.text}   (reward {step.reward:g})" for step in steps]
+        return "\n".join([*lines, f"ended: {self._last.stop if self._last else 'before it began'}"])

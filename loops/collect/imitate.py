@@ -2,10 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from shuhari.envs import Trace
-from shuhari.loops.collect.source import Source
+from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import ImitateConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.generator import Generator
@@ -18,32 +16,24 @@ class Imitate(Source):
     """One round is one batch of traces.
 
     Traces are held out one by one (`heldout`): a prompt on which the expert varies may stand on both sides,
-    which is how its distribution is measured. Raises ValueError for a trace that the policy cannot take.
+    which is how its distribution is measured.
     """
 
     def __init__(
-        self,
-        generator: Generator,
-        renderer: Renderer,
-        traces: Sequence[Trace],
-        cfg: ImitateConfig,
-        rng: np.random.Generator,
+        self, generator: Generator, renderer: Renderer, traces: Sequence[Trace], cfg: ImitateConfig, rng: Rng
     ) -> None:
         super().__init__(cfg.steps, rng)
-        self.generator, self.batch, longest = generator, cfg.batch, generator.policy.max_length
+        self.generator, self.batch = generator, cfg.batch
         pairs = [renderer.trace(trace) for trace in traces]
-        for number, (prompt, completion) in enumerate(pairs, 1):
-            if (length := len(prompt) + len(completion)) > longest:
-                raise ValueError(f"trace {number}: {length} tokens; the policy takes {longest}")
         order = rng.permutation(len(pairs))
         n = min(HELDOUT, len(pairs) // 10)
         self.train = [pairs[i] for i in order[n:]]
         heldout = [pairs[i] for i in order[:n]]
-        self.heldout = [_batch(heldout[i : i + cfg.batch]) for i in range(0, n, cfg.batch)]
+        self.heldout = [Batch.of(heldout[i : i + cfg.batch]) for i in range(0, n, cfg.batch)]
 
     def batches(self, number: int) -> Iterator[Batch]:
         self.episodes += self.batch
-        yield _batch([self.train[i] for i in self.rng.integers(len(self.train), size=self.batch)])
+        yield Batch.of([self.train[i] for i in self.rng.integers(len(self.train), size=self.batch)])
 
     def sample(self) -> str:
         """A trace, and what the policy would write."""
@@ -51,7 +41,3 @@ class Imitate(Source):
         (own,) = self.generator.generate([prompt], max(len(completion), 2), temperature=0)
         decode = self.generator.policy.decode
         return f"{decode(prompt)}\nexpert: {decode(completion)}\npolicy: {own.text}"
-
-
-def _batch(pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> Batch:
-    return Batch([prompt for prompt, _ in pairs], [completion for _, completion in pairs])

@@ -6,12 +6,10 @@ are 1 and -1.
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from shuhari.envs.types import RankedPair
 from shuhari.loops.collect.groups import SamplingSource, learned
 from shuhari.loops.collect.rollout import Rollouts
-from shuhari.loops.collect.source import Source
+from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.lm import Tokens
@@ -31,23 +29,14 @@ def pair_batch(pairs: Sequence[Pair]) -> Batch:
 
 
 class RankedPairs(Source):
-    """One round is one batch of given pairs. Raises ValueError for one that the policy cannot take."""
+    """One round is one batch of given pairs."""
 
     def __init__(
-        self,
-        renderer: Renderer,
-        pairs: Sequence[RankedPair],
-        cfg: RankedPairsConfig,
-        rng: np.random.Generator,
+        self, renderer: Renderer, pairs: Sequence[RankedPair], cfg: RankedPairsConfig, rng: Rng
     ) -> None:
         super().__init__(cfg.rounds, rng)
         self.texts, self.batch = pairs, cfg.batch
-        sides = [(renderer.completion(pair.chosen), renderer.completion(pair.rejected)) for pair in pairs]
-        self.pairs = [(renderer.first(pair.prompt), *both) for pair, both in zip(pairs, sides, strict=True)]
-        longest = renderer.policy.max_length
-        for number, (prompt, better, worse) in enumerate(self.pairs, 1):
-            if (length := len(prompt) + max(len(better), len(worse))) > longest:
-                raise ValueError(f"pair {number}: {length} tokens; the policy takes {longest}")
+        self.pairs = [renderer.pair(pair) for pair in pairs]
 
     def batches(self, number: int) -> Iterator[Batch]:
         self.episodes += self.batch
@@ -64,7 +53,7 @@ class VerifiedPairs(SamplingSource):
     The newest pairs are kept, and `updates` batches of them learned from.
     """
 
-    def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: np.random.Generator) -> None:
+    def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: Rng) -> None:
         super().__init__(rollouts, cfg.rounds, rng, cfg.updates, cfg.replay)
         self.cfg = cfg
 

@@ -35,9 +35,6 @@ class Seats:
     choose: bool = False
 
 
-ALL_LEARN = Seats()
-
-
 @dataclass
 class _Running:
     """An episode under way."""
@@ -45,12 +42,12 @@ class _Running:
     env: TextLike
     seed: int
     seats: Seats
-    instructions: str = ""
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     prompt: Tokens = ()
     seat: int = 0
     steps: list[Step] = field(default_factory=list)
+    returns: tuple[float, ...] = ()  # where the env says them
     result: Episode | None = None
 
     def end(self, stop: StopReason, counts: bool = True, **info: Any) -> None:
@@ -58,8 +55,7 @@ class _Running:
         for step in self.steps:
             earned[step.seat] += step.reward
         known = tuple(earned[seat] for seat in range(max(earned, default=0) + 1))
-        returns = tuple(self.info.get("returns", known))
-        self.result = Episode(self.seed, tuple(self.steps), stop, returns, counts, info)
+        self.result = Episode(self.seed, tuple(self.steps), stop, self.returns or known, counts, info)
 
     def said(self) -> Tokens:
         """What the mover has seen and said before, where the policy must remember it."""
@@ -96,8 +92,8 @@ class Rollouts:
         """
         while len(self._pool) < len(seeds):
             self._pool.append(self.make())
-        parts = zip(self._pool, seeds, seats or [ALL_LEARN] * len(seeds), strict=False)
-        episodes = [_Running(env, s, who) for env, s, who in parts]
+        who = zip(seeds, seats or [Seats()] * len(seeds), strict=True)
+        episodes = [_Running(env, *pair) for env, pair in zip(self._pool, who, strict=False)]
         asked: dict[int, int] = {}  # ticket -> episode
         waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
 
@@ -111,15 +107,10 @@ class Rollouts:
             if episode.seat in episode.seats.players:
                 waiting[episode.seats.players[episode.seat]].append(i)
                 return
-            request = Request(
-                episode.prompt,
-                self.max_new_tokens,
-                temperature,
-                turn_seed(i),
-                episode.seats.adapters.get(episode.seat, LEARNING),
-                choices=tuple(episode.info["legal_actions"]) if episode.seats.choose else (),
-                explore=explore,
-            )
+            adapter = episode.seats.adapters.get(episode.seat, LEARNING)
+            legal = tuple(episode.info.get("legal_actions", ())) if episode.seats.choose else ()
+            limits = self.max_new_tokens, temperature, turn_seed(i), adapter
+            request = Request(episode.prompt, *limits, choices=legal, explore=explore)
             asked[self.generator.submit(request)] = i
 
         episode_seeds = spread(seed, len(seeds))
@@ -146,27 +137,22 @@ class Rollouts:
 
     def _reset(self, episode: _Running, options: dict[str, Any] | None) -> None:
         observation, info = episode.env.reset(seed=episode.seed, options=options)
-        episode.instructions = getattr(episode.env.unwrapped, "instructions", "")
         self._observe(episode, observation, info)
 
     def _observe(self, episode: _Running, observation: str, info: dict[str, Any]) -> None:
-        episode.observation, episode.info, episode.seat = observation, info, info.get("seat", 0)
+        episode.observation, episode.info, episode.seat = observation, info, int(info.get("seat", 0))
         if episode.seat in episode.seats.players:
             return
-        said = episode.said()
-        if said:
-            episode.prompt = self.renderer.following(said, observation)
-        else:
-            episode.prompt = self.renderer.first(observation, episode.instructions)
+        said, render = episode.said(), self.renderer
+        episode.prompt = render.following(said, observation) if said else render.first(observation)
         if not self.generator.fits(episode.prompt, self.max_new_tokens):
             n, limit = len(episode.prompt), self.generator.policy.max_length
             episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
 
     def _move(self, player: Player, movers: Sequence[tuple[int, _Running, int]]) -> None:
         """Ask a player for all its moves at once."""
-        turns = [turn_of(e.env, e.observation, e.info, seed) for _, e, seed in movers]
         try:
-            moves = player.act(turns)
+            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for _, e, seed in movers])
         except Exception as error:  # somebody else's player: these episodes' end, not the run's
             for _, episode, _ in movers:
                 reason = f"{type(player).__name__}: {type(error).__name__}: {error}"
@@ -195,7 +181,7 @@ class Rollouts:
         if verdict is not None and not verdict.counts:
             episode.end("done", counts=False, verdict=verdict)
         elif terminated or truncated:
-            episode.info = info
+            episode.returns = tuple(map(float, info.get("returns", ())))
             episode.end("done" if terminated else "truncated", verdict=verdict)
         else:
             self._observe(episode, observation, info)

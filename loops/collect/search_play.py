@@ -13,7 +13,8 @@ import numpy as np
 
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.simulator import Positions, Simulator
-from shuhari.loops.collect.source import Source, choices, game_as_text, geometric
+from shuhari.envs.types import Turn
+from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.player import LMPlayer
@@ -29,7 +30,7 @@ class SearchPlay(Source):
         starts: Positions,
         player: LMPlayer,
         cfg: SearchPlayConfig,
-        rng: np.random.Generator,
+        rng: Rng,
         seed: int,
     ) -> None:
         """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
@@ -45,17 +46,17 @@ class SearchPlay(Source):
         values = continuation_values(self.simulator, self.table, positions, n, sharpness, self.rng)
         situations = self.simulator.situations(positions)
         targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
-        self.replay.add(list(zip(situations.tolist(), targets.tolist(), strict=True)))
+        turns = [self.simulator.turns[situation] for situation in situations]
+        seen = [(turn.observation, turn.legal_actions, turn.seat) for turn in turns]
+        self.replay.add(list(zip(seen, targets.tolist(), strict=True)))
         self.episodes += int(np.isfinite(values).sum()) * self.cfg.continuations
 
     def batches(self, number: int) -> Iterator[Batch]:
         self._value_positions(self.progress(number))
-        targets = np.array([target for _, target in self.replay.items])
-        entropy = -(targets * np.log(np.maximum(targets, 1e-12))).sum(1).mean()
-        self.figures = {"target_entropy": float(entropy)}
+        self.figures = {"target_entropy": mean_entropy([target for _, target in self.replay.items])}
         for _ in range(self.cfg.updates):
             drawn = self.replay.draw(self.cfg.batch, self.rng)
-            turns = [self.simulator.turns[situation] for situation, _ in drawn]
+            turns = [Turn(*seen) for seen, _ in drawn]
             yield choices(self.player.renderer, turns, [target for _, target in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:

@@ -1,6 +1,7 @@
 """Where batches come from: what every source promises, and what several share."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +15,8 @@ from shuhari.policy.lm import Tokens
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 
+Rng = np.random.Generator
+
 
 class Source:
     """Rounds of batches; it can stop after any round and go on from its state, bit for bit.
@@ -24,7 +27,7 @@ class Source:
 
     kept: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, rounds: int, rng: np.random.Generator, updates: int = 1, replay: int = 0) -> None:
+    def __init__(self, rounds: int, rng: Rng, updates: int = 1, replay: int = 0) -> None:
         """`updates`: batches a round, at most; `replay`: how many items it remembers."""
         self.rounds, self.rng, self.replay = rounds, rng, Replay[Any](replay)
         self.updates = rounds * updates  # optimizer steps of all rounds, at most
@@ -62,6 +65,12 @@ class Source:
 def geometric(ends: Sequence[float], share: float) -> float:
     """From the first value to the last, at this share of the way."""
     return float(ends[0] * (ends[1] / ends[0]) ** share)
+
+
+def mean_entropy(targets: Sequence[Sequence[float]]) -> float:
+    """Of some distributions, in nats."""
+    flat = np.fromiter(chain.from_iterable(targets), dtype=np.float64)
+    return float(-(flat * np.log(np.maximum(flat, 1e-12))).sum() / len(targets))
 
 
 def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequence[float]]) -> Batch:

@@ -72,8 +72,10 @@ class Evaluation(Generic[Contestant]):
         raise NotImplementedError
 
     def searcher(self, player: Player) -> Contestant:
-        """A player that a source brings along."""
-        raise NotImplementedError
+        """A player of moves, which a source brings along."""
+        raise ValueError(
+            f"{type(self).__name__}: {type(player).__name__} chooses among moves: there are none here"
+        )
 
     def measure(self, name: str, player: Contestant) -> Row:
         """A player's row. `name` is the row's: nobody is measured against himself."""

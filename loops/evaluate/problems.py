@@ -6,7 +6,6 @@ import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
 from shuhari.envs.heldout import HELDOUT, SEEDS, ExpertAnswers, ExpertMode, HeldOutProblems, Solved, accepted
-from shuhari.envs.player import Player
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import pass_at, share, wilson
@@ -58,10 +57,8 @@ class Problems(Evaluation[Answerer]):
 
     def __init__(self, rollouts: Rollouts, env: TaskEnv, heldout: HeldOutProblems, *, samples: int) -> None:
         self.rollouts, self.env, self.seeds, self.n_samples = rollouts, env, heldout.seeds, samples
-        self._validation = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, len(self.seeds)))
         self._expert_failed: list[int] | None = None
-        if not heldout.splits:
-            self.notes = ("this env has no held-out side: it may be measured on problems it was trained on",)
+        self.notes = notes(heldout)
 
     def references(self) -> dict[str, Answerer]:
         """No expert where the environment has none."""
@@ -71,9 +68,6 @@ class Problems(Evaluation[Answerer]):
 
     def policy(self, adapter: str | None) -> Answerer:
         return PolicyAnswers(self.rollouts, adapter)
-
-    def searcher(self, player: Player) -> Answerer:
-        raise ValueError("a search among moves answers no problem")
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""

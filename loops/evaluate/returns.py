@@ -6,7 +6,6 @@ import numpy as np
 
 from shuhari.envs import Episode
 from shuhari.envs.heldout import HeldOutProblems
-from shuhari.envs.player import Player
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation
@@ -22,14 +21,14 @@ class Returns(Evaluation[PolicyAnswers]):
     legend = "mean_return: of an episode played greedily, with its 95% interval. sampled: at temperature 1."
     columns = (
         Column("mean_return", lambda row: f"{row['mean_return']:.3f}"),
-        Column("ci95", lambda row: "{:.3f}-{:.3f}".format(*row["ci95"]["mean_return"])),
+        Column("ci95", lambda row: "{:.3f} to {:.3f}".format(*row["ci95"]["mean_return"])),
         Column("sampled", lambda row: f"{row['mean_return_sampled']:.3f}"),
     )
 
     def __init__(self, rollouts: Rollouts, heldout: HeldOutProblems) -> None:
         self.rollouts, self.seeds = rollouts, heldout.seeds
         self.notes = (
-            "this env gives no verdict: what it pays is measured, as a mean return",
+            "this env is no TaskEnv: what it pays is measured, as a mean return",
             *notes(heldout),
         )
 
@@ -38,9 +37,6 @@ class Returns(Evaluation[PolicyAnswers]):
 
     def policy(self, adapter: str | None) -> PolicyAnswers:
         return PolicyAnswers(self.rollouts, adapter)
-
-    def searcher(self, player: Player) -> PolicyAnswers:
-        raise ValueError("a search among moves plays no episode")
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""

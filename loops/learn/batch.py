@@ -31,6 +31,11 @@ class Batch:
     sampler: Sequence[Sequence[float]] = ()
     reference: Sequence[Sequence[float]] = ()
 
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[Tokens, Tokens]]) -> "Batch":
+        """Prompts and completions whose tokens weigh 1."""
+        return cls([prompt for prompt, _ in pairs], [text for _, text in pairs], [1.0] * len(pairs))
+
     def __len__(self) -> int:
         return len(self.prompts)
 

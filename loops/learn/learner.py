@@ -12,6 +12,8 @@ from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.lm import Policy
 from shuhari.policy.sequences import completion_logprobs
 
+GIVEN = ("weights", "advantages", "groups", "sampler")  # columns that a source fills, or does not
+
 
 class Learner:
     """Batches to steps of the adapter, by an objective and an optimizer.
@@ -31,7 +33,7 @@ class Learner:
     def learn(self, batch: Batch) -> dict[str, float]:
         """One optimizer step; figures for TensorBoard."""
         for column in self.objective.needs:
-            if column != "reference" and not getattr(batch, column):
+            if column in GIVEN and not getattr(batch, column):
                 raise ValueError(f"objective {self.cfg.name}: its source gives no {column}")
         self.optimizer.zero()
         losses, entropies, drifts = [], [], []

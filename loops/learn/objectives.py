@@ -38,7 +38,7 @@ class PreferenceConfig:
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss with what it needs: columns of the batch that must be filled, and whether groups stay whole."""
+    """A loss, the columns (or pairs) that its batches must have, and whether their groups stay whole."""
 
     loss: Callable[[Tensor, Columns, Any], Tensor]
     config: type
@@ -62,7 +62,7 @@ def objective(
     return register
 
 
-@objective(DistillConfig)
+@objective(DistillConfig, needs=("weights",))
 def distill(logprobs_N: Tensor, c: Columns, cfg: DistillConfig) -> Tensor:
     """Cross-entropy of target weights: -sum(w·log p) / sum(w), in nats.
 
@@ -87,7 +87,7 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     return -torch.minimum(weighted_N, clipped_N * c.advantages_N).sum() / c.total_tokens
 
 
-@objective(PreferenceConfig, needs=("advantages", "groups", "reference"), whole_groups=True)
+@objective(PreferenceConfig, needs=("advantages", "groups", "pairs", "reference"), whole_groups=True)
 def preference(logprobs_N: Tensor, c: Columns, cfg: PreferenceConfig) -> Tensor:
     """DPO (Rafailov et al. 2023, eq. 7): -log σ(β · (margin of the better over the worse of a pair)).
 

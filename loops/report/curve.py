@@ -1,5 +1,6 @@
 """The learning curve as an SVG picture: both phases, with flat lines for the expert and perfect play."""
 
+import math
 from itertools import groupby
 from typing import Any
 from xml.sax.saxutils import escape
@@ -9,14 +10,13 @@ COLOURS = {"imitate": "#b45309", "selfplay": "#1d4ed8", "harder": "#7c3aed"}
 
 
 def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skill: str) -> str:
-    """`metrics` as `read_metrics` gives them; `references` are levels in the same unit.
-
-    Shares, from 0 to 1, and NashConv, which may be higher.
-    """
+    """`metrics` as `read_metrics` gives them; `references` are levels in the same unit."""
     last = max([1] + [int(m["updates"]) for m in metrics])
-    lowest = min([float(m["skill"]) for m in metrics] + list(references.values()))
-    low = int(lowest * 10) / 10  # the axis starts at a whole tenth
-    high = max([1.0] + [float(m["skill"]) for m in metrics])
+    shown = [float(m["skill"]) for m in metrics] + list(references.values())
+    shown += [1.0] if min(shown) >= 0 and max(shown) <= 1 else []  # shares have their top
+    span = (max(shown) - min(shown)) or 1.0
+    tick = min(t for e in range(-9, 10) for t in (10.0**e, 2 * 10.0**e, 5 * 10.0**e) if t >= span / 8)
+    low, high = math.floor(min(shown) / tick + 1e-9) * tick, max(shown)
 
     def x(updates: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * updates / last
@@ -38,9 +38,9 @@ def draw_curve(metrics: list[dict[str, Any]], references: dict[str, float], skil
         place = f'x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="{anchor}" fill="{colour}"'
         parts.append(f"<text {place}>{escape(words)}</text>")
 
-    for tenth in range(round(low * 10), int(high * 10) + 1):
-        flat(y(tenth / 10), 'stroke="#e5e7eb"')
-        label(LEFT - 8, y(tenth / 10) + 4, f"{tenth / 10:.1f}", "end")
+    for n in range(int((high - low) / tick + 1e-9) + 1):
+        flat(y(low + n * tick), 'stroke="#e5e7eb"')
+        label(LEFT - 8, y(low + n * tick) + 4, f"{low + n * tick:.4g}", "end")
     free = float(HEIGHT)
     for name, value in sorted(references.items(), key=lambda item: item[1]):
         flat(y(value), 'stroke="#6b7280" stroke-dasharray="5 4"')

@@ -26,15 +26,9 @@ class _Rate(ProgressColumn):
 
 def progress_bar(console: Console) -> Progress:
     """Phase, bar, count, rate, remaining time and the current `skill` field."""
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[skill]}"),
-    )
-    return Progress(*columns, console=console, refresh_per_second=4)
+    counted = TextColumn("{task.description:<16}"), BarColumn(bar_width=30), MofNCompleteColumn()
+    timed = _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[skill]}")
+    return Progress(*counted, *timed, console=console, refresh_per_second=4)
 
 
 class Monitor:

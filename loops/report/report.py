@@ -21,11 +21,6 @@ ORDER = (
 )  # fmt: skip
 
 
-def _within(phase: str, column: Column) -> Column:
-    """A column of the rows that stand under a phase's name."""
-    return Column(column.head, lambda row: column.cell(row[phase]) if phase in row else None)
-
-
 @dataclass(frozen=True)
 class Report:
     """`data` is what `report.json` holds; the evaluations know how its rows are read.
@@ -53,7 +48,8 @@ class Report:
         for phase, evaluation in self.own.items():
             for number, column in enumerate(evaluation.brief()):
                 head = f"{phase} {column.head}" if number else phase
-                columns.append(Column(head, _within(phase, column).cell))
+                cell = lambda row, p=phase, c=column: c.cell(row[p]) if p in row else None  # noqa: E731
+                columns.append(Column(head, cell))
         cells = [[column.cell(players[name]) for column in columns] for name in names]
         shown = [c for c in range(len(columns)) if any(row[c] is not None for row in cells)]
         heads = ["player", *(columns[c].head for c in shown)]
@@ -89,13 +85,13 @@ class Report:
             console.print(title, style="italic")
             for row in rows:
                 figures = [f"{head} {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
-                console.print(f"[bold]{row[0]}[/bold]: {', '.join(figures)}")
+                console.print(f"{row[0]}: {', '.join(figures)}", markup=False)
         console.print(self.evaluation.legend)
         console.print(self.sentence, style="bold")
         for note in self.data["notes"]:
-            console.print(f"note: {note}")
-        console.print(f"report: {folder / 'report.md'}", soft_wrap=True)
-        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True)
+            console.print(f"note: {note}", markup=False)
+        console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
+        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
 
     def _facts(self) -> list[str]:
         data = self.data

@@ -56,7 +56,21 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "phase@phases.selfplay=fictitious_play"], "experiment=listed_game"),
         (["train", "env=shuhari/Addition-v0", "experiment=tic_tac_toe"], "take experiment=problems"),
         (["train", "phases.selfplay.optimizer=sgd"], "muon or adamw"),
-        (["train", "experiment=addition", "phases.harder.replay_of=imitate"], "has a replay"),
+        (["train", "experiment=addition", "phases.harder.replay_of=imitate"], "that have a replay: selfplay"),
+        (["train", "experiment=addition", "phases.selfplay.replay_of=harder"], "that have a replay: none"),
+        (["train", "experiment=addition", "only=[harder]"], "that have a replay: none"),
+        (["train", "phases.selfplay.algorithm=sample_groups"], "phase@phases.selfplay=A"),
+        (["train", "phases.selfplay.objective.name=preference"], "objective@phases.selfplay.objective=O"),
+        (["train", "phases.selfplay.objective=preference"], "objective@phases.selfplay.objective=O"),
+        (["train", "phases.selfplay.objective=null"], "objective@phases.selfplay.objective=O"),
+        (["train", "objective@phases.selfplay.objective=preference"], "preference needs advantages"),
+        (["train", "+phase@phases.expert=imitate"], "'expert' is taken"),
+        (
+            ["train", "experiment=tic_tac_toe_withheld", "phase@phases.selfplay=sample_groups"],
+            "withheld positions",
+        ),
+        (["train", "phase@phases.selfplay=verified_pairs"], "compares whole answers"),
+        (["evaluate", "resume=/nowhere"], "not for evaluate"),
         (["train", "experiment=problems"], "env: must be given, as in env=..."),
         (["train", "experiment=problems", "env=shuhari/Gcd-v0"], "policy.base: must be given"),
         (["pretrain", "recipe=gmes"], "did you mean 'games'?"),
@@ -76,6 +90,7 @@ def test_a_mistake_is_one_line_and_status_2(
     assert message in error
     assert error.count("\n") == 1
     assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_output_folder_that_cannot_be_written(

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
+import torch
 
 from shuhari.loops.config import (
     ImitateConfig,
@@ -15,6 +17,10 @@ from shuhari.loops.config import (
 )
 from shuhari.loops.learn.objectives import PreferenceConfig
 from shuhari.loops.train import train
+from shuhari.policy.lm import Policy
+from shuhari.policy.sequences import completion_logprobs
+
+GOOD = {"prompt": "1+1=", "chosen": "2", "rejected": "3"}
 
 
 def addition(out: Path, second: Any) -> TrainConfig:
@@ -49,19 +55,39 @@ def test_pairs_made_by_the_verifier_train_the_policy_above_imitation(tmp_path: P
 
 
 def test_pairs_of_a_file_train_too(tmp_path: Path) -> None:
-    """Answers that forget every carry are always the worse."""
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"{a}+{b}=", "chosen": "1", "rejected": "2"} for a in range(9) for b in range(9)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = train(addition(tmp_path, RankedPairsConfig(pairs=str(path), rounds=5, batch=8)))
+    cfg = addition(tmp_path, RankedPairsConfig(pairs=str(path), rounds=20, batch=8))
+    cfg.evaluate_problems = cfg.phases["imitate"].steps = 10
+    report = train(cfg)
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "compare"]
-    assert report["phases"][1]["updates"] == 5
+    assert report["phases"][1]["updates"] == 20
     (folder,) = tmp_path.glob("addition/*")
     shown = [json.loads(line) for line in (folder / "episodes.jsonl").read_text().splitlines()]
     assert any("chosen: 1" in row["text"] for row in shown)
+    margins = []
+    for name in ("imitation", "compare"):
+        policy = Policy("math", rank=16, alpha=32.0, adapter=folder / f"adapter-{name}")
+        pairs = [(policy.encode("3+4="), policy.encode(text)) for text in ("1", "2")]
+        with torch.no_grad():
+            better, worse = completion_logprobs(policy, pairs, packed=False).logprobs_N.tolist()
+        margins.append(better - worse)
+    assert margins[1] > margins[0] + 0.1
 
 
-GOOD = {"prompt": "1+1=", "chosen": "2", "rejected": "3"}
+def test_pairs_of_held_out_prompts_are_left_out(tmp_path: Path) -> None:
+    env: Any = gymnasium.make("shuhari/Addition-v0", digits=2, pad=1).unwrapped
+    prompts = [env.reset(seed=2**32 + s, options={"split": "heldout"})[0] for s in range(5)]
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": p, "chosen": "1", "rejected": "2"} for p in prompts]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    cfg = addition(tmp_path / "out", RankedPairsConfig(pairs=str(path), rounds=1))
+    cfg.only, cfg.evaluate_problems = ["compare"], 10
+    with pytest.raises(ValueError, match="held-out prompt: there is nothing left"):
+        train(cfg)
+    path.write_text(path.read_text() + json.dumps(GOOD) + "\n")
+    assert train(cfg)["notes"] == ["5 of 6 traces are of held-out prompts: left out"]
 
 
 @pytest.mark.parametrize(
@@ -111,3 +137,4 @@ def test_a_reference_that_is_a_foreign_folder_is_one_line(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match=r"objective\.reference=.*does not fit") as error:
         train(cfg)
     assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

@@ -68,10 +68,18 @@ def test_advantages_are_less_the_mean_of_the_same_seat_by_hand() -> None:
     lost = Episode(3, (step(0, 0.0), step(1, 1.0)), "done", returns=(-1.0, 1.0))
     drawn = Episode(3, (step(0, 0.0), step(1, 0.0)), "done", returns=(0.0, 0.0))
     batch = advantages([[won, lost, won, drawn]])
-    seat0, seat1 = 0.25, -0.25  # means over the group
-    want = [1 - seat0, -1 - seat1, 1 - seat0, -1 - seat0, 1 - seat1, *[1 - seat0, -1 - seat1, 1 - seat0]]
-    assert batch.advantages == pytest.approx([*want, 0 - seat0, 0 - seat1])
+    first = [1 - 0.25, -1 - 0.25, 1 - 0.25, 0 - 0.25]  # seat 0's first moves: mean credit 1/4
+    second = [1 - 0.25, 1 - 0.25]  # who had no second move counts as at its last
+    others = [-1 + 0.25, 1 + 0.25, -1 + 0.25, 0 + 0.25]  # seat 1
+    assert batch.advantages == pytest.approx([*first, *second, *others])
     assert set(batch.groups) == {0}
+
+
+def test_what_is_paid_on_the_way_is_credited_where_it_is_earned() -> None:
+    """Both are right at their second step: it is neither praised nor blamed."""
+    both = Episode(0, (step(0, 1.0), step(0, 1.0)), "done", returns=(2.0,))
+    second = Episode(0, (step(0, 0.0), step(0, 1.0)), "done", returns=(1.0,))
+    assert advantages([[both, second]]).advantages == pytest.approx([0.5, -0.5, 0.0, 0.0])
 
 
 def test_only_what_the_learning_adapter_said_is_learned() -> None:
@@ -92,13 +100,13 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
 
     running: list[set[Any]] = []
     one = rollouts(policy)
-    original = one.generator.engine.step
+    original = one.generator.engine.admit
 
-    def engine_step() -> Any:
-        running.append({a for a, rows in one.generator.engine._rows.items() if len(rows)})  # type: ignore[attr-defined]
-        return original()
+    def admit(waiting: Any) -> Any:
+        running.append({live.request.adapter for live in waiting})
+        return original(waiting)
 
-    monkeypatch.setattr(one.generator.engine, "step", engine_step)
+    monkeypatch.setattr(one.generator.engine, "admit", admit)
     monkeypatch.setattr(one.generator, "submit", (submitted := Submitted(one.generator.submit)))
     opponent = Counting()
     seats = [Seats(adapters={1: "past"}, choose=True)] * 4
@@ -116,6 +124,7 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
             else:
                 assert s.adapter == (None, "past")[s.seat]
     assert submitted.adapters == {LEARNING, "past", None}
+    assert {LEARNING, "past", None} in running  # begun together
     assert max(asked) == 4  # all four games at once, while they last
     assert [e.steps for e in one.play(range(12), seats=seats, seed=5)] == [e.steps for e in episodes]
 
@@ -141,6 +150,27 @@ def test_a_player_that_raises_ends_its_own_episodes(policy: Policy) -> None:
     assert well.stop == "done"
     assert (ill.stop, ill.counts) == ("error", False)
     assert "Broken: RuntimeError: no move today" in ill.info["error"]
+
+
+class Odd(gymnasium.Env[str, str]):
+    """Says things in `info` that are no seats and no returns."""
+
+    observation_space = action_space = FreeText()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        self.wrong = "seat" if (seed or 0) % 2 else "returns"
+        return "a", {"seat": "X"} if self.wrong == "seat" else {}
+
+    def step(self, action: str) -> Any:
+        return "", 1.0, True, False, {"returns": 1.0}
+
+
+def test_a_foreign_env_that_says_nonsense_ends_its_own_episodes(policy: Policy) -> None:
+    gymnasium.register("toy/Odd-v0", Odd)
+    for episode in rollouts(policy, "toy/Odd-v0").play(range(6), temperature=0):
+        assert episode.stop in ("error", "overlong")
+        assert episode.stop == "overlong" or not episode.counts
 
 
 class Talk(gymnasium.Env[str, str]):

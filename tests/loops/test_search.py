@@ -5,6 +5,7 @@ import numpy as np
 from shuhari.envs.graph import GameGraph, backward, optimal_moves
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.referee import Referee
+from shuhari.envs.simulator import Referees
 from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 
@@ -101,3 +102,19 @@ def test_improvement_weighs_the_policy_by_values_and_leaves_equals_as_they_are()
     assert np.allclose(got[0], np.array([0.5, 0.3, 0.2 * np.e, 0]) / (0.8 + 0.2 * np.e))
     assert np.allclose(improved(policy, 0 * values[:, :3], 0.1)[0], [0.5, 0.3, 0.2])
     assert improved(policy, values, 0.02)[1, 2] > 0.999  # a move that the policy never makes comes back
+
+
+def test_both_simulators_have_one_face() -> None:
+    """The same games, move by move, from a listed graph and from referees."""
+    graph, referees = tic_tac_toe(), Referees("tic_tac_toe")
+    graph.expand_all()
+    nodes = np.flatnonzero(graph.moves_N > 0)[::400]
+    turns = [graph.turns[node] for node in nodes]
+    found = [
+        continuation_values(
+            s, PolicyTable(s, RandomPlayer()), s.positions(turns), 3, 1.0, np.random.default_rng(0)
+        )
+        for s in (graph, referees)
+    ]
+    np.testing.assert_array_equal(*found)
+    assert np.isfinite(found[0]).any()

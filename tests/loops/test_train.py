@@ -215,7 +215,9 @@ def test_the_learning_rate_is_planned_for_the_steps_that_are_made(
 
     monkeypatch.setattr(Phase, "step", step)
     report = train(make(tmp_path))
-    assert {phase["name"]: phase["updates"] for phase in report["phases"]} == planned
+    made = {phase["name"]: phase["updates"] for phase in report["phases"]}
+    assert made["selfplay"] == planned["selfplay"]
+    assert made["imitate"] <= planned["imitate"]  # it may have stopped early
 
 
 def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
@@ -277,7 +279,7 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     class Spy(SearchPlay):
         def batches(self, number: int) -> Any:
             yield from super().batches(number)
-            seen.update(self.simulator.turns[situation].observation for situation, _ in self.replay.items)
+            seen.update(observation for (observation, _, _), _ in self.replay.items)
             built.append(self)
 
     class SpyImitate(Imitate):
@@ -346,11 +348,11 @@ def test_phase_2_starts_from_an_adapter(tmp_path: Path) -> None:
 def test_any_gymnasium_env_of_text_will_do(tmp_path: Path) -> None:
     """What it pays is measured, and not what it never said."""
     report = train(mirror(tmp_path, env="toy/Plain-v0"))
-    assert "gives no verdict" in report["notes"][0]
+    assert "is no TaskEnv" in report["notes"][0]
     assert "no held-out side" in report["notes"][1]
     assert "imitation was skipped" in report["notes"][2]
     row = report["players"]["selfplay"]
-    assert row["n"] == 1
+    assert row["n"] == 20
     assert 0 <= row["mean_return"] <= 2
     assert "greedy" not in row
 
