@@ -101,9 +101,8 @@ def _explain(error: Exception, schema: type) -> str:
         key = unknown.group(1) or (full.group(1) if full else unknown.group(2))
         known = _known_keys(schema, key)
         if key in known:  # the user's, or the experiment's own value of it
-            return (
-                f"{key}: not an option of this phase's algorithm and objective; experiment=problems sets none"
-            )
+            lacks = "there is no such phase, or its algorithm and objective have no such option"
+            return f"{key}: {lacks}; --cfg job shows those there are"
         return f"{key}: there is no such key; {_suggest(key, known)}"
     if group_word := re.search(r"Could not find '([^']+)'", chain):
         return f"{group_word.group(1)}: not found; {_suggest(group_word.group(1), _known_keys(schema, ''))}"

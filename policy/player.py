@@ -8,7 +8,7 @@ from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.sequences import sharing_rows
 
 MOST = 256  # turns of one forward pass: more leave the processor's caches, and take 1.4 times as long
 
@@ -39,7 +39,7 @@ class LMPlayer(Player):
         moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
         pairs = [(prompt, move) for prompt, own in zip(prompts, moves, strict=True) for move in own]
         with self.policy.inference():
-            scored = completion_logprobs(self.policy, pairs, adapter=self.adapter)
+            scored = sharing_rows(self.policy, pairs, self.adapter)
         logprobs = np.zeros(len(pairs))
         np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
         return np.split(logprobs, np.cumsum([len(own) for own in moves])[:-1])

@@ -1,6 +1,5 @@
 """Log-probabilities of given completions, for losses: the learner's side of what the generator sampled."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +49,7 @@ def completion_logprobs(
     if packed is None:
         distinct = set(sequences)
         if SHARED * len({prompt + completion[:-1] for prompt, completion in distinct}) <= len(distinct):
-            return _sharing_rows(policy, sequences, adapter)
+            return sharing_rows(policy, sequences, adapter)
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
@@ -58,26 +57,29 @@ def completion_logprobs(
     return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
 
 
-def _sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+def sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
     """One row for the completions of a prompt that differ in their last token; rows of a shape at once."""
-    shapes: dict[tuple[int, int], dict[Tokens, int]] = defaultdict(dict)  # rows, numbered
-    reads: dict[tuple[int, int], list[tuple[int, int, int, int, int]]] = defaultdict(list)
+    shapes: dict[tuple[int, int], tuple[dict[Tokens, int], list[int], list[int], list[int]]] = {}
     n = 0
     for number, (prompt, completion) in enumerate(sequences):
-        shape, tokens = (len(prompt), len(completion)), prompt + completion[:-1]
-        row = shapes[shape].setdefault(tokens, len(shapes[shape]))
-        reads[shape] += [(row, at, token, number, n + at) for at, token in enumerate(completion)]
-        n += len(completion)
-    logprobs, entropies = [], []
-    for shape, rows in shapes.items():
-        row_N, at_N, target_N, _, _ = torch.tensor(reads[shape], device=policy.device).T
-        logits_BKV = policy.logits(torch.tensor(list(rows), device=policy.device), shape[1], adapter)
+        T = len(completion)
+        rows, row, owner, token = shapes.setdefault((len(prompt), T), ({}, [], [], []))
+        place = rows.setdefault(prompt + completion[:-1] if T > 1 else prompt, len(rows))
+        row += [place] * T
+        owner += [number] * T
+        token += range(n, n + T)
+        n += T
+    targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
+    scored = []
+    for (_, T), (rows, row, owner, token) in shapes.items():
+        row_N, owner_N, token_N = (torch.tensor(x, device=policy.device) for x in (row, owner, token))
+        at_N = torch.arange(T, device=policy.device).repeat(len(row) // T)
+        logits_BKV = policy.logits(torch.tensor(list(rows), device=policy.device), T, adapter)
         logprobs_BKV = logits_BKV.log_softmax(-1)
         known_BKV = logprobs_BKV.detach()
-        logprobs.append(logprobs_BKV[row_N, at_N, target_N])
-        entropies.append(-(known_BKV.exp() * known_BKV).sum(-1)[row_N, at_N])
-    owners_NX = torch.tensor([read[3:] for shape in shapes for read in reads[shape]], device=policy.device)
-    return SequenceLogprobs(torch.cat(logprobs), torch.cat(entropies), *owners_NX.T)
+        entropy_N = -(known_BKV.exp() * known_BKV).sum(-1)[row_N, at_N]
+        scored.append((logprobs_BKV[row_N, at_N, targets_N[token_N]], entropy_N, owner_N, token_N))
+    return SequenceLogprobs(*(torch.cat(column) for column in zip(*scored, strict=True)))
 
 
 def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:

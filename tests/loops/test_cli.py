@@ -45,10 +45,10 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "resume=/nowhere", "seed=1"], "leave out seed=1"),
         (["train", "phases.imitate.traces=/nowhere.jsonl"], "/nowhere.jsonl: cannot be read"),
         (["train", "phases.selfplay.temperatur=1"], "did you mean 'phases.selfplay.temperature'?"),
-        (["train", "experiment=addition", "phases.selfplay.sharpness=[1,2]"], "not an option of this phase"),
+        (["train", "experiment=addition", "phases.selfplay.sharpness=[1,2]"], "have no such option"),
         (
             ["train", "experiment=addition", "phase@phases.selfplay=verified_pairs"],
-            "phases.selfplay.temperature: not",
+            "phases.selfplay.temperature: there is no such phase, or",
         ),
         (["train", "objective@phases.selfplay.objective=preferenc"], "did you mean 'preference'?"),
         (["train", "phases=[imitate]"], "only=[imitate]"),

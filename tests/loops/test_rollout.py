@@ -112,7 +112,8 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
     seats = [Seats(adapters={1: "past"}, choose=True)] * 4
     seats += [Seats(players={1: opponent}, choose=True)] * 4
     seats += [Seats(adapters={0: None, 1: "past"}, choose=True)] * 4
-    episodes = one.play(range(12), seats=seats, seed=5)
+    seats += [Seats(adapters={0: "past"}, choose=True)] * 4
+    episodes = one.play(range(16), seats=seats, seed=5)
     assert all(episode.stop == "done" for episode in episodes)
     for i, episode in enumerate(episodes):
         assert sum(episode.returns) == 0
@@ -121,12 +122,14 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
                 assert s.adapter == (LEARNING, "past")[s.seat]
             elif i < 8:
                 assert bool(s.completion) == (s.seat == 0)
-            else:
+            elif i < 12:
                 assert s.adapter == (None, "past")[s.seat]
+            else:
+                assert s.adapter == ("past", LEARNING)[s.seat]
     assert submitted.adapters == {LEARNING, "past", None}
     assert {LEARNING, "past", None} in running  # begun together
     assert max(asked) == 4  # all four games at once, while they last
-    assert [e.steps for e in one.play(range(12), seats=seats, seed=5)] == [e.steps for e in episodes]
+    assert [e.steps for e in one.play(range(16), seats=seats, seed=5)] == [e.steps for e in episodes]
 
 
 class Submitted:
