@@ -37,11 +37,12 @@ class Projection:
 
     def __call__(self, x: Tensor) -> Tensor:
         """In the weight's dtype, whatever x is in."""
-        x_NC = x.to(self.weight.dtype).flatten(0, -2)
+        x = x.to(self.weight.dtype)
+        if self.low_rank is None:
+            return F.linear(x, self.weight, self.bias)
+        (a, b), x_NC = self.low_rank, x.flatten(0, -2)
         y_NE = F.linear(x_NC, self.weight, self.bias)
-        if self.low_rank is not None:
-            a, b = self.low_rank
-            y_NE.addmm_(F.linear(x_NC, a), b.T)  # out of place it would copy y first
+        y_NE.addmm_(F.linear(x_NC, a), b.T)  # out of place it would copy y first
         return y_NE.view(*x.shape[:-1], -1)
 
     def rows(self, start: int, stop: int) -> "Projection":
