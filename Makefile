@@ -28,7 +28,7 @@ check: $(STAMP) ## format, lint and types
 	$(BIN)/mypy -p shuhari
 
 test: check ## check, then the tests that fit in minutes
-	$(BIN)/python -m pytest -m 'not long'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
 test-all: check ## everything, long forms included
 	$(BIN)/python -m pytest

@@ -71,7 +71,7 @@ def test_rollouts_and_what_comes_before_them(tmp_path: Path) -> None:
 def test_a_crash_a_hang_and_a_wrong_value_each_cost_one_item(tmp_path: Path) -> None:
     faults = {"GPU_BENCHMARK_FAULT": "decode=crash,training=hang,correct=wrong"}
     parts = ("decode", "shared", "training", "correct")
-    done, rows = dry(tmp_path / "f.jsonl", "--stall", "20", "--only", *parts, **faults)
+    done, rows = dry(tmp_path / "f.jsonl", "--stall", "12", "--only", *parts, **faults)
     assert done.returncode == 1
     assert bad(rows["decode"]) == [("D64 Hkv2 r7 B4 length 9", "crashed")]
     assert bad(rows["training"]) == [("causal D64 H2 Hkv1 B2 T5", "hung")]

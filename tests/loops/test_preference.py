@@ -40,7 +40,7 @@ def addition(out: Path, second: Any) -> TrainConfig:
 def test_pairs_made_by_the_verifier_train_the_policy_above_imitation(tmp_path: Path) -> None:
     pairs = VerifiedPairsConfig(
         objective=PreferenceConfig(reference="imitation"),
-        rounds=16,
+        rounds=12,
         problems=48,
         samples=8,
         updates=6,
