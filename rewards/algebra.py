@@ -6,7 +6,8 @@ from typing import Any
 from shuhari.rewards.node import Node, Undefined, Unparsable, number
 
 _SAME_NAME = frozenset(
-    "sin cos tan cot sec csc sinh cosh tanh exp floor sign binom factorial gcd lcm min max abs".split()
+    "sin cos tan cot sec csc sinh cosh tanh coth sech csch exp floor sign binom factorial gcd lcm min max "
+    "abs gamma zeta erf erfc".split()
 )
 _RENAMED = {
     "arcsin": "asin",
@@ -15,6 +16,13 @@ _RENAMED = {
     "arsinh": "asinh",
     "arcosh": "acosh",
     "artanh": "atanh",
+    "arccot": "acot",
+    "arcsec": "asec",
+    "arccsc": "acsc",
+    "arcoth": "acoth",
+    "arsech": "asech",
+    "arcsch": "acsch",
+    "mod": "Mod",
     "ceil": "ceiling",
     "ln": "log",
     "abs": "Abs",
@@ -53,6 +61,8 @@ def to_sympy(node: Node) -> Any:
         variable, point, side, body = args
         sides = (to_sympy(body), to_sympy(variable), to_sympy(point))
         return sympy.Limit(*sides, side or "+-") if point.op != "inf" else sympy.Limit(*sides)
+    if op == "call" or op == "sub":
+        return sympy.Function(f"{op} {args[0]}", real=True)(*map(to_sympy, args[1:]))
     values = [to_sympy(arg) for arg in args if isinstance(arg, Node)]
     if op in ("+", "mixed"):
         return sympy.Add(*values)
@@ -117,6 +127,9 @@ def from_sympy(expression: Any) -> Node | None:
     if expression.is_Pow:
         return Node("^", nodes)
     name = type(expression).__name__
+    kind, _, letter = name.partition(" ")
+    if kind in ("call", "sub"):
+        return Node(kind, (letter, *nodes))
     back = {sympy_name: ours for ours, sympy_name in _RENAMED.items()}
     if name in back or name in _SAME_NAME:
         return Node(back.get(name, name), nodes)

@@ -4,46 +4,52 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shuhari.rewards.forms import FORMS
 from shuhari.rewards.verdict import Verdict
 from shuhari.rewards.verify import KINDS, verify
 
-_KEYS = ("answer", "gold", "kind", "form", "prompt")
+_NEEDED, _OPTIONAL = ("answer", "gold"), ("kind", "form", "prompt")
 
 
-def _line(verdict: Verdict) -> str:
-    """One JSON object, ASCII only."""
-    return json.dumps(
-        {
-            "verdict": verdict.status,
-            "rung": verdict.rung,
-            "ms": round(verdict.ms, 3),
-            "reason": verdict.reason,
-        }
-    )
+def _line(verdict: Verdict, others: Mapping[str, Any] | None = None) -> str:
+    """One JSON object, ASCII only: the verdict, and whatever else its line held, such as an `id`."""
+    told = {
+        "verdict": verdict.status,
+        "rung": verdict.rung,
+        "ms": round(verdict.ms, 3),
+        "reason": verdict.reason,
+    }
+    return json.dumps({**{key: value for key, value in (others or {}).items() if key not in told}, **told})
 
 
-def judge_line(line: str) -> Verdict:
-    """The verdict on one line of JSON; a line that is no such JSON is an `error`, and says why."""
+def judge_line(line: str) -> tuple[Verdict, dict[str, Any]]:
+    """The verdict on one line of JSON, and the keys that are not the verifier's.
+
+    A line that is no such JSON is an `error`, and says why. Answers and golds may be numbers.
+    """
+    if not line.strip():
+        return Verdict("error", "an empty line", "task"), {}
     try:
         task: Any = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return Verdict("error", f"not JSON: {error}", "task")
+        return Verdict("error", f"not JSON: {error}", "task"), {}
     if not isinstance(task, dict):
-        return Verdict("error", "not a JSON object", "task")
-    unknown = [key for key in task if key not in _KEYS]
-    if unknown:
-        return Verdict("error", f"unknown key {unknown[0]!a}; known: {', '.join(_KEYS)}", "task")
-    missing = [key for key in ("answer", "gold") if key not in task]
+        return Verdict("error", "not a JSON object", "task"), {}
+    others = {key: value for key, value in task.items() if key not in _NEEDED + _OPTIONAL}
+    missing = [key for key in _NEEDED if task.get(key) is None]
     if missing:
-        return Verdict("error", f"no {missing[0]!r}", "task")
-    wrong = [key for key, value in task.items() if not isinstance(value, str)]
+        return Verdict("error", f"no {missing[0]!r}", "task"), others
+    pair = {key: task[key] for key in _NEEDED + _OPTIONAL if task.get(key) is not None}
+    for key in _NEEDED:
+        if isinstance(pair[key], int | float) and not isinstance(pair[key], bool):
+            pair[key] = json.dumps(pair[key])
+    wrong = [key for key, value in pair.items() if not isinstance(value, str)]
     if wrong:
-        return Verdict("error", f"{wrong[0]!r} is not a string", "task")
-    return verify(**task)
+        return Verdict("error", f"{wrong[0]!r} is not a string", "task"), others
+    return verify(**pair), others
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -62,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="shuhari verify",
         description="Judge an answer by a gold answer: correct, wrong, unknown or error. Without --answer, "
-        'JSON lines are read from standard input: {"answer", "gold", "kind"?, "form"?, "prompt"?}.',
+        'JSON lines are read from standard input: {"answer", "gold", "kind"?, "form"?, "prompt"?}. Each '
+        "is answered by a line; other keys, such as an id, are passed on.",
     )
     parser.add_argument("--answer", help="the answer, or a whole completion that holds one")
     parser.add_argument("--gold", help="the right answer")
@@ -80,10 +87,9 @@ def main(arguments: Sequence[str]) -> int:
             print(_line(verdict), flush=True)
             return 0
         # Bytes that are no UTF-8 must end in a verdict, not in a traceback.
-        sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
         for line in sys.stdin:
-            if line.strip():
-                print(_line(judge_line(line)), flush=True)
+            print(_line(*judge_line(line)), flush=True)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader has seen enough

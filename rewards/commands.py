@@ -2,10 +2,13 @@
 
 from shuhari.rewards.lexer import Token
 from shuhari.rewards.node import Node, Unparsable, number
+from shuhari.rewards.sets import EMPTY, INFINITY, REALS
 from shuhari.rewards.stream import Stream, decimal
 
-INFINITY = Node("inf", ())
-EMPTY = Node("set", ())
+# What a power of -1 makes of them.
+_INVERSES = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")} | {
+    name: f"ar{name}" for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")
+}
 
 
 class Commands(Stream):
@@ -16,6 +19,7 @@ class Commands(Stream):
         self.depth = 0
         self.bars = 0  # absolute values open at this bracket level
         self.integrals = 0
+        self.differential = ""  # the variable of a d that stood in a numerator
         self.bound: list[str] = []  # letters that name an index, such as the i of a sum
 
     # -- what the parser does
@@ -30,6 +34,12 @@ class Commands(Stream):
         raise NotImplementedError
 
     def power(self) -> Node:
+        raise NotImplementedError
+
+    def item(self) -> Node:
+        raise NotImplementedError
+
+    def figure(self, command: str) -> Node:
         raise NotImplementedError
 
     def atom(self) -> Node:
@@ -64,6 +74,8 @@ class Commands(Stream):
             return Node("num", (int(token.text[0]),))
         if token.kind == "num":
             return decimal(self.take().text)
+        if token.kind == "letter":  # a subscript behind it belongs to the command
+            return Node("var", (self.take().text,))
         return self.atom()
 
     def function(self, name: str) -> Node:
@@ -73,14 +85,14 @@ class Commands(Stream):
             if self.accept("^"):
                 power = self.exponent_group()
             elif name == "log" and self.accept("_"):
-                base = self.bare()
+                many = self.next.kind == "num" and len(self.next.text) > 1
+                # TeX's `\\log_28` is the logarithm of 8, if nothing else is left to be its argument.
+                base = self.tex_argument() if many and self.tokens[self.at + 1].kind == "end" else self.bare()
         node = self._applied(name, self.arguments(name))
         if base is not None:
             node = Node("/", (Node("ln", node.args), Node("ln", (base,))))
-        if power == Node("neg", (number(1),)) and f"arc{name}" in ("arcsin", "arccos", "arctan"):
-            return Node(f"arc{name}", node.args)
-        if power == Node("neg", (number(1),)) and name in ("cot", "sec", "csc"):
-            raise Unparsable(f"the inverse of {name} is not known here")
+        if power == Node("neg", (number(1),)) and name in _INVERSES:
+            return Node(_INVERSES[name], node.args)
         return node if power is None else Node("^", (node, power))
 
     def exponent_group(self) -> Node:
@@ -92,7 +104,7 @@ class Commands(Stream):
         return Node("neg", (node,)) if negative else node
 
     def arguments(self, name: str) -> tuple[Node, ...]:
-        if self.peek("(") or self.peek("[") or self.peek("{"):
+        if self.peek("(") or self.peek("[") or self.peek("{") or self.peek("\\{"):
             node = self.atom()
             if node.op == "seq" and node.args[:2] == ("(", ")"):
                 return tuple(node.args[2:])
@@ -112,6 +124,8 @@ class Commands(Stream):
         if name == "log":
             ln = Node("ln", args[:1])
             return Node("/", (ln, Node("ln", args[1:]))) if len(args) == 2 else ln
+        if name == "lg":
+            return Node("/", (Node("ln", args), Node("ln", (number(10),))))
         if name == "factorial":
             return Node("fact", args)
         if name == "cbrt":
@@ -129,19 +143,28 @@ class Commands(Stream):
                 index = self.sum()
                 self.expect("]")
             body = self.atom()
-            return Node("sqrt", (body,)) if index is None else Node("root", (body, index))
+            if index is None:
+                return Node("sqrt", (body,))
+            known = index.op == "num"
+            return Node("root", (body, index)) if known else Node("^", (body, Node("/", (number(1), index))))
         if name == "infty":
             return INFINITY
         if name == "emptyset":
             return EMPTY
         if name == "R":
-            return Node("seq", ("(", ")", Node("neg", (INFINITY,)), INFINITY))
+            return REALS
         if name in ("lfloor", "lceil"):
             node = self.sum()
             self.expect(f"r{name[1:]}")
             return Node(name[1:], (node,))
-        if name == "begin":
+        if name == "matrix":
             return self.matrix()
+        if name == "vmatrix":
+            return _determinant(self.matrix("endvmatrix").args)
+        if name == "cases":
+            return self.cases()
+        if name in ("overline", "angle", "triangle"):
+            return self.figure(name)
         if name in ("sum", "prod"):
             return self.series(name)
         if name == "int":
@@ -158,29 +181,69 @@ class Commands(Stream):
             variable = Node("var", (ahead[5].text,))
             self.at += 7
             return Node("diff", (self.operand(), variable))
+        if self.integrals and self.peek("{"):
+            self.lift_differential()
         top = self.tex_argument()
         if ahead[:2] == operator[:2] and Token("letter", "d") in ahead[4:]:
             raise Unparsable("a derivative needs its operand behind it")
         return Node("/", (top, self.tex_argument()))
 
+    def lift_differential(self) -> None:
+        """Take `dx` out of the end of the numerator that opens here; a 1 where nothing is left."""
+        depth = 0
+        for at in range(self.at, len(self.tokens)):
+            text = self.tokens[at].text
+            depth += (text == "{") - (text == "}")
+            if depth == 0:
+                break
+        last, d = self.tokens[at - 1], self.tokens[at - 2]
+        if d == ("letter", "d") and last.kind == "letter":
+            self.differential = last.text
+            self.tokens[at - 2 : at] = [Token("num", "1")] if at - 3 == self.at else []
+
     def operand(self) -> Node:
         """What an operator such as a sum or a derivative acts on: the product that follows."""
         return self.product()
 
-    def matrix(self) -> Node:
+    def matrix(self, end: str = "endmatrix") -> Node:
         rows: list[tuple[Node, ...]] = []
         row: list[Node] = []
-        while not self.accept("endmatrix"):
+        while not self.accept(end):
             row.append(self.sum())
             if self.accept("&"):
                 continue
             rows.append(tuple(row))
             row = []
-            if not self.accept("\\\\") and not self.peek("endmatrix"):
+            if not self.accept("\\\\") and not self.peek(end):
                 raise Unparsable("a matrix row ends in \\\\")
         if not rows or len({len(r) for r in rows}) != 1:
             raise Unparsable("a matrix needs rows of one length")
         return Node("matrix", tuple(rows))
+
+    def cases(self) -> Node:
+        """A system of relations, or values with their conditions."""
+        rows: list[tuple[Node, ...]] = []
+        while not self.accept("endcases"):
+            value = self.item()
+            self.separated()
+            if self.accept("&"):
+                if self.next.kind == "text" and self.next.text.casefold() in ("if", "for", "when"):
+                    self.take()
+                rows.append((value, self.item()))
+                self.separated()
+            else:
+                rows.append((value,))
+            if not self.accept("\\\\") and not self.peek("endcases"):
+                raise Unparsable("a case ends in \\\\")
+        if rows and all(len(row) == 1 for row in rows):
+            return Node("list", tuple(row[0] for row in rows))
+        if not rows or any(len(row) == 1 for row in rows):
+            raise Unparsable("a case has a value and its condition")
+        return Node("cases", tuple(rows))
+
+    def separated(self) -> None:
+        """Take a comma or full stop at the end of a cell."""
+        _ = self.accept(",") or self.accept(";")
 
     def bounds(self) -> tuple[Node | None, Node | None]:
         low = high = None
@@ -200,12 +263,14 @@ class Commands(Stream):
         return token.text
 
     def series(self, name: str) -> Node:
+        high = self.tex_argument() if self.accept("^") else None
         index = self.index()
         self.expect("=")
         low = self.sum()
         self.expect("}")
-        self.expect("^")
-        high = self.tex_argument()
+        if high is None:
+            self.expect("^")
+            high = self.tex_argument()
         self.bound.append(index)
         body = self.operand()
         self.bound.pop()
@@ -213,13 +278,25 @@ class Commands(Stream):
 
     def limit(self) -> Node:
         index = self.index()
-        self.expect("to")
-        side = ""
-        for at in range(self.at, min(self.at + 8, len(self.tokens) - 2)):
-            first, sign, last = (token.text for token in self.tokens[at : at + 3])
-            if first == "^" and sign in ("+", "-") and last == "}":
-                side = sign
-                del self.tokens[at : at + 2]
+        side = "+" if self.accept("down") else "-" if self.accept("up") else ""
+        if not side:
+            self.expect("to")
+        # `0^+`, `0^{+}` and `0+`: a sign right before the end of the group.
+        for at in range(self.at + 1, min(self.at + 9, len(self.tokens) - 2)):
+            mark = [token.text for token in self.tokens[at : at + 5]]
+            for pattern in (
+                ["^", "{", "+", "}", "}"],
+                ["^", "{", "-", "}", "}"],
+                ["^", "+", "}"],
+                ["^", "-", "}"],
+            ):
+                if mark[: len(pattern)] == pattern:
+                    side = "+" if "+" in pattern else "-"
+                    del self.tokens[at : at + len(pattern) - 1]
+            if not side and mark[0] in ("+", "-") and mark[1] == "}":
+                side = mark[0]
+                del self.tokens[at]
+            if side or mark[0] == "}":
                 break
         point = self.sum()
         self.expect("}")
@@ -233,10 +310,29 @@ class Commands(Stream):
         if (low is None) != (high is None):
             raise Unparsable("an integral has both bounds or none")
         self.integrals += 1
-        body = self.sum()
+        self.differential = ""
+        empty = self.next == ("letter", "d") and self.tokens[self.at + 1].kind == "letter"
+        body = number(1) if empty else self.sum()
         self.integrals -= 1
-        if self.take() != ("letter", "d") or self.next.kind != "letter":
-            raise Unparsable("an integral ends in d and its variable")
-        variable = Node("var", (self.take().text,))
+        name = self.differential  # one within a fraction, as in \\frac{dx}{x}
+        self.differential = ""
+        if not name:
+            if self.take() != ("letter", "d") or self.next.kind != "letter":
+                raise Unparsable("an integral ends in d and its variable")
+            name = self.take().text
         bounds = (low, high) if low is not None and high is not None else ()
-        return Node("int", (body, variable, *bounds))
+        return Node("int", (body, Node("var", (name,)), *bounds))
+
+
+def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
+    """The determinant, by its first row."""
+    if len(rows) != len(rows[0]) or len(rows) > 4:
+        raise Unparsable("a determinant is of a square matrix of up to four rows")
+    if len(rows) == 1:
+        return rows[0][0]
+    terms = []
+    for at, factor in enumerate(rows[0]):
+        minor = _determinant(tuple((*row[:at], *row[at + 1 :]) for row in rows[1:]))
+        term = Node("*", (factor, minor))
+        terms.append(Node("neg", (term,)) if at % 2 else term)
+    return Node("+", tuple(terms))

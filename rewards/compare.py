@@ -2,10 +2,12 @@
 intervals, matrices, equations and inequalities part by part.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
+from shuhari.rewards import sets, units
 from shuhari.rewards.exact import PRIME, Residue, rational
-from shuhari.rewards.node import STRUCTURES, Node, TooLarge, operators, variables
+from shuhari.rewards.node import CALCULUS, STRUCTURES, Node, TooLarge, number, operators, variables
 from shuhari.rewards.reading import (
     Link,
     as_interval,
@@ -13,14 +15,14 @@ from shuhari.rewards.reading import (
     assigned,
     elements,
     links,
-    merged,
-    unit_name,
     words,
 )
 from shuhari.rewards.scalar import Decision, require_value, same_expression
 
 MAX_ITEMS = 40
 RUNGS = ("text", "ast", "rational", "modular", "numeric", "sympy")
+_SETS = frozenset({"seq"}) | sets.ALGEBRA
+_WHOLES = _SETS | {"text", "inf", "cases"}
 _DIFFERENT = Decision(False, "ast", "another kind of object")
 
 
@@ -52,7 +54,8 @@ def require_values(node: Node) -> None:
         return
     if node.op == "neg" and node.args[0].op == "inf":
         return
-    if node.op in ("rel", "list", "all", "set", "seq", "union", "matrix", "unit"):
+    node = as_matrix(node) or node if "matrix" in operators(node) else node
+    if node.op in STRUCTURES - {"pm", "inf", "text"}:
         for part in _parts(node):
             require_values(part)
     elif "pm" in operators(node):
@@ -63,7 +66,7 @@ def require_values(node: Node) -> None:
 
 
 def _parts(node: Node) -> list[Node]:
-    if node.op == "matrix":
+    if node.op in ("matrix", "cases"):
         return [cell for row in node.args for cell in row]
     return [arg for arg in node.args if isinstance(arg, Node)]
 
@@ -73,6 +76,12 @@ def same(answer: Node, gold: Node) -> Decision:
     if answer == gold:
         return Decision(True, "ast")
     answer, gold = _signed_degrees(answer), _signed_degrees(gold)
+    if "congruent" in (answer.op, gold.op):
+        return _congruences(answer, gold)
+    if {answer.op, gold.op} in ({"rel", "unit"}, {"rel", "deg"}):
+        named = [assigned(node) for node in (answer, gold)]
+        values = [found[1] if found else node for found, node in zip(named, (answer, gold), strict=True)]
+        return same(*values) if any(named) else _DIFFERENT
     if "unit" in (answer.op, gold.op):
         return _with_units(answer, gold)
     if "deg" in (answer.op, gold.op):
@@ -86,21 +95,27 @@ def same(answer: Node, gold: Node) -> Decision:
     if gold.op == "rel" and answer.op not in ("list", "set"):
         if answer.op == "rel":
             return _relations(answer, gold)
-        if answer.op in ("seq", "union"):
-            interval = as_interval(gold)
-            return same(answer, interval) if interval else _DIFFERENT
-        return same(answer, both[1][1]) if both[1] else _DIFFERENT
+        if both[1]:
+            return same(answer, both[1][1])
+        interval = as_interval(gold) if answer.op in _SETS else None
+        return same(answer, interval) if interval else _DIFFERENT
     if answer.op == "rel" and gold.op not in ("list", "set"):
-        if gold.op in ("seq", "union"):
+        if gold.op in _SETS:
             interval = both[0][1] if both[0] else as_interval(answer)
             return same(interval, gold) if interval else _DIFFERENT
         # A leading `name =` says what the answer is the value of.
         if both[0] and both[0][0] not in variables(gold):
             return same(both[0][1], gold)
         return _DIFFERENT
+    if {answer.op, gold.op} & sets.ALGEBRA or {answer.op, gold.op} == {"seq", "set"}:
+        left, right = sets.normal(answer), sets.normal(gold)
+        if left and right and (left, right) != (answer, gold):
+            return same(left, right)
+    if gold.op == "list" and answer.op in _SETS and (interval := as_interval(gold)):
+        return same(answer, interval)
     members, expected = elements(answer), elements(gold)
     if expected is not None or members is not None:
-        if gold.op in ("union", "seq") and members is not None:
+        if gold.op in _SETS and members is not None:
             interval = as_interval(answer)
             return same(interval, gold) if interval else _DIFFERENT
         mine = [answer] if members is None else members
@@ -108,9 +123,9 @@ def same(answer: Node, gold: Node) -> Decision:
     if "matrix" in (answer.op, gold.op):
         left, right = as_matrix(answer), as_matrix(gold)
         return _structures(left, right) if left and right else _DIFFERENT
-    if gold.op in ("seq", "union", "text", "inf"):
+    if gold.op in _WHOLES:
         return _structures(answer, gold)
-    if answer.op in ("seq", "union", "text", "inf"):
+    if answer.op in _WHOLES:
         return _DIFFERENT
     return same_expression(answer, gold)
 
@@ -123,8 +138,6 @@ def _signed_degrees(node: Node) -> Node:
 
 
 def _structures(answer: Node, gold: Node) -> Decision:
-    if "union" in (answer.op, gold.op):
-        answer, gold = merged(answer), merged(gold)
     if answer.op != gold.op:
         return _DIFFERENT
     if gold.op == "seq":
@@ -135,6 +148,9 @@ def _structures(answer: Node, gold: Node) -> Decision:
         if [len(row) for row in answer.args] != [len(row) for row in gold.args]:
             return Decision(False, "ast", "another shape")
         return in_order(_parts(answer), _parts(gold))
+    if gold.op == "cases":
+        rows = [[Node("seq", ("(", ")", *row)) for row in node.args] for node in (answer, gold)]
+        return _same_members(*rows)
     if gold.op == "union":
         return _same_members(list(answer.args), list(gold.args))
     if gold.op == "text":
@@ -175,11 +191,21 @@ def _same_members(answers: list[Node], golds: list[Node]) -> Decision:
 
 
 def _with_units(answer: Node, gold: Node) -> Decision:
-    """A unit may be left out; where both state one, it must be the same."""
-    values = [node.args[0] if node.op == "unit" else node for node in (answer, gold)]
-    units = [unit_name(node) for node in (answer, gold)]
-    if all(units) and units[0] != units[1]:
+    """A unit may be left out; where both state one, both must be of one dimension, and are compared in it."""
+    values = [node.args[0] if node.op in ("unit", "deg") else node for node in (answer, gold)]
+    stated = [node.args[1] if node.op == "unit" else None for node in (answer, gold)]
+    if "deg" in (answer.op, gold.op):
+        if units.UNITS["radian"] in stated:
+            return same_expression(*(node if node.op == "deg" else node.args[0] for node in (answer, gold)))
         return Decision(False, "ast", "another unit")
+    if stated[0] and stated[1] and stated[0] != stated[1]:
+        if stated[0].powers != stated[1].powers:
+            return Decision(False, "ast", "another unit")
+        values = [
+            Node("*", (value, number(unit.factor)))
+            for value, unit in zip(values, stated, strict=True)
+            if unit
+        ]
     return same(*values)
 
 
@@ -192,6 +218,22 @@ def _degrees(answer: Node, gold: Node) -> Decision:
     if all(rational(node) is not None for node in bare):
         options.append(lambda: same_expression(*bare))
     return any_of(options)
+
+
+def _congruences(answer: Node, gold: Node) -> Decision:
+    """The same residue class: of the same modulus, and a multiple of it apart."""
+    if answer.op != gold.op:
+        return _DIFFERENT  # a class is more than one of its numbers
+    modulus = same(answer.args[-1], gold.args[-1])
+    if not modulus.equal:
+        return modulus
+    both = len(answer.args) == len(gold.args) == 3
+    named = same(answer.args[0], gold.args[0]) if both else Decision(True, "ast")
+    values = [rational(node) for node in (answer.args[-2], gold.args[-2], gold.args[-1])]
+    if not named.equal or None in values or not values[2]:
+        return named if not named.equal else same(answer.args[-2], gold.args[-2])
+    apart = (values[0] - values[1]) % values[2]  # type: ignore[operator]
+    return Decision(not apart, "rational", "another residue" if apart else "")
 
 
 # -- equations and inequalities
@@ -216,7 +258,7 @@ def _same_link(answer: Link, gold: Link) -> Decision:
     """The same solutions because one difference of sides is a constant multiple of the other."""
     if answer[0] != gold[0]:
         return Decision(False, "ast", "another relation")
-    if set().union(*map(operators, (*answer[1:], *gold[1:]))) & STRUCTURES:
+    if set().union(*map(operators, (*answer[1:], *gold[1:]))) & (STRUCTURES | CALCULUS):
         return in_order((answer[1], answer[2]), (gold[1], gold[2]))
     if not any(map(variables, (*answer[1:], *gold[1:]))):
         return Decision(False, "ast", "a relation between constants")
@@ -236,6 +278,8 @@ def _same_link(answer: Link, gold: Link) -> Decision:
     ratio = constant_ratio(ours, theirs, proven=proportional)
     if ratio is None:
         return Decision(False, "numeric", "another relation")
+    if math.isnan(ratio):
+        return Decision(None, "numeric", "not every piece can be looked at")
     if ratio < 0 and answer[0] in (">", ">="):
         return Decision(False, "numeric", "the other direction")
     return Decision(True, "modular" if proportional else "numeric")

@@ -13,9 +13,20 @@ import secrets
 from fractions import Fraction
 from functools import lru_cache
 
-from shuhari.rewards.node import MAX_BITS, STRUCTURES, Node, TooLarge, Undefined
+from shuhari.rewards.node import (
+    BINDERS,
+    MAX_BITS,
+    STRUCTURES,
+    Node,
+    TooLarge,
+    Undefined,
+    operators,
+    substituted,
+    variables,
+)
 
 MAX_FACTORIAL = 1000
+_INDEX = "index of a sum"  # no answer can name it
 _ROUNDING = {"floor": math.floor, "ceil": math.ceil}
 
 
@@ -73,6 +84,12 @@ def _apply(op: str, values: list[Fraction | int]) -> Fraction | int | None:
         return _power(first, values[1])
     if op == "percent":
         return Fraction(first) / 100
+    if op == "mod":
+        if not values[1]:
+            raise Undefined("a remainder by zero")
+        return first % values[1]
+    if op == "gamma" and Fraction(first).denominator == 1 and first > 0:
+        return math.factorial(_natural(first - 1))
     if op == "fact":
         return math.factorial(_natural(first))
     if op == "abs":
@@ -196,6 +213,14 @@ def _hashed(name: str, *values: int) -> int:
     return int.from_bytes(hashlib.blake2b(message, key=_KEY, digest_size=8).digest()) % PRIME
 
 
+def indexed(node: Node) -> str | None:
+    """The name of a sequence's element where its index is a name or a number: `a_3` for the third."""
+    if node.op != "sub":
+        return None
+    places = [arg.args[0] if arg.op == "var" else rational(arg) for arg in node.args[1:]]
+    return None if None in places else f"{node.args[0]}_{','.join(map(str, places))}"
+
+
 class Residue:
     """The value of trees modulo the secret prime, at the secret point of number `point`.
 
@@ -266,7 +291,56 @@ class Residue:
         self.opaque = True
         return _hashed("^", self.value(base), self.value(exponent))
 
+    def _bound(self, node: Node) -> int:
+        """A sum, integral, limit or derivative, whatever its index is called and whichever way it runs.
+
+        Sums are taken term by term, and factors without the index are taken out of them.
+        """
+        self.opaque = True
+        op, args = node
+        variable = args[BINDERS[op]].args[0]
+        if op == "diff" or (op == "int" and len(args) == 2):
+            return _hashed(op, _point("var", variable, self.point), self.value(args[0]))
+        others = [arg for arg in args if isinstance(arg, Node) and arg != args[BINDERS[op]]]
+        body = others.pop(0 if op == "int" else -1)
+        limits = [self._limit(bound) for bound in others]
+        index = Node("var", (_INDEX,))
+        runs = [index]
+        if op in ("sum", "prod"):  # counted from zero, upwards and downwards
+            low, high = args[1:3]
+            if "inf" not in operators(low) | operators(high):
+                runs = [Node("+", (low, index)), Node("+", (high, Node("neg", (index,))))]
+                limits = [self._limit(Node("+", (high, Node("neg", (low,)))))]
+
+        def term(body: Node) -> int:
+            if op == "sum" and body.op == "+":
+                return sum(map(term, body.args)) % PRIME
+            if op == "sum" and body.op == "neg":
+                return -term(body.args[0]) % PRIME
+            if op == "sum" and body.op == "*":
+                outside = [arg for arg in body.args if variable not in variables(arg)]
+                inside = tuple(arg for arg in body.args if variable in variables(arg))
+                if outside and inside:
+                    rest = inside[0] if len(inside) == 1 else Node("*", inside)
+                    return self.value(Node("*", tuple(outside))) * term(rest) % PRIME
+            bodies = sorted(self.value(substituted(body, variable, run)) for run in runs)
+            return _hashed(op + (args[2] if op == "lim" else ""), *limits, *bodies)
+
+        return term(body)
+
+    def _limit(self, node: Node) -> int:
+        infinite = {"inf"} & operators(node)
+        return _hashed(f"infinity{node}") if infinite else self.value(node)
+
     def _opaque(self, node: Node) -> int:
+        if (name := indexed(node)) is not None:
+            return self._name("var", name)
+        if node.op == "call" or node.op == "sub":
+            # A function nobody defined is one more variable for each of its arguments.
+            values = [_hashed(arg.args[0]) if arg.op == "text" else self.value(arg) for arg in node.args[1:]]
+            return _hashed(f"{node.op} {node.args[0]}", self.point, *values)
+        if node.op in BINDERS:
+            return self._bound(node)
         if node.op in STRUCTURES:
             raise Undefined(f"{'infinity' if node.op == 'inf' else 'a structure'} within arithmetic")
         exact = rational(node)
@@ -276,6 +350,8 @@ class Residue:
         args = [self.value(arg) for arg in node.args if isinstance(arg, Node)]
         if node.op == "sqrt":
             return _hashed("root", args[0], 2)
+        if node.op in ("gcd", "lcm", "min", "max"):
+            args.sort()
         return _hashed(node.op, *args)
 
 

@@ -8,7 +8,7 @@ import re
 from shuhari.rewards.node import Unparsable
 
 _THINKING = re.compile(r"<(/?)(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_MARK = re.compile(r"\\f?boxed\b\s*(\{)?|<answer>|^####", re.MULTILINE | re.IGNORECASE)
+_MARK = re.compile(r"\\(?:f?boxed|fbox)\b\s*(\{)?|<answer>|^####", re.MULTILINE | re.IGNORECASE)
 _ANSWER_END = re.compile("</answer>", re.IGNORECASE)
 _CURRENCY = re.compile(r"\\?\$\s?([0-9][0-9,]*(?:\.[0-9]+)?)")
 _HEADING = re.compile(r" *[A-Za-z]{4,}[A-Za-z :]*$", re.MULTILINE)

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 
 from shuhari.rewards.node import MAX_CHARS, MAX_TOKENS, TooLarge, Unparsable
+from shuhari.rewards.units import UNITS
 
 
 class Token(NamedTuple):
@@ -17,7 +18,8 @@ END = Token("end", "")
 RESERVED = frozenset({"nan", "zoo", "oo", "inf", "None", "True", "False", "NaN", "Infinity"})
 FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh arsinh arcosh artanh "
-    "ln log exp sqrt cbrt abs floor ceil gcd lcm min max sign binom factorial".split()
+    "coth sech csch arccot arcsec arccsc arcoth arsech arcsch "
+    "ln log lg exp sqrt cbrt abs floor ceil gcd lcm min max sign binom factorial erf erfc".split()
 )
 _SPELLINGS = {
     "asin": "arcsin",
@@ -32,19 +34,33 @@ _SPELLINGS = {
     "ceiling": "ceil",
     "sgn": "sign",
     "binomial": "binom",
+    "tg": "tan",
+    "ctg": "cot",
+    "cotg": "cot",
+    "cosec": "csc",
+    "arctg": "arctan",
+    "arcctg": "arccot",
+    "acot": "arccot",
+    "asec": "arcsec",
+    "acsc": "arccsc",
+    "arccoth": "arcoth",
+    "arcsech": "arsech",
+    "arccsch": "arcsch",
 }
 GREEK = frozenset(
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma "
     "tau upsilon phi varphi chi psi omega Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar".split()
 )
 # Units that are no longer than a product of variables: read as units only behind a number and a space.
-_SHORT_UNITS = frozenset("mm cm km dm kg mg ml mph ft yd lb lbs oz sec hr hrs usd USD min in m".split())
-# Words behind a number that change it: no units.
-_NUMERALS = re.compile(
-    "(hundred|thousand|[mb]illion|trillion|dozen|score|half|halves|third|quarter|fourth|fifth|sixth|tenth|"
-    "squared|cubed|point|times|plus|minus|over|not|about|maybe|approximately)s?",
-    re.IGNORECASE,
-)
+_SHORT_UNITS = frozenset(name for name in UNITS if len(name) in (2, 3)) - {"ms", "ha", "sr"}
+_SHORT_UNITS |= {"sq", "cu", "per", "pct"}
+_OF_NUMBERS = frozenset({"num", "rep", "op", "cmd", "const"})
+_JOINING = frozenset({"and", "or"})
+# A whole answer of this form is a length, or a multiple of a variable.
+_NUMBER = r"[-+]?[0-9][0-9.,]*(?:/[0-9]+)?"
+METRES = re.compile(_NUMBER + r"[ ~]*m(?: *\^ *\{?[23]\}?)?(?: */ *s(?: *\^ *\{?2\}?)?)?")
+_GLUED = "|".join(sorted(_SHORT_UNITS - {"in", "per", "sq", "cu", "pct"}))
+GLUED = re.compile(rf"({_NUMBER})(?:{_GLUED})(?:\^\{{?[23]\}}?)?")
 # LaTeX commands that are another token, or nothing at all.
 _COMMANDS = {
     **dict.fromkeys(("cdot", "times", "ast", "cdotp"), Token("op", "*")),
@@ -65,8 +81,25 @@ _COMMANDS = {
     **dict.fromkeys(("rparen", "rangle"), Token("op", ")")),
     **dict.fromkeys(("dfrac", "tfrac", "cfrac", "frac"), Token("cmd", "frac")),
     **dict.fromkeys(("dbinom", "tbinom", "binom"), Token("cmd", "binom")),
-    **dict.fromkeys(("to", "rightarrow"), Token("cmd", "to")),
-    **dict.fromkeys(("cup",), Token("cmd", "cup")),
+    **dict.fromkeys(
+        ("to", "rightarrow", "Rightarrow", "longrightarrow", "Longrightarrow"), Token("cmd", "to")
+    ),
+    **dict.fromkeys(("setminus", "backslash", "smallsetminus"), Token("cmd", "setminus")),
+    **dict.fromkeys(("approx", "thickapprox"), Token("op", "\\approx")),
+    "partial": Token("letter", "d"),
+    "equiv": Token("op", "="),
+    "colon": Token("op", ":"),
+    **dict.fromkeys(("bmod", "mod"), Token("cmd", "mod")),
+    **dict.fromkeys(("land", "wedge"), Token("text", "and")),
+    **dict.fromkeys(("lor", "vee"), Token("text", "or")),
+    **dict.fromkeys(("nicefrac", "sfrac"), Token("cmd", "frac")),
+    **dict.fromkeys(("downarrow", "searrow"), Token("cmd", "down")),
+    **dict.fromkeys(("uparrow", "nearrow"), Token("cmd", "up")),
+    **dict.fromkeys(
+        ("overrightarrow", "overleftrightarrow", "vec", "hat", "widehat", "tilde", "bar"),
+        Token("cmd", "overline"),
+    ),
+    **dict.fromkeys(("measuredangle",), Token("cmd", "angle")),
     **dict.fromkeys(("emptyset", "varnothing"), Token("cmd", "emptyset")),
     **dict.fromkeys(("circ", "degree"), Token("cmd", "circ")),
     **dict.fromkeys(("infty",), Token("cmd", "infty")),
@@ -74,14 +107,17 @@ _COMMANDS = {
     **dict.fromkeys(("land",), Token("text", "and")),
     **{
         name: Token("cmd", name)
-        for name in "sqrt int sum prod lim in lfloor rfloor lceil rceil choose R".split()
+        for name in (
+            "sqrt int sum prod lim in lfloor rfloor lceil rceil choose over R cup cap pmod overline angle "
+            "triangle"
+        ).split()
     },
     "pi": Token("const", "pi"),
     "imath": Token("const", "i"),
 }
 _IGNORED = frozenset(
-    "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr quad qquad displaystyle textstyle limits "
-    "nolimits thinspace medspace enspace nobreak".split()
+    "left right mleft mright big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr quad qquad displaystyle "
+    "textstyle limits nolimits thinspace medspace enspace nobreak bf rm it sf tt boldsymbol underline".split()
 )
 _WORDS = {
     "pi": Token("const", "pi"),
@@ -94,6 +130,7 @@ _WORDS = {
     "degrees": Token("cmd", "circ"),
     "degree": Token("cmd", "circ"),
     "in": Token("cmd", "in"),
+    "mod": Token("cmd", "mod"),
     **{name: Token("fn", name) for name in FUNCTIONS},
     **{word: Token("fn", name) for word, name in _SPELLINGS.items()},
     **{name: Token("letter", name) for name in GREEK},
@@ -114,10 +151,10 @@ _LEXER = re.compile(
     (?P<space>[ \t\r\n~]+|\$(?!\{)|\\[,;:!\ $]|\\(?:left|right)\.?(?![a-zA-Z]))
   | (?P<rep>[0-9]*\.[0-9]*(?:\\(?:overline|bar)\ ?(?:\{[0-9]+\}|[0-9])|\([0-9]+\)))
   | (?P<num>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE](?:[+-][0-9]{2,}|-?[0-9]+)(?![0-9]))?)
-  | (?P<styled>\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox|operatorname)\*?\ ?\{[^{}]*\})
-  | (?P<blackboard>\\(?:mathbb|mathbf)\ ?\{?R\}?)
-  | (?P<begin>\\begin\ ?\{[pbB]?matrix\}|\\begin\ ?\{array\}\ ?\{[clr|]*\})
-  | (?P<end>\\end\ ?\{[pbB]?matrix\}|\\end\ ?\{array\})
+  | (?P<styled>\\(?:text(?:bf|it|rm|normal|up|sf|tt)?|math(?:rm|bf|it)|mbox|operatorname)\*?\ ?\{[^{}]*\})
+  | (?P<blackboard>\\mathbb\ ?\{?[RZNQC]\}?|\\mathbf\ ?\{?R\}?)
+  | (?P<begin>\\begin\ ?\{(?:[pbBv]?matrix|cases)\}|\\begin\ ?\{array\}\ ?\{[clr|]*\})
+  | (?P<end>\\end\ ?\{(?:[pbBv]?matrix|cases)\}|\\end\ ?\{array\})
   | (?P<command>\\[a-zA-Z]+)
   | (?P<word>[A-Za-z]+)
   | (?P<op>\*\*|<=|>=|=<|!=|==|\\[{}%|_\\]|[-+*/^_=<>(){}\[\],;:!|&'%])
@@ -126,7 +163,10 @@ _LEXER = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9]|,[0-9])")
-_THIN = re.compile(r"(?<=[0-9])(?:\{,\}|\\!,|,\\!|\\,|\\!)(?=[0-9]{3}(?![0-9]))")
+# Within a number: `1{,}234`, `1,\!234`, `1\,234`, and `1 234` where it is no mixed number.
+_THIN = re.compile(
+    r"(?<![0-9.,A-Za-z_^])[0-9]{1,3}(?:(?:\{ ?, ?\}|\\! ?,|, ?\\!|\\[,;:! ]|[~ ]) ?[0-9]{3})+(?![0-9]| ?/)"
+)
 _OPEN, _CLOSE = re.compile(r"[(\[{]"), re.compile(r"[)\]}]")
 
 
@@ -176,31 +216,39 @@ def _command(name: str) -> Token | None:
     raise Unparsable(f"\\{name} is not known here")
 
 
-def _styled(text: str) -> list[Token]:
+def _styled(text: str, *, behind_number: bool) -> list[Token]:
     """`\\text{...}` and its kin: a function, a letter, or words."""
-    content = text[text.index("{") + 1 : -1].strip()
+    content = text[text.index("{") + 1 : -1].replace("~", " ").replace("\\ ", " ").strip()
     word = _WORDS.get(content)
-    if word and word.kind in ("fn", "const", "text") and not (content == "min" and text.startswith("\\text")):
+    known = word and (word.kind in ("fn", "const", "text") or word.text in ("%", "circ", "mod"))
+    if word and known and not (content == "min" and text.startswith("\\text")):
         return [word]
+    if re.fullmatch(r"[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?", content):
+        return [Token("num", content.replace(",", ""))]
     if re.search(r"(?:^|\s)[0-9]+\s*[^0-9.\s]|[a-z]\s+[0-9]", content):
         raise Unparsable(f"{content[:20]!a} is no unit")
     if content in RESERVED:
         raise Unparsable(f"{content} is a reserved word")
-    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", content):
-        return [Token("num", content)]
-    if len(content) == 1 and content.isalpha() and not text.startswith("\\text"):
+    if (
+        len(content) == 1
+        and content.isalpha()
+        and not text.startswith("\\text")
+        and not (behind_number and content in UNITS)
+    ):
         return [Token("letter", content)]
     return [Token("text", content)] if content else []
 
 
-def tokenize(text: str) -> list[Token]:
-    """The tokens of `text`, an `end` token last. Raises Unparsable and TooLarge."""
+def tokenize(text: str, *, units: bool = True) -> list[Token]:
+    """The tokens of `text`, an `end` token last. Raises Unparsable and TooLarge.
+
+    `units`: `5 cm` is a length, and no product; `5\\text{ cm}` always is.
+    """
     if len(text) > MAX_CHARS:
         raise TooLarge(f"longer than {MAX_CHARS} characters")
     if "," in text:
         text = _join_thousands(text)
-    if "\\" in text or "{," in text:
-        text = _THIN.sub("", text)
+    text = _THIN.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
     tokens: list[Token] = []
     spaced = False  # whether a space stands right before
     for match in _LEXER.finditer(text):
@@ -213,10 +261,15 @@ def tokenize(text: str) -> list[Token]:
         elif kind == "op":
             tokens.append(Token("op", _OPERATORS.get(piece, piece)))
         elif kind == "word":
-            unit = piece in _SHORT_UNITS and spaced and tokens and tokens[-1].kind == "num"
+            last = tokens[-1] if tokens else END
+            among_words = last.kind == "text" and last.text not in _JOINING and piece not in _JOINING
+            number = last.kind == "num" or (
+                match.end() == len(text) and tokens and all(token.kind in _OF_NUMBERS for token in tokens)
+            )
+            short = units and piece in _SHORT_UNITS and number
+            unit = spaced and (short or (len(piece) > 1 and among_words))
             found = [Token("text", piece)] if unit else _word(piece)
-            glued = not spaced and tokens and tokens[-1].kind in ("num", "letter")
-            if found[0].kind == "text" and (glued or (tokens and _NUMERALS.fullmatch(piece))):
+            if found[0].kind == "text" and not spaced and last.kind in ("num", "letter"):
                 raise Unparsable(f"{piece} is no unit")
             tokens += found
         elif kind == "command":
@@ -224,11 +277,14 @@ def tokenize(text: str) -> list[Token]:
             if token:
                 tokens.append(token)
         elif kind == "styled":
-            tokens += _styled(piece)
+            tokens += _styled(piece, behind_number=bool(tokens) and tokens[-1].kind == "num")
         elif kind == "begin" or kind == "end":
-            tokens.append(Token("cmd", "begin" if kind == "begin" else "endmatrix"))
+            cases = next(name for name in ("cases", "vmatrix", "matrix", "array") if name in piece)
+            cases = "matrix" if cases == "array" else cases
+            tokens.append(Token("cmd", cases if kind == "begin" else f"end{cases}"))
         elif kind == "blackboard":
-            tokens.append(Token("cmd", "R"))
+            letter = piece.strip("}")[-1]
+            tokens.append(Token("cmd", "R") if letter == "R" else Token("letter", f"\\mathbb{letter}"))
         else:
             raise Unparsable(f"{piece!a} is not known here")
         spaced = False

@@ -31,9 +31,11 @@ class Node(NamedTuple):
     constants are pi, e and i), `inf`. Arithmetic: `+` and `*` (any number), `neg`, `inv` (a divisor within
     a product), `/`, `^`, `mixed` (whole, fraction), `fact`, `percent`, `deg`, `pm` (what stands before, the
     term, its sign). Functions carry their name. Calculus: `diff` (body, variable), `int` (body, variable,
-    bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body). Structure:
-    `rel` (operators, sides), `all` (relations that hold together), `list`, `set`, `union`, `matrix` (rows),
-    `seq` (open, close, items: a tuple or an interval), `unit` (value, unit), `text`.
+    bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body). Names with
+    arguments: `call` (a function nobody defined, its arguments), `sub` (a letter, its computed subscripts).
+    Structure: `rel` (operators, sides), `all` (relations that hold together), `congruent` (sides, modulus),
+    `list`, `set`, `union`, `cap`, `minus` (sets), `matrix` and `cases` (rows), `seq` (open, close, items: a
+    tuple or an interval), `unit` (value, Unit), `text`.
     """
 
     op: str
@@ -86,8 +88,30 @@ def variables(node: Node) -> frozenset[str]:
     if node.op in BINDERS:
         bounded = node.op in ("sum", "prod", "lim") or len(node.args) > 2
         return names - frozenset(node.args[BINDERS[node.op]].args) if bounded else names
+    if node.op == "call" or node.op == "sub":
+        return names | {f"{node.args[0]}{'(' if node.op == 'call' else '_'}"}
     return names
 
 
-STRUCTURES = frozenset({"rel", "list", "all", "set", "seq", "union", "matrix", "unit", "text", "pm", "inf"})
+def substituted(node: Node, name: str, value: Node) -> Node:
+    """The tree with `value` for every free `name`."""
+
+    def replace(part: Any) -> Any:
+        if not isinstance(part, Node):
+            return tuple(map(replace, part)) if type(part) is tuple else part
+        if part.op == "var":
+            return value if part.args[0] == name else part
+        bounded = part.op in ("sum", "prod", "lim") or (part.op == "int" and len(part.args) > 2)
+        if bounded and part.args[BINDERS[part.op]].args[0] == name:
+            # Only the bounds of an inner index of the same name are outside its reach.
+            body = 0 if part.op == "int" else len(part.args) - 1
+            kept = (BINDERS[part.op], body)
+            return Node(part.op, tuple(a if i in kept else replace(a) for i, a in enumerate(part.args)))
+        return Node(part.op, tuple(map(replace, part.args)))
+
+    replaced: Node = replace(node)
+    return replaced
+
+
+STRUCTURES = frozenset("rel list all congruent set seq union cap minus matrix cases unit text pm inf".split())
 CALCULUS = frozenset({"diff", "int", "sum", "prod", "lim"})

@@ -20,6 +20,18 @@ MAX_FACTORIAL = 10_000
 LOG10_2 = math.log10(2)
 # What evaluating may raise where there is no value, or none that doubles can hold.
 NO_VALUE = (Undefined, TooLarge, OverflowError, ZeroDivisionError, TypeError, ValueError)
+# Functions by another one: of the reciprocal argument, or the reciprocal of its value (True).
+_RECIPROCAL = {
+    "coth": (True, "tanh"),
+    "sech": (True, "cosh"),
+    "csch": (True, "sinh"),
+    "arccot": (False, "arctan"),
+    "arcsec": (False, "arccos"),
+    "arccsc": (False, "arcsin"),
+    "arcoth": (False, "artanh"),
+    "arsech": (False, "arcosh"),
+    "arcsch": (False, "arsinh"),
+}
 _TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
@@ -151,6 +163,8 @@ class Evaluator:
             return x / 100
         if op == "deg":
             return x * mp.pi / 180
+        if op == "mod":
+            return x - values[1] * mp.floor(self._divide(x, values[1]))
         if op == "sqrt":
             return mp.sqrt(x)
         if op in _TRIGONOMETRIC:
@@ -180,6 +194,17 @@ class Evaluator:
             return mp.ln(self._divide(1 + x, 1 - x)) / 2
         if op in ("arcsin", "arccos", "arctan"):
             return getattr(mp, f"a{op[3:]}")(x)
+        if op in _RECIPROCAL:
+            outer, inner = _RECIPROCAL[op]
+            if op == "arccot" and not (isinstance(x, (mp.mpc, complex)) or x > 0):
+                raise Undefined("below zero there are two conventions of arccot")
+            return (
+                self._divide(1, self._apply(inner, [x]))
+                if outer
+                else self._apply(inner, [self._divide(1, x)])
+            )
+        if op in ("gamma", "zeta", "erf", "erfc"):
+            return getattr(mpmath.mp if op == "zeta" and self.exact else mp, op)(x)
         if op == "abs":
             return abs(x)
         return self._ordered(op, values)

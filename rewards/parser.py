@@ -5,101 +5,50 @@ implicit, all of one strength and from the left), sign, power (from the right), 
 """
 
 from functools import lru_cache
+from itertools import pairwise
 
-from shuhari.rewards.commands import EMPTY, Commands
-from shuhari.rewards.lexer import END, Token, tokenize
+from shuhari.rewards.lexer import END, GLUED, METRES, Token, tokenize
 from shuhari.rewards.node import MAX_DEPTH, Node, TooLarge, Unparsable, number
+from shuhari.rewards.sets import EMPTY
+from shuhari.rewards.spelling import usual_latex
+from shuhari.rewards.statements import SEPARATORS, Statements
 from shuhari.rewards.stream import decimal, repeating
+from shuhari.rewards.units import UNITS
 
-_RELATIONS = frozenset({"=", "<", ">", "<=", ">=", "!="})
 _CLOSERS = {"(": ")", "[": "]", "\\{": "\\}"}
-_SEPARATORS = frozenset({",", ";"})
 _STARTS_FACTOR = frozenset({"letter", "const", "fn"})
 _STARTS_FACTOR_CMD = frozenset(
-    {"frac", "binom", "sqrt", "int", "sum", "prod", "lim", "lfloor", "lceil", "begin"}
+    {
+        "frac",
+        "binom",
+        "sqrt",
+        "int",
+        "sum",
+        "prod",
+        "lim",
+        "lfloor",
+        "lceil",
+        "matrix",
+        "vmatrix",
+        "overline",
+        "angle",
+        "triangle",
+    }
 )
 
 
-class _Parser(Commands):
-    # -- lists and relations
-
+class _Parser(Statements):
     def everything(self) -> Node:
-        node = self.items()
+        node = self.over(self.items())
         if self.next is not END:
             raise Unparsable(f"unexpected {self.next.text}")
         return node
 
-    def items(self) -> Node:
-        found, separators = [self.item()], set()
-        while separator := self.separator():
-            found.append(self.item())
-            separators.add(separator)
-        if len(found) == 1:
-            return found[0]
-        bounds = all(item.op == "rel" and not {"=", "!="} & set(item.args[0]) for item in found)
-        return Node("all" if bounds and "or" not in separators else "list", tuple(found))
-
-    def separator(self) -> str:
-        """The separator that stands here, taken; empty where there is none."""
-        token = self.next
-        if token.kind == "op" and token.text in _SEPARATORS:
-            self.at += 1
-            if self.next.kind == "text" and self.next.text in ("and", "or"):
-                return self.take().text
-            return token.text
-        if token.kind == "text" and token.text in ("and", "or"):
-            return self.take().text
-        return ""
-
-    def item(self) -> Node:
-        if self.next.kind == "text":
-            words = []
-            while self.next.kind == "text" and self.next.text not in ("and", "or"):
-                words.append(self.take().text)
-            if not words:
-                raise Unparsable("nothing stands before a separator")
-            if self.accept("="):  # a name in words, as in Area = 12
-                return Node("rel", (("=",), Node("var", (" ".join(words),)), self.unit(self.union())))
-            return Node("text", (" ".join(words),))
-        return self.relation()
-
-    def relation(self) -> Node:
-        sides, operators = [self.union()], []
-        while self.next.kind == "op" and self.next.text in _RELATIONS:
-            operators.append(self.take().text)
-            sides.append(self.union())
-        node = Node("rel", (tuple(operators), *sides)) if operators else sides[0]
-        if self.accept("in"):
-            if node.op != "var":
-                raise Unparsable("only a name can lie in a set")
-            return self.union()
-        return self.unit(node)
-
-    def unit(self, node: Node) -> Node:
-        """A trailing unit, such as `\\text{ cm}^2` or `dollars`."""
-        words = []
-        while self.next.kind == "text" and self.next.text not in ("and", "or"):
-            words.append(self.take().text)
-            if self.accept("^"):
-                words.append(f"^{self.group_text()}")
-            if self.peek("/") and self.tokens[self.at + 1].kind in ("text", "letter"):
-                self.at += 1
-                words.append(f"/{self.take().text}")
-        return Node("unit", (node, " ".join(words))) if words else node
-
-    def union(self) -> Node:
-        first = self.sum()
-        parts = [first]
-        while self.accept("cup") or self._union_letter(first):
-            parts.append(self.sum())
-        return parts[0] if len(parts) == 1 else Node("union", tuple(parts))
-
-    def _union_letter(self, first: Node) -> bool:
-        """`U` between intervals."""
-        if first.op in ("seq", "set") and self.next == ("letter", "U"):
-            self.at += 1
-            return True
-        return False
+    def over(self, node: Node) -> Node:
+        """TeX's `\\over` and `\\choose`, which take the whole of the group before and behind them."""
+        if self.peek("choose") or self.peek("over"):
+            return Node("binom" if self.take().text == "choose" else "/", (node, self.items()))
+        return node
 
     # -- arithmetic
 
@@ -127,6 +76,8 @@ class _Parser(Commands):
                 terms.append(Node("neg", (term,)) if sign == "-" else term)
             if not (self.next.kind == "op" and self.next.text in ("+", "-", "\\pm", "\\mp")):
                 break
+            if term.op in ("seq", "set") and self.peek("-") and len(terms) == 1:
+                break  # a difference of sets
             sign = self.take().text
             if terms[0].op == "pm":
                 raise Unparsable("more than one plus-minus")
@@ -134,15 +85,27 @@ class _Parser(Commands):
         return terms[0] if len(terms) == 1 else Node("+", tuple(terms))
 
     def product(self) -> Node:
+        """Factors, or their ratio: of two a quotient, of more the quotients of neighbours."""
+        terms = [self.factors()]
+        while self.accept(":"):
+            terms.append(self.factors())
+        if len(terms) == 1:
+            return terms[0]
+        quotients = [Node("/", pair) for pair in pairwise(terms)]
+        return quotients[0] if len(quotients) == 1 else Node("seq", (":", ":", *quotients))
+
+    def factors(self) -> Node:
         factors = [self.signed()]
         while True:
             token = self.next
-            if token.kind == "op" and token.text in ("*", "/", ":"):
+            if token.kind == "op" and token.text in ("*", "/"):
                 self.at += 1
-                if token.text == ":" and len(factors) > 1:
-                    raise Unparsable("a ratio has two parts")
                 factor = self.signed()
                 factors.append(factor if token.text == "*" else Node("inv", (factor,)))
+            elif self.peek("mod") and self.tokens[self.at - 1] != ("op", "("):
+                self.at += 1
+                whole = factors[0] if len(factors) == 1 else Node("*", tuple(factors))
+                factors = [Node("mod", (whole, self.signed()))]
             elif self.starts_factor(token):
                 factors.append(self.power())
             else:
@@ -157,7 +120,8 @@ class _Parser(Commands):
         """Whether an implicit multiplication goes on here."""
         kind, text = token
         if kind == "op":
-            return text == "(" or (text == "|" and not self.bars) or (text == "[" and self.at > 0)
+            group = text == "{" and self.at > 0 and self.tokens[self.at - 1].kind in ("num", "letter")
+            return text == "(" or (text == "|" and not self.bars) or (text == "[" and self.at > 0) or group
         if self.integrals and text == "d" and self.tokens[self.at + 1].kind == "letter":
             return False
         if kind == "letter" and text == "U" and self.tokens[self.at - 1].text in (")", "]", "}", "\\}"):
@@ -177,11 +141,11 @@ class _Parser(Commands):
         base = self.postfix()
         if self.accept("^"):
             if self.accept("circ"):
-                return Node("deg", (base,))
+                return self.degrees(base)
             if self.peek("{") and self.tokens[self.at + 1].text == "circ":
                 self.at += 2
                 self.expect("}")
-                return Node("deg", (base,))
+                return self.degrees(base)
             base = Node("^", (base, self.exponent()))
             if self.accept("!"):
                 base = Node("fact", (base,))
@@ -212,10 +176,19 @@ class _Parser(Commands):
             elif self.accept("%"):
                 node = Node("percent", (node,))
             elif self.accept("circ"):
-                node = Node("deg", (node,))
+                node = self.degrees(node)
             else:
                 break
         return node
+
+    def degrees(self, node: Node) -> Node:
+        """Degrees of an angle, or of heat where C or F stands behind them."""
+        word = self.next.text.casefold() if self.next.kind in ("text", "letter") else ""
+        scale = {"c": "celsius", "f": "fahrenheit"}.get(word, word)
+        if scale in ("celsius", "fahrenheit") and self.tokens[self.at + 1].kind in ("end", "op"):
+            self.at += 1
+            return Node("unit", (node, UNITS[scale]))
+        return Node("deg", (node,))
 
     # -- atoms
 
@@ -227,7 +200,7 @@ class _Parser(Commands):
         if kind == "rep":
             return repeating(text)
         if kind == "letter":
-            return Node("var", (self.subscripted(text),))
+            return self.name(text)
         if kind == "const":
             return Node("var", (text,)) if text in self.bound else Node("const", (text,))
         if kind == "fn":
@@ -279,21 +252,6 @@ class _Parser(Commands):
         self.at += length
         return Node("/", (decimal(top), decimal(bottom)))
 
-    def subscripted(self, name: str) -> str:
-        while self.accept("'"):
-            name += "'"
-        if self.accept("_"):
-            if self.accept("{"):
-                parts = []
-                while not self.peek("}"):
-                    if self.next is END:
-                        raise Unparsable("a subscript is never closed")
-                    parts.append(self.take().text)
-                self.at += 1
-                return f"{name}_{''.join(parts)}"
-            return f"{name}_{self.take().text}"
-        return name
-
     def bracket(self, opening: str) -> Node:
         bars, self.bars = self.bars, 0
         integrals, self.integrals = self.integrals, 0
@@ -302,7 +260,7 @@ class _Parser(Commands):
             node = self.set()
         else:
             items = [self.union_or_infinity()]
-            while self.next.kind == "op" and self.next.text in _SEPARATORS:
+            while self.next.kind == "op" and self.next.text in SEPARATORS:
                 self.at += 1
                 items.append(self.union_or_infinity())
             closing = self.take().text
@@ -328,19 +286,26 @@ class _Parser(Commands):
         if self.accept("\\}"):
             return EMPTY
         # Set-builder notation says what its condition says.
-        if self.next.kind == "letter" and self.tokens[self.at + 1] in (("op", "|"), ("op", ":")):
-            self.at += 2
-            node = self.relation()
-            if node.op != "rel":
+        if self.next.kind == "letter" and self.condition_follows():
+            node = self.items()
+            if node.op not in ("rel", "all", "list"):
                 raise Unparsable("a condition is a relation")
             self.expect("\\}")
             return node
         items = [self.item()]
-        while self.next.kind == "op" and self.next.text in _SEPARATORS:
+        while self.next.kind == "op" and self.next.text in SEPARATORS:
             self.at += 1
             items.append(self.item())
         self.expect("\\}")
         return Node("set", tuple(items))
+
+    def condition_follows(self) -> bool:
+        """Take `x |` and `x \\in R |`, if that is what stands here."""
+        domain = 2 if self.tokens[self.at + 1 : self.at + 3] == [("cmd", "in"), ("cmd", "R")] else 0
+        if self.tokens[self.at + 1 + domain] not in (("op", "|"), ("op", ":")):
+            return False
+        self.at += 2 + domain
+        return True
 
     def braces(self) -> Node:
         """A LaTeX group; with commas, or empty, a set in plain text."""
@@ -349,8 +314,7 @@ class _Parser(Commands):
         bars, self.bars = self.bars, 0
         integrals, self.integrals = self.integrals, 0
         node = self.items()
-        if self.accept("choose"):
-            node = Node("binom", (node, self.items()))
+        node = self.over(node)
         self.expect("}")
         self.bars, self.integrals = bars, integrals
         return Node("set", node.args) if node.op == "list" else node
@@ -364,9 +328,19 @@ class _Parser(Commands):
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str) -> Node:
-    """The tree of `text`. Raises Unparsable, or TooLarge where a limit is exceeded."""
-    tokens = tokenize(text)
+def parse(text: str, *, functions: bool = True, metres: bool = True, units: bool = True) -> Node:
+    """The tree of `text`. Raises Unparsable, or TooLarge where a limit is exceeded.
+
+    `functions`: a letter such as f before a bracket is a function, and no factor. `metres`: `5 m` is a
+    length, and no multiple of m. `units`: the same of `5 cm`.
+    """
+    if metres and METRES.fullmatch(text):
+        text = text.replace("m", " \\text{m}", 1)
+    elif units and (found := GLUED.fullmatch(text)):
+        text = f"{found[1]} {text[found.end(1) :]}"
+    tokens = tokenize(usual_latex(text), units=units)
     if tokens[0] is END:
         raise Unparsable("empty")
-    return _Parser(tokens).everything()
+    parser = _Parser(tokens)
+    parser.functions = functions
+    return parser.everything()

@@ -3,15 +3,19 @@
 Doubles look first; what they cannot tell apart is confirmed to DIGITS. Imported only once it is needed.
 """
 
+import itertools
+import math
 import random
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
 import mpmath
 
+from shuhari.rewards.calls import guesses, settled
 from shuhari.rewards.node import Node, TooLarge, Undefined, operators, variables, walk
 from shuhari.rewards.numeric import NO_VALUE, Evaluator, scales
+from shuhari.rewards.pieces import BRANCHING, points
 
 DIGITS = 100  # working precision of a comparison
 AGREE = 0.6  # of these digits must agree: the rest may be lost to cancellation
@@ -26,6 +30,7 @@ _I = Node("const", ("i",))
 
 def has_value(node: Node, *, doubles: bool = False) -> bool:
     """Whether it can be evaluated at one of some points, in doubles or (unless only these) in more."""
+    node = settled(node)
     names = sorted(variables(node))
     for context, count in ((mpmath.fp, PIECEWISE_POINTS), (mpmath.mp, CONFIRMED))[: 1 if doubles else 2]:
         for real in (True, False):
@@ -49,7 +54,7 @@ def sample_points(names: list[str], *nodes: Node, count: int) -> Iterator[dict[s
     if not names:
         yield {}
         return
-    rng = random.Random(secrets.randbits(64))
+    rng = random.Random(repr(nodes))  # the same pair meets the same points, every time
     around = sorted(set().union(*(scales(node) for node in nodes)))
     rng.shuffle(around)
     used = set().union(*(operators(node) for node in nodes))
@@ -80,6 +85,13 @@ def probe(answer: Node, gold: Node) -> bool | None:
 
     Raises Undefined or TooLarge for an answer without a value.
     """
+    found = _probe(settled(answer), settled(gold))
+    if found is False and (guesses(answer) or guesses(gold)):
+        return None  # calls whose arguments look different may be the same
+    return found
+
+
+def _probe(answer: Node, gold: Node) -> bool | None:
     names = sorted(variables(answer) | variables(gold))
     used = operators(answer) | operators(gold)
     imaginary = any(part == _I for node in (answer, gold) for part in walk(node))
@@ -114,8 +126,10 @@ def probe(answer: Node, gold: Node) -> bool | None:
             confirmed += verdict is True
         if confirmed:
             break
-    if confirmed and (not names or (confirmed >= CONFIRMED and common >= CONFIRMED)):
+    if confirmed and not names:
         return True
+    if confirmed >= CONFIRMED and common >= CONFIRMED:
+        return _on_every_piece(answer, gold, names, real)
     if not defined:
         if not has_value(answer):
             raise Undefined("no value at any point tried")
@@ -124,12 +138,31 @@ def probe(answer: Node, gold: Node) -> bool | None:
     return None
 
 
-def _compare(answer: Node, gold: Node, point: dict[str, float], real: bool) -> bool | None:
+def _on_every_piece(answer: Node, gold: Node, names: list[str], real: bool) -> bool | None:
+    """Whether two expressions that agree at some points agree on every piece they are made of."""
+    used = operators(answer) | operators(gold)
+    if not used & BRANCHING:
+        return True
+    found = points(names, (answer, gold), random.Random(repr((answer, gold))))
+    if found is None:
+        return None
+    for point in found:
+        if used & _WHOLE:
+            point = {name: Fraction(round(value)) for name, value in point.items()}
+        try:
+            if _compare(answer, gold, point, real) is False:
+                return False
+        except TooLarge:
+            return None
+    return True
+
+
+def _compare(answer: Node, gold: Node, point: Mapping[str, float | Fraction], real: bool) -> bool | None:
     """Whether both sides agree at one point; None where one has no value there."""
     digits = DIGITS
     while True:
         with mpmath.workdps(digits):
-            exact = {name: mpmath.mpf(value) for name, value in point.items()}
+            exact = {name: _mpf(value) for name, value in point.items()}
             ours, theirs = (Evaluator(mpmath.mp, exact, real=real) for _ in range(2))
             try:
                 left, right = ours.value(answer), theirs.value(gold)
@@ -145,6 +178,23 @@ def _compare(answer: Node, gold: Node, point: dict[str, float], real: bool) -> b
         digits = needed
 
 
+def _mpf(value: float | Fraction) -> Any:
+    if isinstance(value, Fraction):
+        return mpmath.mpf(value.numerator) / value.denominator
+    return mpmath.mpf(value)
+
+
+def many_digits(node: Node) -> Fraction | None:
+    """The value of a real constant to DIGITS; None where it has none."""
+    try:
+        with mpmath.workdps(DIGITS):
+            sign, mantissa, exponent, _ = Evaluator(mpmath.mp, {}, real=True).value(node)._mpf_
+    except NO_VALUE:
+        return None
+    size = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
+    return -size if sign else size
+
+
 def double(node: Node) -> float | None:
     """The value of a real constant as a double; None where it has none."""
     try:
@@ -156,30 +206,55 @@ def double(node: Node) -> float | None:
 def constant_ratio(left: Node, right: Node, *, proven: bool) -> float | None:
     """left/right where it is one real number other than 0 wherever both have values; else None.
 
-    `proven`: it is known to be constant, so that one point tells its sign.
+    `proven`: it is known to be constant, so that one point tells its sign. NaN where points cannot tell.
     """
+    left, right = settled(left), settled(right)
     names = sorted(variables(left) | variables(right))
+    inside: list[dict[str, Fraction]] | None = []
+    if not proven and (operators(left) | operators(right)) & BRANCHING:
+        inside = points(names, (left, right), random.Random(repr((left, right))))
     found: list[Any] = []
     for real in (True, False):
-        for point in sample_points(names, left, right, count=PIECEWISE_POINTS):
-            try:
-                if proven:
-                    a, b = (Evaluator(mpmath.fp, point, real=real).value(node) for node in (left, right))
-                else:
-                    with mpmath.workdps(DIGITS):
-                        exact = {name: mpmath.mpf(value) for name, value in point.items()}
-                        a, b = (Evaluator(mpmath.mp, exact, real=real).value(node) for node in (left, right))
-            except NO_VALUE:
-                continue
-            if bool(a) != bool(b):
+        sampled = itertools.islice(
+            _ratios(left, right, names, real=real, doubles=proven), 1 if proven else POINTS
+        )
+        for ratio in sampled:
+            if ratio is None:
                 return None
-            if a and b:
-                found.append(a / b)
-                with mpmath.workdps(DIGITS):
-                    if abs(found[-1] / found[0] - 1) > (1e-6 if proven else mpmath.mpf(10) ** -50):
-                        return None
-            if len(found) >= (1 if proven else POINTS):
-                break
+            found.append(ratio)
         if found:
+            found += _ratios_at(inside or [], left, right, real=real, doubles=False)
             break
-    return float(mpmath.re(found[0])) if found and not mpmath.im(found[0]) else None
+    if not found or None in found:
+        return None
+    with mpmath.workdps(DIGITS):
+        if any(abs(ratio / found[0] - 1) > mpmath.mpf(10) ** -50 for ratio in found):
+            return None
+    if inside is None:
+        return math.nan
+    return float(mpmath.re(found[0])) if not mpmath.im(found[0]) else None
+
+
+def _ratios(left: Node, right: Node, names: list[str], *, real: bool, doubles: bool) -> Iterator[Any]:
+    return _ratios_at(
+        sample_points(names, left, right, count=PIECEWISE_POINTS), left, right, real=real, doubles=doubles
+    )
+
+
+def _ratios_at(
+    at: Iterable[Mapping[str, float | Fraction]], left: Node, right: Node, *, real: bool, doubles: bool
+) -> Iterator[Any]:
+    """left/right where both have values that are not 0; None where only one of them is 0."""
+    for point in at:
+        try:
+            with mpmath.workdps(DIGITS):
+                context = mpmath.fp if doubles else mpmath.mp
+                exact = point if doubles else {name: _mpf(value) for name, value in point.items()}
+                a, b = (Evaluator(context, exact, real=real).value(node) for node in (left, right))
+        except NO_VALUE:
+            continue
+        if bool(a) != bool(b):
+            yield None
+        elif a and b:
+            with mpmath.workdps(DIGITS):
+                yield a / b

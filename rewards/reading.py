@@ -1,15 +1,13 @@
 """What a tree says: a name with its value, members, an interval, a matrix. Nothing is compared here."""
 
-from fractions import Fraction
-from math import inf
 from typing import Any
 
+from shuhari.rewards import sets
 from shuhari.rewards.exact import rational
 from shuhari.rewards.node import Node, operators, variables
 
 Link = tuple[str, Node, Node]  # a relation and its two sides
 _FLIPPED = {"<": ">", "<=": ">="}
-_FUNCTION_NAMES = frozenset("fghFGH")
 
 
 def assigned(node: Node) -> tuple[str, Node] | None:
@@ -18,25 +16,50 @@ def assigned(node: Node) -> tuple[str, Node] | None:
         return None
     left, right = node.args[1:]
     for name, value in ((left, right), (right, left)):
-        if name.op == "var" and name.args[0] not in variables(value):
-            return name.args[0], value
-    if left.op == "*" and left.args[0].op == "var" and left.args[0].args[0].rstrip("'") in _FUNCTION_NAMES:
-        name = left.args[0].args[0]
-        if (
-            name not in variables(right)
-            and len(left.args) == 2
-            and all(arg.op in ("var", "seq", "num") for arg in left.args[1:])
-        ):
-            return name, right
+        if name.op in ("var", "sub") and not variables(name) & variables(value):
+            return _written(name), value
     if (
-        left.op == "*"
-        and not variables(right)
-        and all(arg.op == "var" and arg.args[0].isupper() for arg in left.args)
+        left.op == "call"
+        and f"{left.args[0]}(" not in variables(right)
+        and all(map(_is_place, left.args[1:]))
     ):
-        return "".join(arg.args[0] for arg in left.args), right  # a segment, as in AB = 5
-    if left.op == right.op == "seq" and all(arg.op == "var" for arg in left.args[2:]):
+        return str(left.args[0]), right
+    if not variables(right) and (figure := _figure(left)):
+        return figure, right
+    if left.op == right.op == "seq" and all(arg.op == "var" for arg in _listed(left)):
         return "()", right  # (x, y) = (1, 2)
     return None
+
+
+def _listed(node: Node) -> list[Node]:
+    """The items of a tuple, or of a ratio of three and more."""
+    return [arg for item in node.args[2:] for arg in (item.args if node.args[0] == ":" else (item,))]
+
+
+def _is_place(node: Node) -> bool:
+    """What a function is named with: a variable, a number or an event."""
+    return node.op in ("var", "text") or rational(node) is not None
+
+
+def _written(name: Node) -> str:
+    return str(name.args[0]) if name.op == "var" else f"{name.args[0]}_"
+
+
+def _figure(node: Node) -> str:
+    """The name of a segment, an area or an angle, or of their ratio, as in `AB = 5`; else empty."""
+    if node.op == "var":
+        name = str(node.args[0])
+        return name if name[0].isupper() or " " in name else ""
+    if node.op == "*" and node.args[0] == Node("var", ("m",)) and len(node.args) == 2:
+        return _figure(node.args[1]) if " " in str(node.args[1].args[0]) else ""  # the measure of an angle
+    if node.op == "abs":
+        return _figure(node.args[0])
+    if node.op == "/" and all(arg.op == "var" for arg in node.args):
+        return "/".join(str(arg.args[0]) for arg in node.args)
+    if node.op in ("*", "/"):
+        parts = [_figure(arg) for arg in node.args]
+        return ("/" if node.op == "/" else "").join(parts) if all(parts) else ""
+    return ""
 
 
 def elements(node: Node) -> list[Node] | None:
@@ -68,7 +91,7 @@ def _signed(node: Any, plus: str) -> Any:
         return Node("+", (before, term if sign == plus else Node("neg", (term,))))
     if isinstance(node, Node):
         return Node(node.op, tuple(_signed(arg, plus) for arg in node.args))
-    return tuple(_signed(arg, plus) for arg in node) if isinstance(node, tuple) else node
+    return tuple(_signed(arg, plus) for arg in node) if type(node) is tuple else node
 
 
 def as_matrix(node: Node) -> Node | None:
@@ -89,47 +112,6 @@ def as_matrix(node: Node) -> Node | None:
     return None
 
 
-def merged(node: Node) -> Node:
-    """A union of intervals and points with what touches or overlaps joined, from left to right."""
-    pieces: list[list[Any]] = []  # low, whether it is in, its node, and the same of the high end
-    for part in node.args if node.op == "union" else (node,):
-        if part.op == "seq" and len(part.args) == 4:
-            opening, closing, low, high = part.args
-            pieces.append([_end(low), opening == "[", low, _end(high), closing == "]", high])
-        elif part.op == "set":
-            pieces += [[_end(item), True, item, _end(item), True, item] for item in part.args]
-        else:
-            return node
-    if any(piece[0] is None or piece[3] is None for piece in pieces):
-        return node
-    pieces.sort(key=lambda piece: (piece[0], not piece[1]))
-    joined = pieces[:1]
-    for piece in pieces[1:]:
-        last = joined[-1]
-        if piece[0] < last[3] or (piece[0] == last[3] and (piece[1] or last[4])):
-            if (piece[3], piece[4]) > (last[3], last[4]):
-                last[3:] = piece[3:]
-        else:
-            joined.append(piece)
-    parts = tuple(
-        Node("seq", ("[" if low_in else "(", "]" if high_in else ")", low, high))
-        for _, low_in, low, _, high_in, high in joined
-    )
-    return parts[0] if len(parts) == 1 else Node("union", parts)
-
-
-def _end(node: Node) -> Fraction | float | None:
-    """An end of an interval as a number that can be ordered, exact where it is rational."""
-    if node.op == "inf" or (node.op == "neg" and node.args[0].op == "inf"):
-        return inf if node.op == "inf" else -inf
-    exact = rational(node)
-    if exact is not None:
-        return Fraction(exact)
-    from shuhari.rewards.probing import double  # mpmath takes its time to import
-
-    return double(node)
-
-
 def links(node: Node) -> list[Link]:
     """A chain as its links, each pointing to `>` or `>=` where it is an inequality."""
     operators_, *sides = node.args
@@ -143,46 +125,45 @@ def links(node: Node) -> list[Link]:
 
 
 def as_interval(node: Node) -> Node | None:
-    """The interval, or union of intervals, of an inequality in one name: `1 < x <= 5`, `x < 0 or x > 2`."""
-    if node.op == "list":
-        parts = [as_interval(item) for item in node.args]
-        if any(part is None for part in parts):
+    """The set of numbers that relations in one name describe: `1 < x <= 5`, `x != 0`, `x < 0 or x > 2`."""
+    names: set[str] = set()
+    found = _region(node, names)
+    return sets.normal(found) if found and len(names) == 1 else None
+
+
+def _region(node: Node, names: set[str]) -> Node | None:
+    """Relations as an expression in sets; `names` collects what they speak of."""
+    if node.op in ("list", "all"):
+        parts = [_region(item, names) for item in node.args]
+        known = tuple(part for part in parts if part is not None)
+        if len(known) < len(parts):
             return None
-        return Node("union", tuple(part for part in parts if part is not None))
-    if node.op not in ("rel", "all"):
+        return Node("union" if node.op == "list" else "cap", known)
+    if node.op != "rel":
         return None
-    found = [link for part in (node.args if node.op == "all" else [node]) for link in links(part)]
-    low, high = (Node("neg", (Node("inf", ()),)), "("), (Node("inf", ()), ")")
-    names = set()
-    for operator, left, right in found:
-        if operator not in (">", ">="):
-            return None
-        closed = operator == ">="
+    regions = []
+    for operator, left, right in links(node):
         if left.op == "var" and left.args[0] not in variables(right):
-            names.add(left.args[0])
-            if low[1] != "(" or low[0].op != "neg" or low[0].args[0].op != "inf":
-                return None  # two lower bounds
-            low = (right, "[" if closed else "(")
+            names |= set(left.args)
+            value, above = right, True
         elif right.op == "var" and right.args[0] not in variables(left):
-            names.add(right.args[0])
-            if high[1] != ")" or high[0].op != "inf":
-                return None
-            high = (left, "]" if closed else ")")
+            names |= set(right.args)
+            value, above = left, False
         else:
             return None
-    if len(names) != 1 or len(found) > 2:
-        return None
-    return Node("seq", (low[1], high[1], low[0], high[0]))
+        if operator == "!=":
+            excluded = Node("set", tuple(elements(value) or (value,)))
+            regions.append(Node("minus", (sets.REALS, excluded)))
+        elif operator in (">", ">="):
+            bracket = "[" if operator == ">=" else "("
+            ends = (value, sets.INFINITY) if above else (sets.MINUS_INFINITY, value)
+            closed = {"[": "]", "(": ")"}[bracket]
+            regions.append(Node("seq", (bracket, ")", *ends) if above else ("(", closed, *ends)))
+        else:
+            return None
+    return regions[0] if len(regions) == 1 else Node("cap", tuple(regions))
 
 
 def words(text: str) -> str:
     """Words without case, punctuation at the ends, or extra space."""
     return " ".join(text.casefold().strip(" .,;:!?()'\"").split())
-
-
-def unit_name(node: Node) -> str:
-    """A unit's letters, without spaces, full stops and plural."""
-    if node.op != "unit":
-        return ""
-    name = "".join(c for c in node.args[1] if c.isalnum() or c in "^/-")
-    return name.casefold().removesuffix("s") if len(name) > 3 else name

@@ -8,6 +8,7 @@ that occurs. `sympy`: in a process that can be killed.
 from dataclasses import dataclass
 
 from shuhari.rewards import algebra
+from shuhari.rewards.calls import written_out
 from shuhari.rewards.exact import Residue, rational
 from shuhari.rewards.node import CALCULUS, STRUCTURES, Node, TooLarge, Undefined, Unparsable, operators
 from shuhari.rewards.pool import WorkerFault, default_pool
@@ -72,6 +73,11 @@ def same_expression(answer: Node, gold: Node) -> Decision:
 
 def _after_calculus(answer: Node, gold: Node) -> Decision:
     """Integrals, sums and limits are worked out by sympy, in the worker, and the rest is judged as ever."""
+    answer, gold = written_out(answer), written_out(gold)
+    if not operators(answer) & CALCULUS and not operators(gold) & CALCULUS:
+        return same_expression(answer, gold)
+    if Residue().value(answer) == Residue().value(gold):
+        return Decision(True, "modular")
     worked: Node | None = gold
     mine: Node | None = answer
     try:
@@ -98,6 +104,8 @@ def _after_calculus(answer: Node, gold: Node) -> Decision:
 
 def _proof(answer: Node, gold: Node) -> Decision:
     """The last rung: sympy, in the worker."""
+    if (operators(answer) | operators(gold)) & {"gcd", "lcm"}:
+        return Decision(None, "sympy", "undecided")  # to sympy these are of polynomials, not of numbers
     try:
         equal = default_pool().call(algebra.provably_equal, answer, gold)
     except WorkerFault as fault:

@@ -70,7 +70,9 @@ def attacks(gold: str, prompt: str = "") -> dict[str, list[str]]:
         core = extract(gold)
     except Unparsable:
         core = gold
-    before, _, after = gold.rpartition(core)
+    before, found_it, after = gold.rpartition(core)
+    if not found_it:  # what stands there is spelled another way, such as `#### $4`
+        before, after = gold[: gold.rfind("####") + 5] if "####" in gold else "", ""
     candidates = ", ".join([*map(str, range(10)), core])
     lists = [candidates, candidates.replace(", ", " or ")]
     found = {

@@ -18,7 +18,7 @@ Kind = Literal[
     "text",
 ]
 Form = Literal["any", "evaluated", "reduced", "expanded", "factored", "solved"]
-VERSION = "1"  # of the rules; it changes whenever some pair may be judged otherwise
+VERSION = "2"  # of the rules; it changes whenever some pair may be judged otherwise
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from shuhari.rewards.compare import in_order, require_values, same
 from shuhari.rewards.exact import rational
 from shuhari.rewards.extract import extract
 from shuhari.rewards.forms import FORMS, copies_prompt, violation
-from shuhari.rewards.lexer import RESERVED, tokenize
+from shuhari.rewards.lexer import METRES, RESERVED, tokenize
 from shuhari.rewards.node import (
     MAX_CHARS,
     MAX_DIGITS,
@@ -26,6 +26,7 @@ from shuhari.rewards.parser import parse
 from shuhari.rewards.pool import WorkerFault
 from shuhari.rewards.reading import as_interval, as_matrix, assigned, elements, words
 from shuhari.rewards.scalar import Decision, GoldFault
+from shuhari.rewards.spelling import STYLES, ascii_mathematics, bare, is_readable
 from shuhari.rewards.verdict import Kind, Status, Verdict
 
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -35,9 +36,11 @@ _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(?([A-Za-z])(?:\)|[.:])\s.*", re.D
 # A gold that may be an option, and an answer that can only be one: `B) 5 cm`, `\text{(B)}`.
 _OPTION = re.compile(r"\(?[A-E]\)?")
 _LABELLED = re.compile(r"\(?[A-E](?:\)|[.:])(?:\s.*)?|\([A-E]\)|[A-E]", re.DOTALL)
-_STYLED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox)\s*\{([^{}]*)\}")
+_STYLED = re.compile(rf"\\(?:{STYLES})\s*\{{([^{{}}]*)\}}")
 # A name in capitals, such as SAS or May, is a word and no product of letters.
 _NAME = re.compile("[A-Z][A-Za-z]{2,}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.;:'!?()-]*")
 # Short words that would otherwise be read as products of letters.
 _SHORT_WORDS = frozenset("yes no one two six ten all any day mon tue wed thu fri sat sun red".split())
@@ -47,7 +50,20 @@ _SHORT_WORDS = frozenset("yes no one two six ten all any day mon tue wed thu fri
 class _Gold:
     text: str
     node: Node | None  # None where the answer is words or a letter
-    kind: str
+    kind: str  # auto and `unread`, which only the same text matches, beside the kinds that are no formula
+    fault: str = ""  # why it is unread
+
+
+class Reading(NamedTuple):
+    """One of two ways to read what may be read in two: `f(x)`, `5 m`, and `5 cm`."""
+
+    functions: bool = True
+    metres: bool = True
+    units: bool = True
+
+    def of(self, text: str) -> Node:
+        """The tree of a text."""
+        return parse(text, functions=self.functions, metres=self.metres, units=self.units)
 
 
 def verify(answer: str, gold: str, *, kind: str = "auto", form: str = "any", prompt: str = "") -> Verdict:
@@ -66,8 +82,11 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
     if kind not in KINDS or form not in FORMS:
         known, word = (KINDS, kind) if kind not in KINDS else (FORMS, form)
         return "error", "task", f"{word!r} is not one of {', '.join(known)}"
+    # Where a variable is asked for, m is one; where a number is, it is none.
+    first = Reading(metres=kind != "expression", units=kind != "expression")
+    second = Reading(functions=False, metres=kind in ("integer", "number"), units=kind != "expression")
     try:
-        truth = _gold(gold, kind)
+        truth = _gold(gold, kind, first)
     except (Unparsable, TooLarge, Undefined, GoldFault, RecursionError) as error:
         return "error", "gold", f"gold: {error}"
     except WorkerFault as fault:
@@ -77,8 +96,15 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
     try:
         if len(answer) > MAX_COMPLETION:
             raise TooLarge(f"a completion longer than {MAX_COMPLETION} characters")
-        text = extract(answer)
-        found, why = _judge(_plain(text), truth, form, prompt)
+        text = _plain(extract(answer))
+        found, why = _judge(text, truth, form, prompt, first)
+        if found.equal is not None and truth.node:
+            if first.metres and _states_unit(first, text, truth.text):
+                second = second._replace(metres=True)
+            if _differ(first, second, text, truth.text):
+                found = _agreed(found, text, gold, kind, second)
+            if found.equal and _are_clocks(text, truth.text):
+                found = Decision(None, found.rung, "a ratio, or the time of day")
     except GoldFault as fault:
         return "error", "gold", str(fault)
     except TooLarge as error:
@@ -103,18 +129,16 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
 
 
 def _plain(text: str) -> str:
-    """The text itself, if it can be judged at all."""
+    """The text in ASCII mathematics, if it can be judged at all."""
     if not text:
         raise Unparsable("empty")
     if len(text) > MAX_CHARS:
         raise TooLarge(f"an answer longer than {MAX_CHARS} characters")
-    if not text.isascii():
-        raise Unparsable("not ASCII")
-    return text
+    return ascii_mathematics(text)
 
 
 @lru_cache(maxsize=4096)
-def _gold(text: str, kind: str) -> _Gold:
+def _gold(text: str, kind: str, reading: Reading) -> _Gold:
     """The gold's tree, checked to have a value. Raises what is wrong with it."""
     text = _plain(extract(text))
     if text in RESERVED and kind != "text":
@@ -124,18 +148,25 @@ def _gold(text: str, kind: str) -> _Gold:
     if kind == "choice":
         _letter(text)
         return _Gold(text, None, kind)
-    if kind == "auto" and (text.lower() in _SHORT_WORDS or _NAME.fullmatch(text)):
+    if kind == "auto" and (text.lower() in _SHORT_WORDS or _NAME.fullmatch(text) or _DATE.fullmatch(text)):
         return _Gold(text, None, "text")
     try:
-        node = parse(text)
-    except Unparsable as error:
+        node = reading.of(text)
+    except (Unparsable, TooLarge) as error:
         if kind == "auto" and _PROSE.fullmatch(text) and not _mentions_reserved(text):
             return _Gold(text, None, "text")
-        raise error
+        if not is_readable(text) or _mentions_reserved(text):
+            raise error
+        return _Gold(text, None, "unread", str(error))
     if kind == "auto" and (node.op == "text" or _is_prose(text)):
         return _Gold(text, None, "text")
     node = _of_kind(node, kind)
-    require_values(node)
+    try:
+        require_values(node)
+    except (TooLarge, Undefined) as error:
+        if isinstance(error, Undefined) and not _CLOCK.fullmatch(text):
+            raise
+        return _Gold(text, None, "unread", str(error))
     return _Gold(text, node, kind)
 
 
@@ -201,19 +232,57 @@ def _of_kind(node: Node, kind: str) -> Node:
 
 def _letter(text: str) -> str:
     """The option a multiple-choice answer names."""
-    bare = _STYLED.sub(r"\1", text).strip(" $.{}*")
-    found = _CHOICE.fullmatch(bare)
-    if not found or re.search(r"\s\(?[A-Z](?:\)|[.:])(?:\s|\Z)", bare):
+    plain = _STYLED.sub(r"\1", text).strip(" $.{}*")
+    found = _CHOICE.fullmatch(plain)
+    if not found or re.search(r"\s\(?[A-Z](?:\)|[.:])(?:\s|\Z)", plain):
         raise Unparsable("not one option's letter")
     return (found.group(1) or found.group(2)).upper()
 
 
-def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, str]:
+def _differ(first: Reading, second: Reading, *texts: str) -> bool:
+    """Whether one of the texts can be read in two ways, and all of them can in the second."""
+    if not any("(" in text or METRES.fullmatch(text) for text in texts):
+        return False
+    try:
+        return [first.of(text) for text in texts] != [second.of(text) for text in texts]
+    except (Unparsable, TooLarge):
+        return False
+
+
+def _states_unit(reading: Reading, *texts: str) -> bool:
+    """Whether one of the texts has a unit that nobody takes for a variable, beside one in m."""
+    if not any(map(METRES.fullmatch, texts)):
+        return False
+    try:
+        return any(not METRES.fullmatch(text) and "unit" in operators(reading.of(text)) for text in texts)
+    except (Unparsable, TooLarge):
+        return False
+
+
+def _are_clocks(text: str, gold: str) -> bool:
+    """Whether one looks like the time of day, and the other does not end in the same."""
+    clock = _CLOCK.fullmatch(text) or _CLOCK.fullmatch(gold)
+    return bool(clock) and not text.endswith(gold) and not gold.endswith(text)
+
+
+def _agreed(found: Decision, text: str, gold: str, kind: str, second: Reading) -> Decision:
+    """What holds in both readings; undecided where they disagree."""
+    try:
+        truth = _gold(gold, kind, second)
+        other, _ = _judge(text, truth, "any", "", second)
+    except (Unparsable, TooLarge, Undefined, GoldFault):
+        return found
+    if other.equal == found.equal:
+        return found
+    return Decision(None, found.rung, "it may be read in two ways")
+
+
+def _judge(text: str, truth: _Gold, form: str, prompt: str, reading: Reading) -> tuple[Decision, str]:
     """The decision, and what is wrong with the form of an equal answer."""
     if truth.kind == "choice":
         equal = _letter(text) == _letter(truth.text)
         return Decision(equal, "text", "" if equal else "another option"), ""
-    if truth.kind == "text" or truth.node is None:
+    if truth.kind == "text":
         equal = _words(text) == _words(truth.text)
         return Decision(equal, "text", "" if equal else "other words"), ""
     if form == "any" and not prompt and _INTEGER.fullmatch(text) and _INTEGER.fullmatch(truth.text):
@@ -223,13 +292,32 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, s
         return Decision(equal, "rational", "" if equal else "another value"), ""
     if prompt and copies_prompt(text, truth.text, prompt):
         return Decision(True, "form"), "it copies the prompt"
-    if text == truth.text and form == "any":
+    if form == "any" and text == truth.text:
         return Decision(True, "text"), ""
+    written_alike = form == "any" and bare(text) == bare(truth.text)
+    if truth.node is None:
+        if written_alike:
+            return Decision(True, "text"), ""
+        raise GoldFault(f"gold: {truth.fault}; only the same text matches it")
+    try:
+        found, why = _by_value(text, truth, form, prompt, reading)
+    except (Unparsable, TooLarge, Undefined):
+        if written_alike:
+            return Decision(True, "text"), ""
+        raise
+    return (Decision(True, "text"), "") if written_alike and not found.equal else (found, why)
+
+
+def _by_value(text: str, truth: _Gold, form: str, prompt: str, reading: Reading) -> tuple[Decision, str]:
+    """The decision by what both sides mean, and what is wrong with the form."""
+    assert truth.node is not None
+    if truth.kind == "auto" and _permuted(text, truth.text) and not _are_variables(truth.text, prompt):
+        return Decision(None, "text", "letters in another order: a product, or another word"), ""
     labelled = _LABELLED.fullmatch(_STYLED.sub(r"\1", text))
     if truth.kind == "auto" and _OPTION.fullmatch(truth.text) and labelled:
         equal = _letter(text) == _letter(truth.text)
         return Decision(equal, "text", "" if equal else "another option"), ""
-    node = parse(text)
+    node = reading.of(text)
     written, node = node, _of_kind(node, truth.kind)
     if node.op in ("rel", "list", "set", "seq", "union", "matrix"):
         require_values(node)
@@ -241,6 +329,21 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str) -> tuple[Decision, s
     return found, why
 
 
+def _permuted(text: str, gold: str) -> bool:
+    """Whether both are words of the same letters in another order."""
+    words_ = text.isalpha() and gold.isalpha() and text.isascii()
+    return words_ and text != gold and sorted(text) == sorted(gold)
+
+
+def _are_variables(word: str, prompt: str) -> bool:
+    """Whether the prompt uses every letter of the word by itself, as a variable."""
+    lone = set(re.findall(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])", prompt))
+    # In prose, a and I are words: as variables they stand in a formula.
+    formula = re.findall(r"[$(=+*/^_-]\s*([aI])(?![A-Za-z])|(?<![A-Za-z])([aI])\s*[$)=+*/^_-]", prompt)
+    lone -= {"a", "I"} - {letter for pair in formula for letter in pair}
+    return set(word) <= lone
+
+
 def _words(text: str) -> str:
-    bare = _STYLED.sub(r"\1", text)
-    return words(bare.replace("\\ ", " ").replace("~", " "))
+    plain = _STYLED.sub(r"\1", text)
+    return words(plain.replace("\\ ", " ").replace("~", " "))

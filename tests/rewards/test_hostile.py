@@ -191,7 +191,9 @@ def test_the_command_line_answers_every_line() -> None:
         "not json",
         '{"answer": "1"}',
         '{"answer": "1", "gold": 1}',
-        '{"answer": "1", "gold": "1", "knd": "auto"}',
+        '{"answer": 0.5, "gold": "1/2", "kind": null, "id": 7}',
+        "",
+        '{"answer": "1", "gold": true}',
         "[1]",
         '{"answer": "\\ud800", "gold": "1"}',
         '{"answer": "6/4", "gold": "3/2", "form": "reduced"}',
@@ -199,15 +201,27 @@ def test_the_command_line_answers_every_line() -> None:
     ]
     done = subprocess.run(
         [sys.executable, "-m", "shuhari.loops.cli", "verify"],
-        input="\n".join(lines).encode() + b'\n{"answer": "\xff", "gold": "1"}\n',
+        input=b"\xef\xbb\xbf" + "\n".join(lines).encode() + b'\n{"answer": "\xff", "gold": "1"}\n',
         capture_output=True,
         check=True,
     )
     assert done.stdout.isascii()
     verdicts = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [set(v) for v in verdicts] == [{"verdict", "rung", "ms", "reason"}] * 10
+    words = {"verdict", "rung", "ms", "reason"}
+    assert [set(v) for v in verdicts] == [*[words] * 4, words | {"id"}, *[words] * 7]
+    assert verdicts[4]["id"] == 7
     statuses = [v["verdict"] for v in verdicts]
-    assert statuses == ["correct", *["error"] * 5, "wrong", "wrong", "error", "wrong"]
+    assert statuses == [
+        "correct",
+        "error",
+        "error",
+        "correct",
+        "correct",
+        *["error"] * 3,
+        *["wrong"] * 2,
+        "error",
+        "wrong",
+    ]
 
 
 def test_verify_imports_neither_torch_nor_sympy() -> None:
