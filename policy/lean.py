@@ -91,6 +91,8 @@ def unsupported(config: Any) -> str | None:
         return f"architecture {config.model_type!r}"
     if config.model_type in ("qwen2", "qwen3") and not {*config.layer_types} <= {FULL, SLIDING}:
         return "layers that are neither full nor sliding attention"
+    if 0 in windows(config):
+        return "a sliding window of 0"
     if config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False):
         return "bias of its attention's output"
     if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
@@ -106,8 +108,10 @@ def windows(config: Any) -> list[int | None]:
     sliding = [config.model_type == "mistral"] * config.num_hidden_layers
     if config.model_type in ("qwen2", "qwen3"):
         sliding = [kind == SLIDING for kind in config.layer_types]
-    window = getattr(config, "sliding_window", None) or config.max_position_embeddings
-    return [window if each and window < config.max_position_embeddings else None for each in sliding]
+    window: int | None = getattr(config, "sliding_window", None)
+    if window is not None and window >= (config.max_position_embeddings or 0):
+        window = None
+    return [window if each else None for each in sliding]
 
 
 def _fused(block: Any) -> Iterator[list[nn.Module]]:

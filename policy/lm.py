@@ -20,6 +20,7 @@ from shuhari.policy.load import (
     base_mark,
     begin_of,
     context,
+    first_line,
     load_base,
     read_adapter,
     usable,
@@ -82,15 +83,21 @@ class Policy:
         model, self.tokenizer = load_base(base, self.dtype)
         self.eos = int(self.tokenizer.eos_token_id)
         self.begin = begin_of(self.tokenizer)
-        self.max_length = context(model.config)
         self._rows = len(model.get_input_embeddings().weight)
         # What lies beyond the tokenizer pads the vocabulary and stands for no text: it is never said.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
         self._base_mark = base_mark(model)
+        reason = lean.unsupported(model.config)
+        if reason is not None:
+            self._plug_in(model.to(self.device), base)
+        self.max_length = context(base, model.config)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
-            self.model = get_peft_model(model, config)
+            try:
+                self.model = get_peft_model(model, config)
+            except ValueError as error:  # which says which of its layers PEFT has no LoRA for
+                raise CheckpointError(f"policy.base={base}: {first_line(error)}") from None
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
@@ -102,14 +109,10 @@ class Policy:
         self.encode = lru_cache(REMEMBERED)(self._encode)  # rollouts ask for the same texts again and again
         self.versions: dict[str | None, int] = {None: 0, LEARNING: 0}
         self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
-        reason = lean.unsupported(model.config) or _not_plain(self.model)
+        if reason is None and (reason := _not_plain(self.model)):
+            self._plug_in(model, base)
         self.path = "lean" if reason is None else f"module ({reason})"
-        if reason is not None:
-            try:
-                plug_in(model)
-            except UnsupportedModelError as error:
-                raise CheckpointError(f"policy.base={base}: {error}") from None
-        else:
+        if reason is None:
             positions = torch.arange(self.max_length, device=self.device)[None]
             like = torch.zeros(1, 1, 1, device=self.device)
             cos_1TD, sin_1TD = model.model.rotary_emb(like, positions)
@@ -118,6 +121,13 @@ class Policy:
             head_VC = model.lm_head.weight[: self._vocabulary]
             # A CPU has no product of 16-bit numbers that leaves fp32 sums: there the head is kept in fp32.
             self._head_VC = head_VC.float() if self.device.type == "cpu" else head_VC
+
+    @staticmethod
+    def _plug_in(model: Any, base: str) -> None:
+        try:
+            plug_in(model)
+        except UnsupportedModelError as error:
+            raise CheckpointError(f"policy.base={base}: {error}") from None
 
     @property
     def _merges(self) -> bool:
@@ -282,10 +292,23 @@ class Policy:
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
+    @property
+    def _begin_text(self) -> str:
+        return str(self.tokenizer.decode(list(self.begin)))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of a report must know of how prompts are written."""
+        return (
+            [f"every prompt begins with {self._begin_text}, as the base's tokenizer says"]
+            if self.begin
+            else []
+        )
+
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
-        begin = {"begin_of_text": self.tokenizer.decode(list(self.begin))} if self.begin else {}
+        begin = {"begin_of_text": self._begin_text} if self.begin else {}
         return {"path": self.path, **where, **begin, "base_parameters": base, "adapter_parameters": trained}

@@ -22,7 +22,8 @@ class CheckpointError(ValueError):
     """A base or an adapter cannot be used; the message is one line that names the folder and the remedy."""
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an exception says, or its name."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -71,7 +72,7 @@ def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
         raise CheckpointError(
-            f"policy.base={base}: not a readable checkpoint ({_first_line(error)})"
+            f"policy.base={base}: not a readable checkpoint ({first_line(error)})"
         ) from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
@@ -98,23 +99,19 @@ def _misfit(model: Any, tokenizer: Any) -> str:
         ids = given if isinstance(given, list) else [rows - 1 if given is None else given]
         if any(not 0 <= i < rows for i in ids):
             return f"{name}={given} in config.json is outside the vocabulary of {rows}; set the tokenizer's"
-    length: int | None = getattr(config, "max_position_embeddings", None)
-    if length is None:
-        return "its config.json does not say how long a text may be; set max_position_embeddings"
-    if length < 2:
-        return (
-            f"max_position_embeddings={length} in config.json holds no text; set the length it was made for"
-        )
-    window = getattr(config, "sliding_window", None)
-    if window is not None and window < 1:
-        return f"sliding_window={window} in config.json sees nothing; set null where it has none"
     return ""
 
 
-def context(config: Any) -> int:
-    """How many positions a text may have: as far as they mean the same whatever else is in a batch."""
-    length, rope = int(config.max_position_embeddings), getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") == "longrope":  # beyond, all positions turn faster, those before included
+def context(base: str, config: Any) -> int:
+    """How many positions a text may have: as far as they mean the same whatever else is in a batch. Raises
+    CheckpointError where the configuration does not say."""
+    length, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None)
+    if not isinstance(length, int) or length < 2:
+        remedy = "set max_position_embeddings to what it was trained for"
+        raise CheckpointError(
+            f"policy.base={base}: config.json says texts may have {length} tokens; {remedy}"
+        )
+    if (rope or {}).get("rope_type") == "longrope":  # beyond, all positions turn faster, earlier ones too
         length = min(length, int(rope["original_max_position_embeddings"]))
     return length
 
@@ -148,5 +145,5 @@ def read_adapter(folder: Path, where: str, expected: str, read: Callable[[], Any
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             return read()
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-        reason = f"does not fit this base or is damaged ({_first_line(error)})"
+        reason = f"does not fit this base or is damaged ({first_line(error)})"
         raise CheckpointError(f"{where}={folder}: {reason}") from None

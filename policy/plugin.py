@@ -48,6 +48,8 @@ def attention(
     if attention_mask is not None and attention_mask.dim():
         raise UnsupportedModelError(f"{kind}: an attention mask; pass texts of one length, unpadded")
     window = None if attention_mask is None else int(attention_mask)
+    if window is not None and window < 1:
+        raise UnsupportedModelError(f"sliding_window={window} sees nothing; set it to null in config.json")
     for feature in ("softcap", "s_aux"):
         if features.get(feature) is not None:
             raise UnsupportedModelError(f"{kind}: {feature} is not implemented")

@@ -29,6 +29,7 @@ def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
     """One of an architecture, `given` in its configuration."""
     tokenizer = build_tokenizer()
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    ids["pad_token_id"] = tokenizer.pad_token_id
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(
         AutoConfig.for_model(kind, **SIZES | EXTRA.get(kind, {}) | ids | given)

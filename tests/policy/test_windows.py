@@ -151,7 +151,7 @@ def test_rows_of_other_prompts_windows_and_lengths_change_nothing(policies: dict
 @pytest.mark.parametrize(
     ("kind", "windows", "words"),
     [
-        ("mistral", {"sliding_window": 0}, "sliding_window=0"),
+        ("mistral", {"sliding_window": 0}, "sliding_window=0 sees nothing"),
         ("llama4_text", {"layer_types": ["chunked_attention"] * 3}, "chunked_attention"),
         ("gpt_oss", {}, "s_aux is not implemented"),
     ],
