@@ -83,12 +83,13 @@ def grouped(
     B, H, T, D = q_BHTD.shape
     Hkv = parts[0][0].shape[1]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
-    # The last own key that a query sees; its place in the text is that many after its prompt's end.
-    last_BT = torch.arange(-T, 0, device=q_BHTD.device)[None] + (
-        own[:, None] if isinstance(own, Tensor) else own
-    )
+    last_BT = reach_BR = None
+    if T > 1 or isinstance(own, Tensor) or window is not None:
+        own_B1 = own[:, None] if isinstance(own, Tensor) else own
+        last_BT = torch.arange(-T, 0, device=q_BHTD.device)[None] + own_B1  # the last own key a query sees
+    if last_BT is not None and window is not None:
+        reach_BR = (last_BT - window).repeat(1, H // Hkv).expand(B, -1)
     own_BHRS = _own_scores(q_BHRD, parts, own, last_BT, window)
-    reach_BR = None if window is None else (last_BT - window).repeat(1, H // Hkv).expand(B, -1)
 
     if len(prefixes) == 1:  # one softmax over both
         (prefix,) = prefixes
@@ -116,18 +117,19 @@ def grouped(
 
 
 def _own_scores(
-    q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, last_BT: Tensor, window: int | None
+    q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, last_BT: Tensor | None, window: int | None
 ) -> Tensor:
     """[B, Hkv, R, S] of all parts; -inf of what a query does not see."""
     scores = [_scored(q_BHRD, k_BHSD) for k_BHSD, _ in parts]
     scores_BHRS = scores[0] if len(scores) == 1 else torch.cat(scores, 3)
-    S, T = scores_BHRS.shape[3], last_BT.shape[1]
-    if T > 1 or isinstance(own, Tensor) or window is not None:
-        place_S = torch.arange(S, device=q_BHRD.device)
-        unseen_BTS = place_S > last_BT[:, :, None]
+    S = scores_BHRS.shape[3]
+    if last_BT is not None:
+        last_BT1, place_S = last_BT[:, :, None], torch.arange(S, device=q_BHRD.device)
+        unseen_BTS = place_S > last_BT1
         if window is not None:
-            unseen_BTS |= place_S <= last_BT[:, :, None] - window
-        return scores_BHRS.masked_fill(unseen_BTS.repeat(1, q_BHRD.shape[2] // T, 1)[:, None], -torch.inf)
+            unseen_BTS |= place_S <= last_BT1 - window
+        unseen_BRS = unseen_BTS.repeat(1, q_BHRD.shape[2] // last_BT.shape[1], 1)
+        return scores_BHRS.masked_fill(unseen_BRS[:, None], -torch.inf)
     if own < S:
         scores_BHRS[..., own:] = -torch.inf
     return scores_BHRS

@@ -193,7 +193,7 @@ def train(cfg: TrainConfig) -> dict[str, Any]:
 def evaluate(cfg: TrainConfig) -> dict[str, Any]:
     """Measure an adapter (or, without one, the base) beside the reference players."""
     training = Training(cfg, Console())
-    training.run = Run.create(cfg)
+    training.run, training.progress.notes = Run.create(cfg), training.policy.notes
     training.board.measure_references()
     if cfg.adapter:
         training.board.measure_policy("adapter")

@@ -171,7 +171,7 @@ class Policy:
         is loaded, frozen. Raises CheckpointError, naming `where`, for what is none of these."""
         if name == "base" or name in self.versions:
             return None if name == "base" else name
-        loaded = f"folder {name}"
+        loaded = "folder " + name.replace("%", "%25").replace(".", "%2E")  # torch names modules without dots
 
         def read() -> None:
             self.model.load_adapter(name, loaded, local_files_only=True)
