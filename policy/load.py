@@ -105,13 +105,14 @@ def _misfit(model: Any, tokenizer: Any) -> str:
 def context(base: str, config: Any) -> int:
     """How many positions a text may have: as far as they mean the same whatever else is in a batch. Raises
     CheckpointError where the configuration does not say."""
-    length, rope = getattr(config, "max_position_embeddings", None), getattr(config, "rope_parameters", None)
+    length = getattr(config, "max_position_embeddings", None)
+    rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     if not isinstance(length, int) or length < 2:
         remedy = "set max_position_embeddings to what it was trained for"
         raise CheckpointError(
             f"policy.base={base}: config.json says texts may have {length} tokens; {remedy}"
         )
-    if (rope or {}).get("rope_type") == "longrope":  # beyond, all positions turn faster, earlier ones too
+    if rope.get("rope_type") == "longrope":  # beyond, all positions turn faster, earlier ones too
         length = min(length, int(rope["original_max_position_embeddings"]))
     return length
 
