@@ -47,7 +47,7 @@ def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, window: int | None = No
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=seen_TS, enable_gqa=gqa)
 
 
-IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor, int | None], Tensor]] = {
+IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {
     "plain": plain,
     "sdpa": sdpa,
 }
@@ -74,4 +74,5 @@ def causal_attention(
         k_BHSD, v_BHSD = k_BHSD[:, :, -reach:], v_BHSD[:, :, -reach:]
         window = None if window >= k_BHSD.shape[2] else window
     name = implementation or choose(k_BHSD.shape[2], q_BHTD.device)
-    return IMPLEMENTATIONS[name](q_BHTD, k_BHSD, v_BHSD, window)
+    attend = IMPLEMENTATIONS[name]
+    return attend(q_BHTD, k_BHSD, v_BHSD) if window is None else attend(q_BHTD, k_BHSD, v_BHSD, window)
