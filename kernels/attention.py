@@ -18,8 +18,9 @@ Implementation = Literal["plain", "sdpa"]
 SHORT = 64
 
 
-def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
-    """The definition: query t sees keys 0..S-T+t. H may be a multiple of the heads of k and v."""
+def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, window: int | None = None) -> Tensor:
+    """The definition: query t sees keys 0..S-T+t, the last `window` of them where that is given. H may be a
+    multiple of the heads of k and v."""
     groups = q_BHTD.shape[1] // k_BHSD.shape[1]
     if groups > 1:
         k_BHSD, v_BHSD = k_BHSD.repeat_interleave(groups, 1), v_BHSD.repeat_interleave(groups, 1)
@@ -28,20 +29,25 @@ def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
     if T > 1:
         hidden_TS = torch.full((T, S), -torch.inf, dtype=q_BHTD.dtype, device=q_BHTD.device).triu(S - T + 1)
         scores_BHTS = scores_BHTS + hidden_TS
+    if window is not None and window < S:
+        seen_TS = torch.ones(T, S, dtype=torch.bool, device=q_BHTD.device).triu(S - T - window + 1)
+        scores_BHTS = scores_BHTS.masked_fill(~seen_TS, -torch.inf)
     return scores_BHTS.softmax(-1) @ v_BHSD
 
 
-def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor) -> Tensor:
+def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, window: int | None = None) -> Tensor:
     """The same by `torch.nn.functional.scaled_dot_product_attention`."""
     T, S = q_BHTD.shape[2], k_BHSD.shape[2]
     gqa = q_BHTD.shape[1] != k_BHSD.shape[1]
-    if T == S or T == 1:
+    if window is None and (T == S or T == 1):
         return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, is_causal=T > 1, enable_gqa=gqa)
     seen_TS = torch.ones(T, S, dtype=torch.bool, device=q_BHTD.device).tril(S - T)
+    if window is not None:
+        seen_TS = seen_TS.triu(S - T - window + 1)
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=seen_TS, enable_gqa=gqa)
 
 
-IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
+IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {
     "plain": plain,
     "sdpa": sdpa,
 }
@@ -53,8 +59,20 @@ def choose(keys: int, device: torch.device) -> Implementation:
 
 
 def causal_attention(
-    q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, implementation: Implementation | None = None
+    q_BHTD: Tensor,
+    k_BHSD: Tensor,
+    v_BHSD: Tensor,
+    implementation: Implementation | None = None,
+    window: int | None = None,
 ) -> Tensor:
-    """Attention of the last T of S positions, [B, H, T, D], by `implementation` or by `choose`."""
+    """Attention of the last T of S positions, [B, H, T, D], by `implementation` or by `choose`.
+
+    window: how many positions each looks back over, itself included (Beltagy et al. 2020); None: all
+    """
+    if window is not None:
+        reach = window + q_BHTD.shape[2] - 1  # keys before these nobody sees
+        k_BHSD, v_BHSD = k_BHSD[:, :, -reach:], v_BHSD[:, :, -reach:]
+        window = None if window >= k_BHSD.shape[2] else window
     name = implementation or choose(k_BHSD.shape[2], q_BHTD.device)
-    return IMPLEMENTATIONS[name](q_BHTD, k_BHSD, v_BHSD)
+    attend = IMPLEMENTATIONS[name]
+    return attend(q_BHTD, k_BHSD, v_BHSD) if window is None else attend(q_BHTD, k_BHSD, v_BHSD, window)

@@ -81,6 +81,19 @@ class Reads:
             mine.copy_(theirs, non_blocking=True)
         return self
 
+    def narrow_(self, whole: "Reads", window: int) -> "Reads":
+        """Take over, in place, what lies within the last `window` positions of each row of a plan of these
+        sizes that shares no prompt: its rows read different parts of it. Waits for nothing."""
+        prompt_B, own_B = whole.prompt_length_B, whole.own_length_B
+        unseen_B = (prompt_B + own_B - window).clamp_(min=0)
+        of_prompt_B = torch.minimum(unseen_B, prompt_B)
+        of_own_B = unseen_B - of_prompt_B
+        self.prompt_start_B.copy_(whole.prompt_start_B + of_prompt_B)
+        self.prompt_length_B.copy_(prompt_B - of_prompt_B)
+        self.own_start_B.copy_(whole.own_start_B + of_own_B)
+        self.own_length_B.copy_(own_B - of_own_B)
+        return self
+
 
 def tiling(D: int, dtype: torch.dtype) -> tuple[int, int]:
     """Keys of a split, and query rows of a tile of a shared prompt."""

@@ -84,6 +84,12 @@ class Segments:
         return cls(lengths, prompts, starts, prompt_M, positions, first)
 
     @property
+    def longest(self) -> int:
+        """Positions of the longest text, a reader's prompt included."""
+        before = (0 if prompt < 0 else self.lengths[prompt] for prompt in self.prompts)
+        return max(map(sum, zip(self.lengths, before, strict=True)), default=0)
+
+    @property
     def device(self) -> torch.device:
         return self.positions_N.device
 
@@ -100,14 +106,16 @@ def sent(table: "np.ndarray[Any, Any]", device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
-def plain(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments) -> Tensor:
+def plain(
+    q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments, window: int | None = None
+) -> Tensor:
     """The definition, segment by segment."""
     lengths = list(segments.lengths)
     q, k, v = (torch.split(x.transpose(0, 1)[None], lengths, 2) for x in (q_NHD, k_NHD, v_NHD))
     result = []
     for m, prompt in enumerate(segments.prompts):
         keys, values = ((x[m] if prompt < 0 else torch.cat([x[prompt], x[m]], 2)) for x in (k, v))
-        result.append(causal(q[m], keys, values)[0].transpose(0, 1))
+        result.append(causal(q[m], keys, values, window)[0].transpose(0, 1))
     return torch.cat(result) if result else q_NHD.clone()
 
 
@@ -201,7 +209,9 @@ class _Packed(torch.autograd.Function):
         return d_X.masked_fill(~ctx.r.valid_X[:, None, None], 0), None
 
 
-def batched(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments) -> Tensor:
+def batched(
+    q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments, window: int | None = None
+) -> Tensor:
     """All that read nobody in one padded causal call, all readers in another: no mask sees the padding."""
     if len(q_NHD) == 0:
         return q_NHD.clone()
@@ -217,13 +227,13 @@ def batched(q_NHD: Tensor, k_NHD: Tensor, v_NHD: Tensor, segments: Segments) -> 
         return first, second
 
     (q, own_q), (k, own_k), (v, own_v) = (padded(x) for x in (q_NHD, k_NHD, v_NHD))
-    parts = [causal_attention(q, k, v)]
+    parts = [causal_attention(q, k, v, window=window)]
     if own_q.numel() and r.longest_prompt:
         prompt_k, prompt_v = (x[:, :, : r.longest_prompt].index_select(0, r.prompts_G) for x in (k, v))
         prefix = Prefix(prompt_k, prompt_v, r.rows_GB, r.lengths_G, r.in_order)
-        parts.append(grouped(own_q, [(own_k, own_v)], own_k.shape[2], [prefix]))
+        parts.append(grouped(own_q, [(own_k, own_v)], own_k.shape[2], [prefix], window))
     else:
-        parts.append(causal_attention(own_q, own_k, own_v))
+        parts.append(causal_attention(own_q, own_k, own_v, window=window))
     o_XHD = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in parts])
     return o_XHD if r.whole else _Packed.apply(o_XHD, r)  # type: ignore[no-untyped-call]
 
@@ -248,13 +258,22 @@ def packed_attention(
     v_NHD: Tensor,
     segments: Segments,
     implementation: Implementation | None = None,
+    window: int | None = None,
 ) -> Tensor:
     """Attention [N, H, D] of every position to what it sees, differentiable in q, k and v.
 
     H may be a multiple of the heads of k and v; scores are scaled by D^-0.5. "plain" is the definition,
     "torch" the padded form, "triton" the kernels of `shuhari.kernels.gpu.packed`, for fp32, fp16 and bf16.
+    window: how many positions of its text each looks back over, itself included; None: all. The kernels know
+        none: where it hides something, "torch" is the rule on any device.
     Raises ValueError where shapes, dtypes or devices do not fit, or "triton" is asked for and cannot run.
     """
+    if window is not None and window >= segments.longest:
+        window = None
+    if window is not None:
+        if implementation == "triton":
+            raise ValueError(f"implementation 'triton' has no sliding window, here {window}")
+        implementation = implementation or "torch"
     name = choose(implementation, q_NHD.device)
     N, H, D = q_NHD.shape
     if k_NHD.shape != v_NHD.shape or k_NHD.shape[::2] != (N, D) or H % k_NHD.shape[1]:
@@ -266,9 +285,9 @@ def packed_attention(
     if segments.device != q_NHD.device:
         raise ValueError(f"segments on {segments.device}, queries on {q_NHD.device}")
     if name == "plain":
-        return plain(q_NHD, k_NHD, v_NHD, segments)
+        return plain(q_NHD, k_NHD, v_NHD, segments, window)
     if name == "torch":
-        return batched(q_NHD, k_NHD, v_NHD, segments)
+        return batched(q_NHD, k_NHD, v_NHD, segments, window)
     from shuhari.kernels.gpu.packed import attention
 
     return attention(q_NHD, k_NHD, v_NHD, segments)

@@ -37,7 +37,13 @@ class Prefix:
     in_order: bool = False
 
 
-def plain(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: Sequence[Prefix]) -> Tensor:
+def plain(
+    q_BHTD: Tensor,
+    parts: Sequence[Part],
+    own: int | Tensor,
+    prefixes: Sequence[Prefix],
+    window: int | None = None,
+) -> Tensor:
     """The definition, row by row."""
     B, H, T, D = q_BHTD.shape
     own_B = [own] * B if isinstance(own, int) else own.tolist()
@@ -54,8 +60,10 @@ def plain(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: Se
         k, v = (torch.cat([x, y[b, :, :n]], 1) for x, y in zip(prefix_of[b], own_kv, strict=True))
         k, v = (x.repeat_interleave(H // x.shape[0], 0) for x in (k, v))
         scores_HTS = (q_BHTD[b] * D**-0.5) @ k.transpose(1, 2)
-        unseen_TS = torch.ones(T, k.shape[1], dtype=torch.bool, device=k.device).triu(k.shape[1] - T + 1)
-        result.append(scores_HTS.masked_fill(unseen_TS, -torch.inf).softmax(-1) @ v)
+        seen_TS = torch.ones(T, k.shape[1], dtype=torch.bool, device=k.device).tril(k.shape[1] - T)
+        if window is not None:
+            seen_TS = seen_TS.triu(k.shape[1] - T - window + 1)
+        result.append(scores_HTS.masked_fill(~seen_TS, -torch.inf).softmax(-1) @ v)
     return torch.stack(result)
 
 
@@ -64,17 +72,29 @@ def length(prefix: Prefix, n: int) -> int:
     return prefix.k_NHPD.shape[2] if prefix.lengths_N is None else int(prefix.lengths_N[n])
 
 
-def grouped(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: Sequence[Prefix]) -> Tensor:
+def grouped(
+    q_BHTD: Tensor,
+    parts: Sequence[Part],
+    own: int | Tensor,
+    prefixes: Sequence[Prefix],
+    window: int | None = None,
+) -> Tensor:
     """The queries of all samples of a prompt as one matrix against its keys."""
     B, H, T, D = q_BHTD.shape
     Hkv = parts[0][0].shape[1]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
-    own_BHRS = _own_scores(q_BHRD, parts, own, T)
+    last_BT = reach_BR = None
+    if T > 1 or isinstance(own, Tensor) or window is not None:
+        own_B1 = own[:, None] if isinstance(own, Tensor) else own
+        last_BT = torch.arange(-T, 0, device=q_BHTD.device)[None] + own_B1  # the last own key a query sees
+    if last_BT is not None and window is not None:
+        reach_BR = (last_BT - window).repeat(1, H // Hkv).expand(B, -1)
+    own_BHRS = _own_scores(q_BHRD, parts, own, last_BT, window)
 
     if len(prefixes) == 1:  # one softmax over both
         (prefix,) = prefixes
         P, back_B = prefix.k_NHPD.shape[2], None if prefix.in_order else _back(prefix.rows_NG, B)
-        scores = [_prefix_scores(q_BHRD, prefix), _grouped(own_BHRS, prefix)]
+        scores = [_prefix_scores(q_BHRD, prefix, reach_BR), _grouped(own_BHRS, prefix)]
         weights_NHGRK = torch.cat(scores, 4).softmax(-1)
         shared_NHGRD = _prefix_values(weights_NHGRK[..., :P], prefix)
         own_BHRS, o_BHRD = (_ungrouped(x, back_B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
@@ -83,8 +103,9 @@ def grouped(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: 
     own_lse_BHR1 = own_BHRS.logsumexp(-1, keepdim=True)
     o_BHRD = _add_own_values(torch.zeros_like(q_BHRD), (own_BHRS - own_lse_BHR1).exp(), parts)
     for prefix in prefixes:
-        scores_NHGRP = _prefix_scores(q_BHRD, prefix)
-        lse_NHGR1 = scores_NHGRP.logsumexp(-1, keepdim=True)
+        scores_NHGRP = _prefix_scores(q_BHRD, prefix, reach_BR)
+        # Of a prompt that a window has left behind the sum is 0: its logarithm must still be a number.
+        lse_NHGR1 = scores_NHGRP.logsumexp(-1, keepdim=True).clamp(min=torch.finfo(q_BHTD.dtype).min)
         part_NHGRD = _prefix_values((scores_NHGRP - lse_NHGR1).exp(), prefix)
         rows = prefix.rows_NG.flatten()
         used = rows >= 0
@@ -95,16 +116,20 @@ def grouped(q_BHTD: Tensor, parts: Sequence[Part], own: int | Tensor, prefixes: 
     return o_BHRD.reshape(B, H, T, D)
 
 
-def _own_scores(q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, T: int) -> Tensor:
+def _own_scores(
+    q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, last_BT: Tensor | None, window: int | None
+) -> Tensor:
     """[B, Hkv, R, S] of all parts; -inf of what a query does not see."""
     scores = [_scored(q_BHRD, k_BHSD) for k_BHSD, _ in parts]
     scores_BHRS = scores[0] if len(scores) == 1 else torch.cat(scores, 3)
-    S, device = scores_BHRS.shape[3], q_BHRD.device
-    if T > 1 or isinstance(own, Tensor):
-        own_B1 = own[:, None] if isinstance(own, Tensor) else own
-        last_BT = torch.arange(-T, 0, device=device)[None] + own_B1  # the last key that a query sees
-        unseen_BTS = torch.arange(S, device=device) > last_BT[:, :, None]
-        return scores_BHRS.masked_fill(unseen_BTS.repeat(1, q_BHRD.shape[2] // T, 1)[:, None], -torch.inf)
+    S = scores_BHRS.shape[3]
+    if last_BT is not None:
+        last_BT1, place_S = last_BT[:, :, None], torch.arange(S, device=q_BHRD.device)
+        unseen_BTS = place_S > last_BT1
+        if window is not None:
+            unseen_BTS |= place_S <= last_BT1 - window
+        unseen_BRS = unseen_BTS.repeat(1, q_BHRD.shape[2] // last_BT.shape[1], 1)
+        return scores_BHRS.masked_fill(unseen_BRS[:, None], -torch.inf)
     if own < S:
         scores_BHRS[..., own:] = -torch.inf
     return scores_BHRS
@@ -162,14 +187,23 @@ def _back(rows_NG: Tensor, B: int) -> Tensor:
     return rows_M.new_zeros(B).index_copy(0, rows_M[places], places)
 
 
-def _prefix_scores(q_BHRD: Tensor, prefix: Prefix) -> Tensor:
-    """[N, Hkv, G, R, P] of the queries that read each prompt; -inf beyond its length."""
+def _prefix_scores(q_BHRD: Tensor, prefix: Prefix, reach_BR: Tensor | None) -> Tensor:
+    """[N, Hkv, G, R, P] of the queries that read each prompt; -inf beyond its length, and where a window does
+    not reach: up to so many places after its end."""
     q_NHGRD = _grouped(q_BHRD, prefix)
     scores_NHQP = _product(q_NHGRD.flatten(2, 3), prefix.k_NHPD.transpose(2, 3))
     if prefix.lengths_N is not None:
         hidden_NP = torch.arange(prefix.k_NHPD.shape[2], device=q_BHRD.device) >= prefix.lengths_N[:, None]
         scores_NHQP = scores_NHQP.masked_fill(hidden_NP[:, None, None], -torch.inf)
-    return scores_NHQP.view(*q_NHGRD.shape[:4], -1)
+    scores_NHGRP = scores_NHQP.view(*q_NHGRD.shape[:4], -1)
+    if reach_BR is not None:
+        P = prefix.k_NHPD.shape[2]
+        length: int | Tensor = P if prefix.lengths_N is None else prefix.lengths_N[:, None, None, None, None]
+        unseen_NHGRP = torch.arange(P, device=q_BHRD.device) <= (
+            length + _grouped(reach_BR[:, None, :, None], prefix)
+        )
+        scores_NHGRP = scores_NHGRP.masked_fill(unseen_NHGRP, -torch.inf)
+    return scores_NHGRP
 
 
 def _prefix_values(weights_NHGRP: Tensor, prefix: Prefix) -> Tensor:
@@ -186,10 +220,12 @@ def shared_attention(
     own: int | Tensor,
     prefixes: Sequence[Prefix],
     implementation: Implementation = "grouped",
+    window: int | None = None,
 ) -> Tensor:
     """Attention [B, H, T, D] of each row's last T own positions to its prefix and, causally, its own keys.
 
     `own` counts the own keys that are valid, of every row or (int64 [B]) of each; at least T. What stands
     beyond them changes nothing, but its values must be finite. Every row is in one prefix.
+    window: how many positions of its text each looks back over, itself included; None: all
     """
-    return IMPLEMENTATIONS[implementation](q_BHTD, parts, own, prefixes)
+    return IMPLEMENTATIONS[implementation](q_BHTD, parts, own, prefixes, window)

@@ -55,7 +55,7 @@ class Training:
         if not self.board.rows:
             self.console.print(f"{run.folder}: measuring the players that need no training", soft_wrap=True)
             self.board.measure_references()
-            for note in self.board.evaluation.notes:
+            for note in (*self.policy.notes, *self.board.evaluation.notes):
                 self._note(note)
             self._save(None)
         with Monitor(run.folder, self.board.levels()) as self.monitor:
@@ -193,7 +193,7 @@ def train(cfg: TrainConfig) -> dict[str, Any]:
 def evaluate(cfg: TrainConfig) -> dict[str, Any]:
     """Measure an adapter (or, without one, the base) beside the reference players."""
     training = Training(cfg, Console())
-    training.run = Run.create(cfg)
+    training.run, training.progress.notes = Run.create(cfg), training.policy.notes
     training.board.measure_references()
     if cfg.adapter:
         training.board.measure_policy("adapter")

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, CheckpointError, Policy, base_path
+from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.load import CheckpointError, base_path
 from shuhari.policy.requests import Request
 from shuhari.policy.sampling import spread
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"shuhari: {words}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
-    tokens, adapter = policy.encode(prompt), LEARNING if options.adapter else None
+    tokens, adapter = policy.opening(prompt), LEARNING if options.adapter else None
     asked = options.max_new_tokens, options.temperature
     given: Any = {"adapter": adapter, "stop": tuple(options.stop), "choices": tuple(options.choice)}
     requests = [Request(tokens, *asked, seed, **given) for seed in spread(options.seed, options.samples)]
@@ -85,6 +86,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     seconds = time.monotonic() - started
     if not options.json:
+        for note in policy.notes:
+            print(f"note: {note}")
         ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
         print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
     return 0

@@ -6,7 +6,7 @@ up) the module sees as views. In fp32 the adapter's update is merged into a copy
 where merging would round most of a small update away, it stays beside: x W^T + (x A^T)(sB)^T. Norms, the
 residual stream and logits are fp32 always. The last layer is computed only where it is asked for. Checked
 against the module to rounding. Covers RMSNorm, rotary positions, grouped-query attention and SwiGLU: Llama,
-Qwen2 (biases), Qwen3 (query and key norms), Mistral without a sliding window.
+Qwen2 (biases), Qwen3 (query and key norms), Mistral, with sliding windows where layers have them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from shuhari.kernels.attention import causal_attention
-from shuhari.policy.plugin import Attend
+from shuhari.policy.plugin import FULL, SLIDING, Attend, attend_causally
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
 
@@ -57,7 +56,7 @@ Project = Callable[[Sequence[nn.Module]], Projection]  # fused along the outputs
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One block's weights; norms in fp32."""
+    """One block's weights; norms in fp32. `window`: positions that it looks back over, or None for all."""
 
     norm1: Tensor
     qkv: Projection
@@ -67,6 +66,7 @@ class Layer:
     norm2: Tensor
     gate_up: Projection
     down: Projection
+    window: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +89,10 @@ def unsupported(config: Any) -> str | None:
     """Why this architecture cannot take the lean path, or None where it can."""
     if config.model_type not in FAMILY:
         return f"architecture {config.model_type!r}"
-    if getattr(config, "use_sliding_window", config.model_type == "mistral") and config.sliding_window:
-        return "sliding window"
+    if config.model_type in ("qwen2", "qwen3") and not {*config.layer_types} <= {FULL, SLIDING}:
+        return "layers that are neither full nor sliding attention"
+    if 0 in windows(config):
+        return "a sliding window of 0"
     if config.model_type in ("llama", "qwen3") and getattr(config, "attention_bias", False):
         return "bias of its attention's output"
     if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
@@ -98,6 +100,18 @@ def unsupported(config: Any) -> str | None:
     if (config.rope_parameters or {}).get("rope_type", "default") != "default":
         return "rotary scaling"
     return None
+
+
+def windows(config: Any) -> list[int | None]:
+    """How many positions each layer looks back over, itself included; None where that is the whole context.
+    Of a configuration that is supported."""
+    sliding = [config.model_type == "mistral"] * config.num_hidden_layers
+    if config.model_type in ("qwen2", "qwen3"):
+        sliding = [kind == SLIDING for kind in config.layer_types]
+    window: int | None = getattr(config, "sliding_window", None)
+    if window is not None and window >= (config.max_position_embeddings or 0):
+        window = None
+    return [window if each else None for each in sliding]
 
 
 def _fused(block: Any) -> Iterator[list[nn.Module]]:
@@ -136,7 +150,7 @@ def gather(
     """The weights of a Hugging Face causal LM, its projections read through `project`."""
     config, body = model.config, model.model
     layers = []
-    for block in body.layers:
+    for block, window in zip(body.layers, windows(config), strict=True):
         qkv, gate_up = _fused(block)
         q_norm, k_norm = (getattr(block.self_attn, name, None) for name in ("q_norm", "k_norm"))
         layers.append(
@@ -149,6 +163,7 @@ def gather(
                 norm2=block.post_attention_layernorm.weight.float(),
                 gate_up=project(gate_up),
                 down=project([block.mlp.down_proj]),
+                window=window,
             )
         )
     return Weights(
@@ -230,7 +245,7 @@ def hidden(
                 k = F.rms_norm(k.float(), (D,), layer.k_norm, w.eps)
             q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
         q, k, v = q.to(w.kv_dtype), k.to(w.kv_dtype), v.to(w.kv_dtype)
-        o_BHKD = attend(i, q, k, v) if attend is not None else causal_attention(q, k, v)
+        o_BHKD = (attend or attend_causally)(i, q, k, v, layer.window)
         o_BKC = o_BHKD.transpose(1, 2).reshape(B, K, q_rows)
         x_BTC = x_BTC[:, T - K :] + layer.out(o_BKC)
         h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)

@@ -1,8 +1,6 @@
 """The policy: a Hugging Face causal LM from a folder, frozen, and a PEFT LoRA adapter that learns."""
 
-import hashlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -14,111 +12,25 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
 from shuhari.policy import lean
+from shuhari.policy.load import (
+    BASE_MARK,
+    CheckpointError,
+    base_mark,
+    begin_of,
+    context,
+    first_line,
+    load_base,
+    read_adapter,
+    usable,
+)
+from shuhari.policy.load import BASES as BASES  # who works with a policy finds them here
 from shuhari.policy.plugin import Attend, UnsupportedModelError, plug_in
 
-# PEFT calls what transformers has deprecated; a user can do nothing about it.
-warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
-BASES = Path(__file__).parent / "bases"
 Tokens = tuple[int, ...]
 LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
 REMEMBERED = 2**16  # texts whose tokens are kept
-BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
-
-
-class CheckpointError(ValueError):
-    """A base or an adapter cannot be used; the message is one line that names the folder and the remedy."""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Where and in what a base computes. Raises CheckpointError where the machine cannot."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    kind = device.partition(":")[0]
-    if kind not in ("cpu", "cuda"):
-        raise CheckpointError(f"policy.device={device}: auto, cpu or cuda")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"policy.device={device}: torch sees no GPU; set policy.device=cpu")
-    if dtype == "auto":
-        dtype = "bfloat16" if kind == "cuda" else "float32"
-    if dtype not in DTYPES:
-        raise CheckpointError(f"policy.dtype={dtype}: auto, {', '.join(DTYPES)}")
-    if kind == "cpu" and dtype == "float16":
-        raise CheckpointError(f"policy.dtype={dtype}: for GPUs; on a CPU set float32 or bfloat16")
-    if kind == "cpu" and dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise CheckpointError(f"policy.dtype={dtype}: this processor lacks its instructions; set float32")
-    return torch.device(device), DTYPES[dtype]
-
-
-def base_path(name: str) -> Path:
-    """The folder of a base: the name of one that ships with us, or a path."""
-    shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
-    path = BASES / name if name in shipped else Path(name)
-    if not (path / "config.json").is_file():
-        choices = ", ".join(shipped)
-        raise CheckpointError(
-            f"policy.base={name}: no config.json there; give a checkpoint's folder or: {choices}"
-        )
-    return path
-
-
-def _load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer. Raises CheckpointError for whatever is wrong with them."""
-    folder = base_path(base)
-    try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a foreign folder can fail in any of transformers' own ways
-        raise CheckpointError(
-            f"policy.base={base}: not a readable checkpoint ({_first_line(error)})"
-        ) from None
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
-        raise CheckpointError(f"policy.base={base}: weights are missing, {missing} among them")
-    if tokenizer.eos_token_id is None:
-        raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token")
-    if getattr(model.config, "max_position_embeddings", None) is None:
-        raise CheckpointError(f"policy.base={base}: its configuration does not say how long a text may be")
-    return model, tokenizer
-
-
-def _mark(model: nn.Module) -> str:
-    """A short digest of a base's weights, whatever dtype they are read in: shapes and first entries."""
-    digest = hashlib.sha256()
-    for name, p in model.named_parameters():
-        digest.update(f"{name}{tuple(p.shape)}".encode())
-        digest.update(p.detach().flatten()[:16].bfloat16().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _read_adapter(folder: Path, where: str, base_mark: str, read: Callable[[], Any]) -> Any:
-    """What `read` makes of a folder. Raises CheckpointError, naming `where`, if it is no adapter for us."""
-    if not (folder / "adapter_config.json").is_file():
-        raise CheckpointError(f"{where}={folder}: no adapter_config.json there; give an adapter's folder")
-    mark = folder / BASE_MARK
-    if mark.is_file() and mark.read_text().strip() != base_mark:
-        raise CheckpointError(f"{where}={folder}: was trained on another base; set policy.base to that one")
-    try:
-        with warnings.catch_warnings():
-            # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
-            warnings.filterwarnings("error", message=".*missing adapter keys.*")
-            return read()
-    except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-        reason = f"does not fit this base or is damaged ({_first_line(error)})"
-        raise CheckpointError(f"{where}={folder}: {reason}") from None
 
 
 def _not_plain(model: PeftModel, adapter: str = LEARNING) -> str | None:
@@ -168,18 +80,28 @@ class Policy:
         dtype: str = "float32",
     ) -> None:
         self.device, self.dtype = usable(device, dtype)
-        model, self.tokenizer = _load_base(base, self.dtype)
+        model, self.tokenizer = load_base(base, self.dtype)
         self.eos = int(self.tokenizer.eos_token_id)
-        self.max_length = int(model.config.max_position_embeddings)
-        self._base_mark = _mark(model)
+        self.begin = begin_of(self.tokenizer)
+        self._rows = len(model.get_input_embeddings().weight)
+        # What lies beyond the tokenizer pads the vocabulary and stands for no text: it is never said.
+        self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
+        self._base_mark = base_mark(model)
+        reason = lean.unsupported(model.config)
+        if reason is not None:
+            self._plug_in(model.to(self.device), base)
+        self.max_length = context(base, model.config)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
-            self.model = get_peft_model(model, config)
+            try:
+                self.model = get_peft_model(model, config)
+            except ValueError as error:  # which says which of its layers PEFT has no LoRA for
+                raise CheckpointError(f"policy.base={base}: {first_line(error)}") from None
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
-            self.model = _read_adapter(Path(adapter), "adapter", self._base_mark, load)
+            self.model = read_adapter(Path(adapter), "adapter", self._base_mark, load)
         self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
@@ -187,22 +109,25 @@ class Policy:
         self.encode = lru_cache(REMEMBERED)(self._encode)  # rollouts ask for the same texts again and again
         self.versions: dict[str | None, int] = {None: 0, LEARNING: 0}
         self._snapshots: dict[str | None, tuple[int, lean.Weights]] = {}
-        reason = lean.unsupported(model.config) or _not_plain(self.model)
+        if reason is None and (reason := _not_plain(self.model)):
+            self._plug_in(model, base)
         self.path = "lean" if reason is None else f"module ({reason})"
-        if reason is not None:
-            try:
-                plug_in(model)
-            except UnsupportedModelError as error:
-                raise CheckpointError(f"policy.base={base}: {error}") from None
-        else:
+        if reason is None:
             positions = torch.arange(self.max_length, device=self.device)[None]
             like = torch.zeros(1, 1, 1, device=self.device)
             cos_1TD, sin_1TD = model.model.rotary_emb(like, positions)
             self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
             lean.fuse_storage(model)
-            head_VC = model.lm_head.weight
+            head_VC = model.lm_head.weight[: self._vocabulary]
             # A CPU has no product of 16-bit numbers that leaves fp32 sums: there the head is kept in fp32.
             self._head_VC = head_VC.float() if self.device.type == "cpu" else head_VC
+
+    @staticmethod
+    def _plug_in(model: Any, base: str) -> None:
+        try:
+            plug_in(model)
+        except UnsupportedModelError as error:
+            raise CheckpointError(f"policy.base={base}: {error}") from None
 
     @property
     def _merges(self) -> bool:
@@ -246,7 +171,7 @@ class Policy:
         is loaded, frozen. Raises CheckpointError, naming `where`, for what is none of these."""
         if name == "base" or name in self.versions:
             return None if name == "base" else name
-        loaded = f"folder {name}"
+        loaded = "folder " + name.replace("%", "%25").replace(".", "%2E")  # torch names modules without dots
 
         def read() -> None:
             self.model.load_adapter(name, loaded, local_files_only=True)
@@ -254,7 +179,7 @@ class Policy:
                 raise ValueError(reason)
 
         if loaded not in self.versions:
-            _read_adapter(Path(name), where, self._base_mark, read)
+            read_adapter(Path(name), where, self._base_mark, read)
             self.versions[loaded] = 1
         return loaded
 
@@ -304,7 +229,7 @@ class Policy:
         positions_BT: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, K, V], in fp32, of the last `keep` positions, of those it lists (int64 [K]), or of all:
-        see `lean.hidden`."""
+        see `lean.hidden`. V is the tokenizer's: a checkpoint's padding of its vocabulary is never said."""
         if self.path == "lean":
             weights = self.weights(adapter)
             last = None if isinstance(keep, Tensor) else keep
@@ -318,7 +243,7 @@ class Policy:
                 logits_to_keep=0 if keep is None else keep,
                 attend=attend,
             )
-        return output.logits.float()  # type: ignore[no-any-return]
+        return output.logits[..., : self._vocabulary].float()  # type: ignore[no-any-return]
 
     @contextmanager
     def adapter_on(self, adapter: str | None) -> Iterator[None]:
@@ -333,9 +258,17 @@ class Policy:
             finally:
                 self.model.set_adapter(LEARNING)
 
+    def opening(self, text: str) -> Tokens:
+        """Tokens of a text that begins a conversation, with begin-of-text if the tokenizer adds it, once."""
+        tokens = self.encode(text)
+        return tokens if tokens[: len(self.begin)] == self.begin else self.begin + tokens
+
     def _encode(self, text: str) -> tuple[int, ...]:
         """Tokens of a text, without special ones."""
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+        tokens = self.tokenizer.encode(text, add_special_tokens=False)
+        if max(tokens, default=0) >= self._rows:  # a special token that the base has not: its name is text
+            tokens = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return tuple(tokens)
 
     def decode(self, tokens: tuple[int, ...]) -> str:
         """The text of tokens; special ones leave no trace."""
@@ -359,9 +292,23 @@ class Policy:
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
+    @property
+    def _begin_text(self) -> str:
+        return str(self.tokenizer.decode(list(self.begin)))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of a report must know of how prompts are written."""
+        return (
+            [f"every prompt begins with {self._begin_text}, as the base's tokenizer says"]
+            if self.begin
+            else []
+        )
+
     def describe(self) -> dict[str, Any]:
         """Sizes and the path that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
-        return {"path": self.path, **where, "base_parameters": base, "adapter_parameters": trained}
+        begin = {"begin_of_text": self._begin_text} if self.begin else {}
+        return {"path": self.path, **where, **begin, "base_parameters": base, "adapter_parameters": trained}

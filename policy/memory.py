@@ -64,16 +64,20 @@ class _Record:
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
         self.keys.append(k.contiguous())  # as projections leave them, heads alternate
         self.values.append(v.contiguous())
-        return causal_attention(q, k, v) if self.segments is None else packed_row(q, k, v, self.segments)
+        if self.segments is None:
+            return causal_attention(q, k, v, window=window)
+        return packed_row(q, k, v, self.segments, window)
 
 
-def packed_row(q_1HND: Tensor, k_1HND: Tensor, v_1HND: Tensor, segments: Segments) -> Tensor:
+def packed_row(
+    q_1HND: Tensor, k_1HND: Tensor, v_1HND: Tensor, segments: Segments, window: int | None
+) -> Tensor:
     """`packed_attention` where a forward pass has one row of all texts."""
     q_NHD, k_NHD, v_NHD = (x[0].transpose(0, 1) for x in (q_1HND, k_1HND, v_1HND))
-    return packed_attention(q_NHD, k_NHD, v_NHD, segments).transpose(0, 1)[None]
+    return packed_attention(q_NHD, k_NHD, v_NHD, segments, None, window).transpose(0, 1)[None]
 
 
 @dataclass

@@ -93,16 +93,21 @@ class Slots:
         self.logprobs_B = torch.zeros(B, dtype=torch.float32, device=device)
         self.logits_BV = torch.zeros(0)
         self.lives: list[Live] = []
+        windows = {layer.window for layer in engine.policy.weights(adapter).layers} - {None}
+        seen = {None: self.reads} | {window: _ranges_apart(self.reads) for window in windows}
 
         def step() -> None:
             w = engine.policy.weights(adapter)  # on a GPU the same tensors each time
             self.reads.own_length_B.add_(self.used_B)
+            for window, narrowed in seen.items():
+                if window is not None:
+                    narrowed.narrow_(self.reads, window)
 
             def attend(i: int, qkv_BED: Tensor) -> Tensor:
                 k_PHD, v_PHD = engine.keys[i], engine.values[i]
                 norms = (w.layers[i].q_norm, w.layers[i].k_norm, w.eps)
                 q_BHD = rotate_and_append(qkv_BED, w.cos_TD, w.sin_TD, k_PHD, v_PHD, self.reads, *norms)
-                return decode_attention(q_BHD, k_PHD, v_PHD, self.reads).flatten(1)
+                return decode_attention(q_BHD, k_PHD, v_PHD, seen[w.layers[i].window]).flatten(1)
 
             self.logits_BV = decode_step(w, self.tokens_B, attend)
             tokens_B, logprobs_B = sample(self.logits_BV, self.temperature_B, self.seeds_B, self.counters_B)
@@ -257,10 +262,10 @@ class PoolEngine:
         there = np.concatenate([np.arange(p.start, p.start + len(p.key[1])) for p in prompts])
         there_N = torch.from_numpy(there).to(device)
 
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
             for pool, new in ((self.keys[layer], k), (self.values[layer], v)):
                 pool[there_N] = new[0].transpose(0, 1)
-            return packed_row(q, k, v, segments)
+            return packed_row(q, k, v, segments, window)
 
         tokens_1N = torch.tensor([[token for text in texts for token in text]], device=device)
         ends_N = segments.starts_M1.long()[1:] - 1
@@ -322,7 +327,9 @@ class PoolEngine:
             self.keys[0].shape[2],
             dtype,
         )
-        reads = plan(*given)
+        # Within a window rows of one prompt read different parts of it.
+        windows = any(layer.window for layer in self.policy.weights(adapter).layers)
+        reads = plan(*given, shared=False if windows else None)
         items, splits = len(reads.work_W4), _rounded(reads.splits, 1)
         work = _rounded(items, 1)
         reads = replace(reads, work_W4=F.pad(reads.work_W4, (0, 0, 0, work - items)), splits=splits)
@@ -357,6 +364,12 @@ def _redraw(drawn: Drawn, logits_BV: Tensor, places: Sequence[int]) -> list[int]
         for i, token, logprob in zip(chosen, tokens, logprobs, strict=True):
             drawn.tokens[0][i], drawn.logprobs[0][i] = token, logprob
     return chosen
+
+
+def _ranges_apart(reads: Reads) -> Reads:
+    """The same work, of ranges that will be others."""
+    a, b, c, d = (x.clone() for x in reads.tensors()[:4])
+    return replace(reads, prompt_start_B=a, prompt_length_B=b, own_start_B=c, own_length_B=d)
 
 
 def _rounded(n: int, least: int) -> int:

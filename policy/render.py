@@ -22,8 +22,8 @@ class Renderer:
         self.choices = lru_cache(REMEMBERED)(self._choices)
 
     def first(self, observation: str) -> Tokens:
-        """The prompt that opens a conversation."""
-        return self.policy.encode(observation)
+        """The prompt that opens a conversation, with begin-of-text where the tokenizer adds it."""
+        return self.policy.opening(observation)
 
     def following(self, said: Tokens, observation: str) -> Tokens:
         """The next prompt: the tokens of all that was said, never made again from text, and a new message."""

@@ -125,8 +125,8 @@ def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
             prompts.append(root)
     segments = Segments.pack(lengths, prompts, policy.device)
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return packed_row(q, k, v, segments)
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        return packed_row(q, k, v, segments, window)
 
     weights = policy.weights(adapter)
     tokens_1N = torch.tensor([tokens], device=policy.device)

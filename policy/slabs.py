@@ -176,9 +176,10 @@ class Rows:
         lengths = newest + 1 if isinstance(places[0].at, int) else own_B + 1
         prefixes = self._prefixes
 
-        def attend(i: int, q_BH1D: Tensor, k_BH1D: Tensor, v_BH1D: Tensor) -> Tensor:
+        def attend(i: int, q_BH1D: Tensor, k_BH1D: Tensor, v_BH1D: Tensor, window: int | None) -> Tensor:
             own.write(i, places, k_BH1D, v_BH1D)
-            return shared_attention(q_BH1D, parts[i], lengths, [_prefix(*group, i) for group in prefixes])
+            groups = [_prefix(*group, i) for group in prefixes]
+            return shared_attention(q_BH1D, parts[i], lengths, groups, window=window)
 
         if policy.path == "lean":
             w = policy.weights(self.adapter)
@@ -187,7 +188,8 @@ class Rows:
             def turn_and_attend(i: int, qkv_BED: Tensor) -> Tensor:
                 layer = w.layers[i]
                 turned = rotate(qkv_BED, w.kv_heads, turn, layer.q_norm, layer.k_norm, w.eps)
-                return attend(i, *(x[:, :, None].to(w.kv_dtype) for x in turned)).flatten(1)
+                q, k, v = (x[:, :, None].to(w.kv_dtype) for x in turned)
+                return attend(i, q, k, v, layer.window).flatten(1)
 
             logits_BV = decode_step(w, tokens_B, turn_and_attend)
         else:

@@ -1,6 +1,7 @@
 """Small random checkpoints of several architectures, written as Hugging Face would."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -24,12 +25,15 @@ EXTRA = {
 LEAN = ("llama", "qwen2", "qwen3", "mistral")
 
 
-def write_checkpoint(folder: Path, kind: str) -> Path:
+def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
+    """One of an architecture, `given` in its configuration."""
     tokenizer = build_tokenizer()
-    sizes = SIZES | EXTRA.get(kind, {})
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    ids["pad_token_id"] = tokenizer.pad_token_id
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **sizes, **ids))
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(kind, **SIZES | EXTRA.get(kind, {}) | ids | given)
+    )
     with torch.no_grad():
         for p in model.parameters():  # biases and norms too: at their defaults they would hide mistakes
             p.add_(torch.randn_like(p) * 0.1)
@@ -38,9 +42,9 @@ def write_checkpoint(folder: Path, kind: str) -> Path:
     return folder
 
 
-def random_policy(folder: Path, kind: str, dtype: str = "float32") -> Policy:
+def random_policy(folder: Path, kind: str, dtype: str = "float32", **given: Any) -> Policy:
     """A policy whose adapter is not zero."""
-    policy = Policy(str(write_checkpoint(folder, kind)), rank=4, alpha=8.0, seed=1, dtype=dtype)
+    policy = Policy(str(write_checkpoint(folder, kind, **given)), rank=4, alpha=8.0, seed=1, dtype=dtype)
     with torch.no_grad():
         for p in policy.parameters.values():
             p.add_(torch.randn_like(p) * 0.05)

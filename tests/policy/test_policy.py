@@ -184,6 +184,14 @@ class TestCheckpoints:
             tokens = torch.tensor([[5, 6, 7]])
             torch.testing.assert_close(again.logits(tokens), policy.logits(tokens))
 
+    def test_an_adapters_folder_may_have_dots_in_its_name(self, tmp_path: Path) -> None:
+        policy = Policy("math", rank=2, alpha=4.0)
+        for folder in ("a.b", "a_b", "a%2Eb"):
+            policy.save(tmp_path / folder)
+        names = {policy.adapter_named(str(tmp_path / folder), "here") for folder in ("a.b", "a_b", "a%2Eb")}
+        assert len(names) == 3
+        assert set(policy.frozen) == names
+
     @pytest.mark.parametrize("break_it", ["missing", "json", "weights", "foreign"])
     def test_a_bad_base_is_one_line(self, tmp_path: Path, break_it: str) -> None:
         base = tmp_path / "base"

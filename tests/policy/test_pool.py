@@ -127,6 +127,26 @@ def test_an_adapter_frozen_again_under_its_name_is_read_anew(policy: Policy, eng
     assert after == Generator(policy, engine=engine).run(requests)
 
 
+@pytest.mark.parametrize("engine", ["slabs", "pool"])
+def test_an_adapter_frozen_again_while_it_runs_is_read_anew_by_who_comes_later(
+    policy: Policy, engine: Any
+) -> None:
+    generator, state = Generator(policy, engine=engine), policy.state()
+    requests = [Request(policy.encode("12+3="), 30, 0.0, adapter="still")] * 3
+    policy.freeze("still", state)
+    early = [generator.submit(request) for request in requests]
+    found = dict(generator.step())
+    assert not generator.idle
+    policy.freeze("still", {key: 3 * value for key, value in state.items()})
+    late = [generator.submit(request) for request in requests]
+    while not generator.idle:
+        found.update(generator.step())
+    (want, *_) = Generator(policy, engine=engine).run(requests)
+    assert [found[ticket].tokens for ticket in late] == [want.tokens] * 3
+    assert np.allclose(found[late[0]].logprobs, want.logprobs, atol=1e-5)
+    assert found[early[0]].logprobs[0] != pytest.approx(want.logprobs[0], abs=1e-6)  # drawn before
+
+
 def test_what_can_never_fit_is_refused_and_the_rest_served(policy: Policy) -> None:
     generator = Generator(policy, memory=40 * policy.bytes_per_position, engine="pool")
     refused, served = generator.run([Request((5,) * 30, 11), Request((5,) * 30, 10)])

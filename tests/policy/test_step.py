@@ -45,8 +45,8 @@ class Copies(TorchFunctionMode):
         return to
 
 
-def weights(norms: bool, bias: bool) -> lean.Weights:
-    """A model of two layers with an adapter, all on the device."""
+def weights(norms: bool, bias: bool, window: int | None) -> lean.Weights:
+    """A model of two layers with an adapter, all on the device; the second has the window."""
 
     def made(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         return torch.empty(*shape, dtype=dtype, device="cuda")
@@ -67,15 +67,18 @@ def weights(norms: bool, bias: bool) -> lean.Weights:
             norm2=norm(C),
             gate_up=projection(2 * WIDE, C),
             down=projection(C, WIDE),
+            window=window if layer else None,
         )
-        for _ in range(LAYERS)
+        for layer in range(LAYERS)
     ]
     tables = (made(POSITIONS, D, dtype=torch.float32), made(POSITIONS, D, dtype=torch.float32))
     return lean.Weights(made(V, C), layers, norm(C), made(V, C), *tables, H, HKV, 1e-6, torch.bfloat16)
 
 
-@pytest.mark.parametrize("norms", [False, True])
-def test_a_step_and_its_sampling_ask_the_device_nothing(norms: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("norms", "window"), [(False, None), (True, None), (True, 40)])
+def test_a_step_and_its_sampling_ask_the_device_nothing(
+    norms: bool, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     launched: list[str] = []
 
     def launch(kernel: Any, grid: Any) -> Any:
@@ -89,7 +92,7 @@ def test_a_step_and_its_sampling_ask_the_device_nothing(norms: bool, monkeypatch
     planned = plan(groups, [0, 900, 1000], [900, 77, 300], own, [1] * 19, 64, H // HKV, D, torch.bfloat16)
     with FakeTensorMode(), torch.inference_mode(), Copies():
         tables = (torch.empty(x.shape, dtype=x.dtype, device="cuda") for x in planned.tensors())
-        w = weights(norms, bias=not norms)
+        w = weights(norms, not norms, window)
         pool_PHD = torch.empty(POSITIONS, HKV, D, dtype=torch.bfloat16, device="cuda")
         policy = SimpleNamespace(device=torch.device("cuda"), weights=lambda adapter: w)
         engine: Any = SimpleNamespace(policy=policy, keys=[pool_PHD] * LAYERS, values=[pool_PHD] * LAYERS)

@@ -1,0 +1,120 @@
+"""Which model families are taken: each says greedily what transformers says. README names them from here."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from shuhari.policy.generator import Generator
+from shuhari.policy.lm import CheckpointError, Policy
+from shuhari.policy.sequences import completion_logprobs
+
+# A sibling module without making `tests` a package.
+_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
+assert _spec
+assert _spec.loader
+checkpoints: Any = importlib.util.module_from_spec(_spec)
+sys.modules["checkpoints"] = checkpoints
+_spec.loader.exec_module(checkpoints)
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+WINDOW = {"sliding_window": 8}
+LAYERS = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+TAKEN: dict[str, tuple[str, dict[str, Any]]] = {  # architecture: its name in README, its configuration
+    "llama": ("Llama", {}),
+    "qwen2": ("Qwen2", {"use_sliding_window": True, "max_window_layers": 1, **WINDOW}),
+    "qwen3": ("Qwen3", {}),
+    "mistral": ("Mistral", WINDOW),
+    "apertus": ("Apertus", {}),
+    "arcee": ("Arcee", {}),
+    "cohere": ("Cohere", {}),
+    "cohere2": ("Cohere 2", WINDOW | LAYERS),
+    "ernie4_5": ("Ernie 4.5", {}),
+    "exaone4": ("Exaone 4", WINDOW | LAYERS),
+    "gemma": ("Gemma", {"head_dim": 16}),
+    "gemma3_text": ("Gemma 3 (text)", {"head_dim": 16, **WINDOW, **LAYERS}),
+    "glm": ("GLM", {"head_dim": 16}),
+    "glm4": ("GLM 4", {"head_dim": 16}),
+    "gpt2": ("GPT-2", {}),
+    "gpt_bigcode": ("GPT-BigCode", {}),
+    "gpt_neox": ("GPT-NeoX", {}),
+    "granite": ("Granite", {}),
+    "mixtral": ("Mixtral", {"num_local_experts": 4, **WINDOW}),
+    "olmo": ("OLMo", {}),
+    "olmo2": ("OLMo 2", {}),
+    "olmo3": ("OLMo 3", WINDOW | LAYERS),
+    "opt": ("OPT", {"ffn_dim": 96, "word_embed_proj_dim": 64}),
+    "phi": ("Phi", {}),
+    "phi3": ("Phi-3", WINDOW),
+    "qwen2_moe": ("Qwen2-MoE", EXPERTS | {"shared_expert_intermediate_size": 32}),
+    "qwen3_moe": ("Qwen3-MoE", EXPERTS),
+    "seed_oss": ("Seed-OSS", {"head_dim": 16}),
+    "smollm3": ("SmolLM3", {}),
+    "starcoder2": ("StarCoder 2", WINDOW),
+}
+REFUSED = {  # architecture: its name in README, what it says
+    "bert": ("BERT", "computes something else with our attention than with its own"),
+    "bloom": ("Bloom", "does not call our attention once a layer"),
+    "deepseek_v3": ("DeepSeek-V3", "does not take our attention"),
+    "falcon": ("Falcon", "does not call our attention once a layer"),
+    "gemma2": ("Gemma 2", "softcap is not implemented"),
+    "gpt_oss": ("GPT-OSS", "s_aux is not implemented"),
+    "jamba": ("Jamba", "layers of kind 'linear_attention'"),
+    "mamba": ("Mamba", "layers of kind 'linear_attention'"),
+    "mpt": ("MPT", "does not call our attention once a layer"),
+    "stablelm": ("StableLM", "does not call our attention once a layer"),
+}
+PROMPTS = [tuple(5 + (7 * i * (n + 3)) % 85 for i in range(n)) for n in (3, 19)]
+# What PEFT says of mixtures of experts, and of GPT-2's transposed weights.
+PEFT = ("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning", "ignore:fan_in_fan_out:UserWarning")
+
+
+@pytest.mark.filterwarnings(*PEFT)
+@pytest.mark.parametrize("kind", TAKEN)
+def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path: Path) -> None:
+    _, given = TAKEN[kind]
+    policy = checkpoints.random_policy(tmp_path, kind, **given)
+    assert (policy.path == "lean") == (kind in checkpoints.LEAN)
+    policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
+    said = {}
+    for adapter in ("default", "past"):
+        completions = Generator(policy).generate(PROMPTS, 24, temperature=0, adapter=adapter)
+        said[adapter] = [list(c.tokens) for c in completions]
+        pairs = [(p, c.tokens) for p, c in zip(PROMPTS, completions, strict=True)]
+        with torch.no_grad():
+            learner_N = completion_logprobs(policy, pairs, adapter=adapter).logprobs_N
+        sampler_N = torch.tensor([x for c in completions for x in c.logprobs])
+        assert (learner_N - sampler_N).abs().max() <= 2e-5
+    policy.model.set_attn_implementation("eager")
+    for adapter, texts in said.items():
+        with policy.adapter_on(adapter):
+            for prompt, tokens in zip(PROMPTS, texts, strict=True):
+                ids = torch.tensor([prompt])
+                given = {"do_sample": False, "pad_token_id": policy.eos, "eos_token_id": policy.eos}
+                output = policy.model.generate(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, **given
+                )
+                assert tokens == output[0, len(prompt) :].tolist()
+    assert said["default"] != said["past"]
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_family_that_is_refused_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    _, words = REFUSED[kind]
+    checkpoints.write_checkpoint(tmp_path, kind)
+    with pytest.raises(CheckpointError) as error:
+        Policy(str(tmp_path), rank=4, alpha=8.0)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_readme_names_them() -> None:
+    taken, refused = (", ".join(name for name, _ in table.values()) for table in (TAKEN, REFUSED))
+    text = " ".join(README.split())
+    assert taken in text
+    assert refused in text
