@@ -111,18 +111,59 @@ def _explain(error: Exception, schema: type) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def _as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Overrides whose values Hydra's grammar refuses, such as `game=go(board_size=2)`, as texts in quotes.
+
+    What begins as a list, a dictionary or a text in quotes is left alone: there something is missing.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+
+    def quoted(key: str, value: str) -> str:
+        try:
+            parser.parse_override(f"{key}={value}")
+        except HydraException:
+            return QuotedString(value, Quote.single).with_quotes()
+        return value
+
+    def readable(argument: str) -> str:
+        key, equals, value = argument.partition("=")
+        if not equals or key.startswith("-") or value[:1] in tuple("[{'\""):
+            return argument
+        if quoted(key, value) == value:
+            return argument
+        # Several, separated by commas that stand in no brackets, are a sweep.
+        parts = re.findall(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+", value)
+        whole = ",".join(parts) == value and all(re.fullmatch(r"\w+(\(.*\))?", part.strip()) for part in parts)
+        return f"{key}={','.join(quoted(key, part) for part in (parts if whole else [value]))}"
+
+    return [readable(argument) for argument in arguments]
+
+
 def _experiment_for(arguments: list[str]) -> list[str]:
     """For an environment given without an experiment: the one whose phases suit it, and say so."""
-    from shuhari.envs.make import arguments_of
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    given = dict(a.split("=", 1) for a in arguments if "=" in a)
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        try:
+            override = OverridesParser.create().parse_override(argument)
+        except HydraException:  # which Hydra will say
+            continue
+        swept = override.is_sweep_override()
+        value = next(override.sweep_iterator()) if swept else override.value()
+        given[override.key_or_group] = getattr(value, "text", value)
     if "env" not in given or "experiment" in given:
         return []
     from shuhari.loops.build import experiment_for
 
-    env_args = [f"{k.rpartition('.')[2]}={v}" for k, v in given.items() if re.match(r"\+*env_args\.\w+$", k)]
+    env_args = {k.partition(".")[2]: v for k, v in given.items() if re.match(r"env_args\.\w+$", k)}
     try:
-        experiment = experiment_for(given["env"], arguments_of(env_args))
+        experiment = experiment_for(given["env"], env_args)
     except ValueError as error:
         _fail(str(error))
     print(f"shuhari: env={given['env']}: taking experiment={experiment}", file=sys.stderr)
@@ -198,6 +239,7 @@ def main() -> None:
     from shuhari.loops.config import PretrainConfig, TrainConfig, store_types
 
     store_types(ConfigStore.instance())
+    arguments = _as_hydra_reads(arguments)
     if name != "pretrain" and not any(a.startswith("resume=") for a in arguments):
         arguments += _experiment_for(arguments)
     config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
