@@ -27,8 +27,8 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
     """
     if not Referee(game).game.get_type().provides_information_state_string:
         raise Unsolved(
-            f"{game}: OpenSpiel gives it no information-state string, only observations, so no equilibrium is "
-            "known: it can be played and checked, not trained or measured; take kuhn_poker or leduc_poker"
+            f"{game}: OpenSpiel gives it no information-state string, only observations, so no equilibrium "
+            "is known: it can be played and checked, not trained or measured; take kuhn_poker or leduc_poker"
         )
     found: dict[str, tuple[Turn, tuple[int, ...]]] = {}
     todo, states = [Referee(game).state], 0
@@ -37,8 +37,8 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
         states += 1
         if states + len(todo) > MOST_STATES:
             raise MemoryError(
-                f"{game}: more than {MOST_STATES:,} states, too many to walk: it can be played and checked, not "
-                "trained or measured; take fewer cards, dice or rounds"
+                f"{game}: more than {MOST_STATES:,} states, too many to walk: it can be played and checked, "
+                "not trained or measured; take fewer cards, dice or rounds"
             )
         if state.is_terminal():
             continue

@@ -74,7 +74,10 @@ def _as_openspiel_writes(name: str) -> str:
 
 def _load(name: str) -> Any:
     """OpenSpiel's game. Raises ValueError with what to do where there is none."""
-    written, known = _as_openspiel_writes(name), {kind.short_name: kind for kind in pyspiel.registered_games()}
+    written, known = (
+        _as_openspiel_writes(name),
+        {kind.short_name: kind for kind in pyspiel.registered_games()},
+    )
     short = written.partition("(")[0]
     if short not in known:
         near = difflib.get_close_matches(short, known, n=1)
@@ -111,9 +114,9 @@ def _rules(name: str) -> _Rules:
     names = tuple(_Names(text) for _ in range(game.num_players()))
     try:
         with _unheard():
-            state = game.new_initial_state()
+            state, rng = game.new_initial_state(), np.random.default_rng(0)
             while state.is_chance_node():
-                state.apply_action(state.legal_actions()[0])
+                state.apply_action(int(rng.choice(state.legal_actions())))
             if (seat := state.current_player()) >= 0:  # in some games the first cards can end it
                 text.board(state, seat)
                 names[seat].of(state, state.legal_actions())

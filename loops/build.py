@@ -192,8 +192,8 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         raise ValueError(f"phases.{phase}.env_args: other arguments are for problems; {cfg.env} is a game")
     if (seats := game.referee.game.num_players()) != 2:
         raise ValueError(
-            f"{game.game}: has {seats} seat{'s' * (seats > 1)}; games are trained and measured for two, others "
-            "can be played and checked"
+            f"{game.game}: has {seats} seat{'s' * (seats > 1)}; games are trained and measured for two, "
+            "others can be played and checked"
         )
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)

@@ -137,7 +137,9 @@ def _as_hydra_reads(arguments: list[str]) -> list[str]:
             return argument
         # Several, separated by commas that stand in no brackets, are a sweep.
         parts = re.findall(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+", value)
-        whole = ",".join(parts) == value and all(re.fullmatch(r"\w+(\(.*\))?", part.strip()) for part in parts)
+        whole = ",".join(parts) == value and all(
+            re.fullmatch(r"\w+(\(.*\))?", part.strip()) for part in parts
+        )
         return f"{key}={','.join(quoted(key, part) for part in (parts if whole else [value]))}"
 
     return [readable(argument) for argument in arguments]
@@ -210,7 +212,7 @@ def main() -> None:
         _fail(f"{name!r} is not a command; {_suggest(name, [*COMMANDS, *ANSWER_AT_ONCE])}")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
-        arguments.append(f"only=[{name}]")
+        arguments.insert(0, f"only=[{name}]")
     if any(argument.startswith("phases=") for argument in arguments):
         _fail("phases=...: phases are named, and each has options; to run some of them: only=[imitate]")
     if any(argument.startswith("resume=") for argument in arguments):
@@ -241,7 +243,7 @@ def main() -> None:
     store_types(ConfigStore.instance())
     arguments = _as_hydra_reads(arguments)
     if name != "pretrain" and not any(a.startswith("resume=") for a in arguments):
-        arguments += _experiment_for(arguments)
+        arguments = _experiment_for(arguments) + arguments  # argparse takes none behind an option's value
     config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
     sys.argv = [f"shuhari {name}", *arguments]
 
