@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ ANSWER_AT_ONCE = {
 }
 CONF = Path(__file__).parent / "conf"
 INTERRUPTED = 130
+USUAL_WARNING = warnings.formatwarning
 
 
 def _usage() -> str:
@@ -126,7 +128,7 @@ def _as_hydra_reads(arguments: list[str]) -> list[str]:
         try:
             parser.parse_override(f"{key}={value}")
         except HydraException:
-            return QuotedString(value, Quote.single).with_quotes()
+            return str(QuotedString(value, Quote.single).with_quotes())
         return value
 
     def readable(argument: str) -> str:
@@ -195,8 +197,15 @@ def _command(name: str, cfg: Any) -> None:
         _fail(str(error))
 
 
+def _warned(message: Warning | str, category: type[Warning], *where: Any) -> str:
+    """A warning of ours is for a person, and in one line; those of others stay as they are."""
+    ours = category.__module__.startswith("shuhari.")
+    return f"shuhari: {message}\n" if ours else USUAL_WARNING(message, category, *where)
+
+
 def main() -> None:
     """Entry point of `shuhari`."""
+    warnings.formatwarning = _warned
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         print(_usage())
