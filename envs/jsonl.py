@@ -57,7 +57,7 @@ def flattened(each: str, rows: str = "") -> str:
 def lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """Number from 1, offset and content of each line that is not blank, a byte-order mark left out.
 
-    Raises `DataError` where the file cannot be read, is empty, or has another form.
+    Raises `DataError` where the file cannot be read, or has another form.
     """
     try:
         with path.open("rb") as file:
@@ -126,8 +126,6 @@ def _refuse_other_forms(path: Path, head: bytes) -> None:
         raise DataError(f"{path}:1: is no text; each line is one JSON object")
     first = next((line.strip() for line in head.split(b"\n") if line.strip()), b"")
     if not first:
-        if path.stat().st_size <= HEAD or not path.read_bytes().strip():
-            raise DataError(f"{path}: is empty: no line of it can be used; each is one JSON object")
         return
     if first[:1] in (b"{", b"["):
         if not _reads(first) or first[:1] == b"[" or len(first) + 2 >= path.stat().st_size:
@@ -160,7 +158,7 @@ def _refuse_one_value(path: Path, first: bytes) -> None:
         whole = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
         if first in (b"{", b"["):
-            found = f"{first.decode()!r} alone: each line is one whole JSON object"
+            found = f"not JSON: {first.decode()!r} alone; each line is one whole object"
             raise DataError(f"{path}:1: {found}; {converted(path, 'jq -c . {file}')}") from None
         return
     if isinstance(whole, list) and whole and isinstance(whole[0], dict):

@@ -186,7 +186,9 @@ class Questions:
         left = sum(counts.values())
         if left == total or 2 * counts["malformed"] >= total:
             if not total:
-                raise DataError(f"{self.path}: no line of it can be used: it is empty")
+                raise DataError(
+                    f"{self.path}: is empty: no line of it can be used; each is an object of question, answer"
+                )
             wrong = [t for t in self._troubles if t[0] == "malformed"] or self._troubles
             how = f"; {self.source.converted(command)}" if command else ""
             if not counts["malformed"] and counts["unreadable"]:
@@ -206,6 +208,9 @@ class Questions:
 
     def __len__(self) -> int:
         return len(self.places)
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Row:
         return _row(self.source.read(self.places[index]))

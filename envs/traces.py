@@ -18,6 +18,7 @@ __all__ = ["TraceError", "read_pairs", "read_traces"]
 def _records(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object and where it stands. Raises `TraceError` on a missing, empty or malformed file."""
     form = f"an object with {', '.join(map(repr, keys))}"
+    where = ""
     for number, _, line in lines(path):
         where = f"{path}:{number}"
         try:
@@ -39,6 +40,8 @@ def _records(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str,
                 how = converted(path, flattened(f"{{{each}}}")) if talk else f"a line is {form}"
                 raise TraceError(f"{where}: {found}; {how}")
         yield where, record
+    if not where:
+        raise TraceError(f"{path}: is empty; each line is {form}")
 
 
 def read_traces(path: Path) -> list[Trace]:

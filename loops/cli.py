@@ -197,10 +197,12 @@ def _command(name: str, cfg: Any) -> None:
         _fail(str(error))
 
 
-def _warned(message: Warning | str, category: type[Warning], *where: Any) -> str:
+def _warned(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """A warning of ours is for a person, and in one line; those of others stay as they are."""
     ours = category.__module__.startswith("shuhari.")
-    return f"shuhari: {message}\n" if ours else USUAL_WARNING(message, category, *where)
+    return f"shuhari: {message}\n" if ours else USUAL_WARNING(message, category, filename, lineno, line)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from shuhari.envs import Trace
+from shuhari.envs import TaskEnv, Trace
 from shuhari.envs.check import check
 from shuhari.envs.dataset import DataError, DatasetEnv
 
@@ -240,3 +241,25 @@ def test_a_file_is_read_once_and_a_changed_one_anew(tmp_path: Path) -> None:
     assert DatasetEnv(path).rows is first.rows
     dump(tmp_path / "d.jsonl", ROWS[:40])
     assert len(DatasetEnv(path).rows) == 40
+
+
+def test_a_small_file_has_both_sides(tmp_path: Path) -> None:
+    """By the hash alone none of these would be held out, or all."""
+
+    def crc(n: int) -> float:
+        return zlib.crc32(f"q {n}".encode()) / 2**32
+
+    for name, numbers in (
+        ("train", [n for n in range(200) if crc(n) >= DatasetEnv.heldout_share][:20]),
+        ("heldout", [n for n in range(200) if crc(n) < DatasetEnv.heldout_share][:20]),
+    ):
+        rows = [{"question": f"q {n}", "answer": str(n)} for n in numbers]
+        env = DatasetEnv(dump(tmp_path / f"{name}.jsonl", rows))
+        assert {TaskEnv.split_of.__func__(DatasetEnv, row["question"]) for row in rows} == {name}  # type: ignore[attr-defined]
+        drawn = {
+            side: {env.reset(seed=s, options={"split": side})[1]["key"] for s in range(300)}
+            for side in ("train", "heldout")
+        }
+        assert sorted(map(len, drawn.values())) == [1, 19]
+        assert not drawn["train"] & drawn["heldout"]
+        assert len(drawn[name]) == 19

@@ -82,7 +82,10 @@ def test_another_form_is_converted_by_the_command(name: str, tmp_path: Path) -> 
         (b" \n\r\n\n", ": is empty"),
         (LINES.replace('"}', '",}').encode(), ":1: not JSON: a comma before a closing bracket; take it away"),
         (b"\n\n" + LINES.replace("{", "").encode(), ":3: not JSON (Extra data, column 11)"),
-        (json.dumps(ROWS[0], indent=1).encode() * 3, ":1: '{' alone: each line is one whole JSON object"),
+        (
+            json.dumps(ROWS[0], indent=1).encode() * 3,
+            ":1: not JSON: '{' alone; each line is one whole object",
+        ),
         (b"%PDF-1.4 \x00\x01\x02" + LINES.encode(), ":1: is no text"),
         (b'["What?", "5"]\n' * 20, ":1: not an object with a question and an answer, but a list of 2 values"),
         (b"17\n" * 20, ":1: not an object with a question and an answer, but 17"),
