@@ -144,15 +144,15 @@ class OpenSpielEnv(TextEnv):
         for attempt in count(1):
             referee = self.root()
             referee.resolve_chance(rng)
-            for ply in range(plies):
-                if referee.over:
-                    # Games that hardly ever last so long would be played for ever.
-                    plies = int(rng.integers(ply)) if attempt % PATIENCE == 0 else plies
-                    break
+            played = 0
+            while played < plies and not referee.over:
                 referee.apply(str(rng.choice(referee.legal_actions)))
                 referee.resolve_chance(rng)
+                played += 1
             if not referee.over:
                 return referee
+            if attempt % PATIENCE == 0:  # games that hardly ever last so long would be played for ever
+                plies = int(rng.integers(played))
         raise AssertionError("unreachable")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:

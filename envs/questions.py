@@ -24,7 +24,7 @@ TALKS = ("messages", "conversations", "generations")  # columns whose lists hold
 NO_ANSWER = ("proof", "notfound")  # what NuminaMath-1.5 has where a problem has no answer
 WHY = {  # lines are left out
     "malformed": "that are no question with an answer",
-    "unreadable": "with an answer that cannot be judged",
+    "unreadable": "with an answer that cannot be read (env_args.kind=text compares words)",
     "repeated": "that repeat another",
     "contradicted": "whose question has two answers",
 }
@@ -161,7 +161,7 @@ class Questions:
         verdict = verify(PROBE, answer, kind=self.kind)
         if verdict.status == "error":
             shown = answer if len(answer) <= 60 else f"…{answer[-60:]}"
-            return "unreadable", f"the verifier cannot read its answer {shown!r} ({verdict.reason})"
+            return "unreadable", f"the verifier cannot read its answer {shown!r} ({verdict.reason.removeprefix('gold: ')})"
         first, at = self._first.setdefault(number, (where, place))
         if at == place:
             return None

@@ -183,3 +183,11 @@ def test_the_check_takes_games_with_and_without_quotes(capsys: pytest.CaptureFix
         assert main(["--check", "shuhari/OpenSpiel-v0", f"game={game}"]) == 0
     assert main(["--check", "shuhari/OpenSpiel-v0", "game=coin_game"]) == 0
     assert "the expert's traces: none" in capsys.readouterr().out
+
+
+def test_an_opening_as_long_as_every_game_is_drawn_anew() -> None:
+    """OpenSpiel's longest game may be longer than any that is played."""
+    env = OpenSpielEnv("turn_based_simultaneous_game(game=goofspiel(num_cards=2))")
+    assert env.referee.game.max_game_length() > 2
+    for seed in range(20):
+        assert not env.random_position(np.random.default_rng(seed)).over
