@@ -161,7 +161,10 @@ class Questions:
         verdict = verify(PROBE, answer, kind=self.kind)
         if verdict.status == "error":
             shown = answer if len(answer) <= 60 else f"…{answer[-60:]}"
-            return "unreadable", f"the verifier cannot read its answer {shown!r} ({verdict.reason.removeprefix('gold: ')})"
+            return (
+                "unreadable",
+                f"the verifier cannot read its answer {shown!r} ({verdict.reason.removeprefix('gold: ')})",
+            )
         first, at = self._first.setdefault(number, (where, place))
         if at == place:
             return None

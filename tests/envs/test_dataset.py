@@ -118,7 +118,9 @@ def test_answers_that_cannot_be_read_are_named_counted_and_left_out(tmp_path: Pa
     for message, line in zip(said, (5, 10, 15, 20, 25), strict=False):
         assert message.startswith(f"{path}:{line}: left out: ")
     assert "\\frac{1}{" in said[1]
-    assert said[-1] == f"{path}: 53 of 60 lines are used; left out: 7 with an answer that cannot be read (env_args.kind=text compares words)"
+    assert said[-1].startswith(
+        f"{path}: 53 of 60 lines are used; left out: 7 with an answer that cannot be read"
+    )
     assert env.notes == (said[-1],)
     assert len(env.rows) == 53
     assert not {row["answer"] for row in env.rows} & {"proof", "NaN", "1/0"}
