@@ -6,7 +6,7 @@ the cost of every rollout, or where it would show a seat what the rules hide fro
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any
@@ -16,7 +16,8 @@ from typing import Any
 class GameText:
     """The text form of one game.
 
-    `board` takes OpenSpiel's state and the seat that looks at it, `move` the state and an action.
+    `board` takes OpenSpiel's state and the seat that looks at it, `move` the state and an action. `seats` are
+    the names of two; where more may sit down they are numbers. `{ranks}` in `instructions` are cards.
     Where `fixed_moves`, a move's text depends on nothing but seat and action, and is made once.
     """
 
@@ -76,8 +77,9 @@ def _nim_move(name: str) -> str:
 
 
 def _line_move(name: str) -> str:
-    """`P2(h,0,1)` as `h01`."""
-    return re.sub("[^hv0-9]", "", name[2:])
+    """`P2(h,0,1)` as `h01`, or `P2(h,0,10)` as `h0,10`."""
+    way, row, column = re.findall("[hv]|[0-9]+", name[2:])
+    return f"{way}{row}{',' if len(row + column) > 2 else ''}{column}"
 
 
 # OpenSpiel marks which edge a stone is connected to.
@@ -103,10 +105,15 @@ def _dots_and_boxes(state: Any) -> str:
     return "".join(_cells((len(text) + 1) // (width + 1), width)(text)).translate(_LINES)
 
 
+def _ranks(n: int) -> str:
+    """The cards of a poker game of `n` ranks, the lowest first: J, Q, K, and with more the ace on top."""
+    return "JQK" if n == 3 else "23456789TJQKA"[-n:]
+
+
 def _kuhn(state: Any, seat: int) -> str:
     """The card of the seat that looks, and what was done: p passes, b bets."""
-    seen = str(state.information_state_string(seat))
-    return f"{'JQK'[int(seen[0])]} {seen[1:]} "
+    card, done = re.fullmatch("([0-9]+)(.*)", str(state.information_state_string(seat))).groups()  # type: ignore[union-attr]
+    return f"{_ranks(state.num_players() + 1)[int(card)]} {done} "
 
 
 def _leduc(state: Any, seat: int) -> str:
@@ -117,16 +124,18 @@ def _leduc(state: Any, seat: int) -> str:
         match = re.search(rf"\[{name}:? ?([^\]]*)\]", seen)
         return match.group(1).strip() if match else ""
 
-    own, public = found("Private"), found("Public")
+    ranks = _ranks(state.num_players() + 1)
+    alike = state.get_game().get_parameters().get("suit_isomorphism", False)  # then a card is its rank
+    own, public = (
+        ranks[int(card) // (1 if alike else 2)] if card else "-" for card in map(found, ("Private", "Public"))
+    )
     rounds = ["".join("fcr"[int(action)] for action in found(name).split()) for name in ("Round1", "Round2")]
-    cards = "JJQQKK"
-    public = cards[int(public)] if public.isdigit() and int(public) < 6 else "-"
-    return f"{cards[int(own)]}{public} {rounds[0]}/{rounds[1]} "
+    return f"{own}{public} {rounds[0]}/{rounds[1]} "
 
 
 def _pig(state: Any) -> str:
-    scores = re.findall("[0-9]+", _rows(state)[0])
-    return f"{scores[0]} {scores[1]} +{scores[2]} "
+    *scores, turn = re.findall("[0-9]+", _rows(state)[0])
+    return f"{' '.join(scores)} +{turn} "
 
 
 _MARKS = ("x", "o")
@@ -206,7 +215,7 @@ GAMES: dict[str, GameText] = {
     ),
     "kuhn_poker": GameText(
         instructions=(
-            "Kuhn poker: each seat holds one of J, Q, K and has put in 1. p passes (checks or folds), b "
+            "Kuhn poker: each seat holds one of {ranks} and has put in 1. p passes (checks or folds), b "
             "bets 1 (or calls). The higher card wins the pot. You see your card and what was done. Answer"
             " p or b."
         ),
@@ -216,7 +225,7 @@ GAMES: dict[str, GameText] = {
     ),
     "leduc_poker": GameText(
         instructions=(
-            "Leduc poker: six cards, two each of J, Q, K; one each, and one public card before the second"
+            "Leduc poker: two cards each of {ranks}; one a seat, and one public card before the second"
             " round. A pair with it wins, else the higher card. f folds, c checks or calls, r raises (2, "
             "in the second round 4; two raises a round). You see your card, the public one (- before), "
             "and the actions of both rounds. Answer f, c or r."
@@ -228,7 +237,7 @@ GAMES: dict[str, GameText] = {
     "pig": GameText(
         instructions=(
             "Pig: roll as often as you like; a 1 ends your turn and loses its points, stop banks them. "
-            "Who reaches the winning score first wins. You see both scores and the points of this turn. "
+            "Who reaches the winning score first wins. You see all scores and the points of this turn. "
             "Answer roll or stop."
         ),
         board=lambda state, seat: _pig(state),
@@ -250,27 +259,31 @@ GAMES: dict[str, GameText] = {
 def game_text(game: Any) -> GameText:
     """The entry for an OpenSpiel game, or OpenSpiel's own strings where there is none.
 
+    Of a game that hides nothing that is the state's string; else the seat's information state, which has all
+    that it has seen, or (`remembers` is False) its observation, which has what it sees now.
     Raises ValueError for a game with hidden information that gives no seat a string of its own.
     """
-    kind = game.get_type()
+    kind, seats = game.get_type(), tuple(str(seat) for seat in range(game.num_players()))
     if kind.short_name in GAMES:
-        return GAMES[kind.short_name]
+        text = GAMES[kind.short_name]
+        instructions = text.instructions.replace("{ranks}", ", ".join(_ranks(len(seats) + 1)))
+        return replace(text, instructions=instructions, seats=text.seats if len(seats) == 2 else seats)
     hidden = kind.information.name != "PERFECT_INFORMATION"
-    if hidden and not (kind.provides_information_state_string or kind.provides_observation_string):
-        raise ValueError(f"{kind.short_name}: OpenSpiel has no text of what one seat may see")
+    remembers = not hidden or kind.provides_information_state_string
+    if not remembers and not kind.provides_observation_string:
+        raise ValueError(f"{kind.short_name}: OpenSpiel has no text of what one seat may see; take another")
 
     def board(state: Any, seat: int) -> str:
         if not hidden:
             return str(state)
         # str(state) would show every hand: only what this seat may see.
-        if kind.provides_information_state_string:
-            return str(state.information_state_string(seat))
-        return str(state.observation_string(seat))
+        return str(state.information_state_string(seat) if remembers else state.observation_string(seat))
 
+    now = "" if remembers else " You see what is now, and not what was before."
     return GameText(
-        instructions=f"{kind.long_name}. Answer with one of the legal moves.",
+        instructions=f"{kind.long_name}. Answer with one of the legal moves.{now}",
         board=lambda state, seat: f"{board(state, seat)}\n",
         move=_name,
-        seats=tuple(str(seat) for seat in range(game.num_players())),
+        seats=seats,
         fixed_moves=False,  # some games name a move by where it stands, as chess does
     )

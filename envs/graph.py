@@ -42,7 +42,8 @@ class GameGraph:
         kinds = (info.information.name, info.chance_mode.name, info.utility.name, root.game.num_players())
         if kinds != ("PERFECT_INFORMATION", "DETERMINISTIC", "ZERO_SUM", 2):
             raise ValueError(
-                f"{root.name}: only two-player zero-sum games without chance or hidden information"
+                f"{root.name}: only two-player zero-sum games without chance or hidden information are "
+                "listed, trained and measured; it can be played and checked"
             )
         self.turns: list[Turn] = []
         self._referees: list[Referee | None] = []

@@ -78,7 +78,7 @@ def load_plugins() -> tuple[str, ...]:
 
 
 def arguments_of(pairs: Sequence[str]) -> dict[str, Any]:
-    """`key=value` pairs; values are JSON where they can be read as it, else text."""
+    """`key=value` pairs; values are JSON where they can be read as it, else text, perhaps in quotes."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -87,7 +87,8 @@ def arguments_of(pairs: Sequence[str]) -> dict[str, Any]:
         try:
             found[key] = json.loads(value)
         except ValueError:
-            found[key] = value
+            quoted = len(value) > 1 and value[0] == value[-1] == "'"  # as Hydra's grammar would have it
+            found[key] = value[1:-1] if quoted else value
     return found
 
 

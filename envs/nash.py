@@ -1,4 +1,4 @@
-"""Two-player games that hide something: equilibria, and how far from one a policy is (NashConv)."""
+"""Games that hide something: equilibria, and, of two seats, how far from one a policy is (NashConv)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,19 +15,31 @@ MOST_STATES = 100_000  # of a game tree that is walked whole; Leduc poker has 9,
 ITERATIONS = 200  # of CFR+
 
 
+class Unsolved(ValueError):
+    """OpenSpiel does not name the situations of the game, so that none of its equilibria can be found."""
+
+
 @lru_cache(maxsize=4)
 def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
     """Every situation of a seat, by OpenSpiel's name for it: the turn it sees, and its legal actions.
 
-    Raises MemoryError for a game of more than `MOST_STATES` states.
+    Raises MemoryError for a game of more than `MOST_STATES` states, `Unsolved` for one without names.
     """
+    if not Referee(game).game.get_type().provides_information_state_string:
+        raise Unsolved(
+            f"{game}: OpenSpiel gives it no information-state string, only observations, so no equilibrium "
+            "is known: it can be played and checked, not trained or measured; take kuhn_poker or leduc_poker"
+        )
     found: dict[str, tuple[Turn, tuple[int, ...]]] = {}
     todo, states = [Referee(game).state], 0
     while todo:
         state = todo.pop()
         states += 1
-        if states > MOST_STATES:
-            raise MemoryError(f"{game}: more than {MOST_STATES:,} states, too many to walk")
+        if states + len(todo) > MOST_STATES:
+            raise MemoryError(
+                f"{game}: more than {MOST_STATES:,} states, too many to walk: it can be played and checked, "
+                "not trained or measured; take fewer cards, dice or rounds"
+            )
         if state.is_terminal():
             continue
         if not state.is_chance_node():
@@ -41,9 +53,12 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
 
 @lru_cache(maxsize=4)
 def equilibrium(game: str) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
-    """An equilibrium's move probabilities by seat and observation: `ITERATIONS` of CFR+ (Tammelin 2014)."""
+    """An equilibrium's move probabilities by seat and observation: `ITERATIONS` of CFR+ (Tammelin 2014).
+
+    Only between two seats that share a sum is that sure to be one.
+    """
     turns = information_turns(game)
-    solver = pyspiel.CFRPlusSolver(pyspiel.load_game(game))
+    solver = pyspiel.CFRPlusSolver(Referee(game).game)
     for _ in range(ITERATIONS):
         solver.evaluate_and_update_policy()
     average = solver.average_policy()
@@ -80,12 +95,12 @@ def nash_conv(game: str, player: Player) -> float:
 
     The whole game tree is walked, by OpenSpiel (Lanctot et al. 2017 for the measure).
     """
-    return float(pyspiel.nash_conv(pyspiel.load_game(game), _tabular(game, player)))
+    return float(pyspiel.nash_conv(Referee(game).game, _tabular(game, player)))
 
 
 def mean_return(game: str, own: Player, other: Player) -> float:
     """What `own` wins on average from `other`, exactly, sitting in either seat as often."""
-    start = pyspiel.load_game(game).new_initial_state()
+    start = Referee(game).state
     tables = [pyspiel.PartialTabularPolicy(_tabular(game, p)) for p in (own, other)]
     first = pyspiel.expected_returns(start, tables, -1, True)[0]
     second = pyspiel.expected_returns(start, tables[::-1], -1, True)[1]

@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.utils.seeding import np_random
 
 from shuhari.envs.experts import GainPlayer, MCTSPlayer
-from shuhari.envs.nash import NoisyEquilibriumPlayer
+from shuhari.envs.nash import NoisyEquilibriumPlayer, Unsolved
 from shuhari.envs.player import Player
 from shuhari.envs.referee import IllegalMove, Referee
 from shuhari.envs.text import TextEnv
@@ -44,6 +44,7 @@ class OpenSpielEnv(TextEnv):
     ) -> None:
         super().__init__()
         self._generator: np.random.Generator | None = None
+        game = str(game)  # 2048 comes as a number from where numbers are read
         self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
         self.withhold = withhold
         self.opponent, self.agent_seat = opponent, seat
@@ -143,20 +144,20 @@ class OpenSpielEnv(TextEnv):
         for attempt in count(1):
             referee = self.root()
             referee.resolve_chance(rng)
-            for ply in range(plies):
-                if referee.over:
-                    # Games that hardly ever last so long would be played for ever.
-                    plies = int(rng.integers(ply)) if attempt % PATIENCE == 0 else plies
-                    break
+            played = 0
+            while played < plies and not referee.over:
                 referee.apply(str(rng.choice(referee.legal_actions)))
                 referee.resolve_chance(rng)
+                played += 1
             if not referee.over:
                 return referee
+            if attempt % PATIENCE == 0:  # games that hardly ever last so long would be played for ever
+                plies = int(rng.integers(played))
         raise AssertionError("unreachable")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` moves of the expert against itself, from random openings so that positions are spread; none
-        where something is hidden and the game is too large to solve."""
+        where something is hidden and the game cannot be solved."""
         traces: list[Trace] = []
         try:
             while len(traces) < n:
@@ -166,7 +167,7 @@ class OpenSpielEnv(TextEnv):
                     traces.append(Trace(referee.observation, move))
                     referee.apply(move)
                     referee.resolve_chance(rng)
-        except MemoryError:
+        except (MemoryError, Unsolved):
             return []
         return traces[:n]
 

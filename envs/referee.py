@@ -1,5 +1,10 @@
 """The referee: a game underneath its env. OpenSpiel does the rules; this gives them text."""
 
+import difflib
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,12 +31,16 @@ class _Names(dict[int, str]):
 
     def of(self, state: Any, legal: list[int]) -> dict[str, int]:
         """What is legal, by its text."""
-        if not self.text.fixed_moves:
-            return {self.text.move(state, action): action for action in legal}
-        for action in legal:
-            if action not in self:
-                self[action] = self.text.move(state, action)
-        return {self[action]: action for action in legal}
+        if self.text.fixed_moves:
+            for action in legal:
+                if action not in self:
+                    self[action] = self.text.move(state, action)
+            found = {self[action]: action for action in legal}
+        else:
+            found = {self.text.move(state, action): action for action in legal}
+        if len(found) < len(legal):
+            raise ValueError(f"{len(legal)} legal moves have {len(found)} names: {' '.join(found)}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -44,24 +53,77 @@ class _Rules:
     names: tuple[_Names, ...]  # by seat
 
 
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """OpenSpiel prints what it raises, too: a person is told once."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _as_openspiel_writes(name: str) -> str:
+    """A game as people type it, without spaces around its signs and with brackets after a game in a game."""
+    name = re.sub(r"\s*([(),=])\s*", r"\1", name.strip())
+    return re.sub(r"(?<=\b)((?:stage_)?game=\w+)(?=[,)])", r"\1()", name)
+
+
+def _load(name: str) -> Any:
+    """OpenSpiel's game. Raises ValueError with what to do where there is none."""
+    written, known = (
+        _as_openspiel_writes(name),
+        {kind.short_name: kind for kind in pyspiel.registered_games()},
+    )
+    short = written.partition("(")[0]
+    if short not in known:
+        near = difflib.get_close_matches(short, known, n=1)
+        raise ValueError(f"no OpenSpiel game {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
+    try:
+        with _unheard():
+            return pyspiel.load_game(written)
+    except Exception as error:  # a game's parameters are checked, or not, in any way
+        parameters = ", ".join(f"{key}=…" for key in known[short].parameter_specification)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"game {name!r} cannot be made ({reason}); it is {short}({parameters})") from None
+
+
 @lru_cache(maxsize=64)
 def _rules(name: str) -> _Rules:
-    """OpenSpiel's game of that name, parameters included, as in `connect_four(rows=4,columns=4)`."""
-    try:
-        game = pyspiel.load_game(name)
-    except pyspiel.SpielError as error:
-        import difflib
+    """OpenSpiel's game of that name, parameters included, as in `connect_four(rows=4,columns=4)`.
 
-        near = difflib.get_close_matches(name.split("(")[0], pyspiel.registered_names(), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no OpenSpiel game {name!r}{hint} ({str(error).splitlines()[0]})") from None
+    Raises ValueError, with what to do, for one that cannot be served.
+    """
+    game = _load(name)
     kind = game.get_type()
-    if kind.dynamics != pyspiel.GameType.Dynamics.SEQUENTIAL:
+    if kind.dynamics == pyspiel.GameType.Dynamics.SIMULTANEOUS:
+        inner = name if "(" in name else f"{name}()"
         raise ValueError(
-            f"{name!r} is not sequential: only games in which one seat moves at a time are served"
+            f"game {name!r} has seats that move at once; take turn_based_simultaneous_game(game={inner})"
+        )
+    if kind.dynamics == pyspiel.GameType.Dynamics.MEAN_FIELD:
+        raise ValueError(f"game {name!r} is a mean-field game, which has no seats; take another")
+    if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC:
+        raise ValueError(
+            f"game {name!r} draws its chance out of sight, so that no seed gives it twice; take another"
         )
     text, hidden = game_text(game), kind.information.name != "PERFECT_INFORMATION"
-    return _Rules(game, text, hidden, tuple(_Names(text) for _ in range(game.num_players())))
+    names = tuple(_Names(text) for _ in range(game.num_players()))
+    try:
+        with _unheard():
+            state, rng = game.new_initial_state(), np.random.default_rng(0)
+            while state.is_chance_node():
+                state.apply_action(int(rng.choice(state.legal_actions())))
+            if (seat := state.current_player()) >= 0:  # in some games the first cards can end it
+                text.board(state, seat)
+                names[seat].of(state, state.legal_actions())
+    except Exception as error:  # OpenSpiel's games are many, and not all can do what its interface promises
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"game {name!r} cannot be played as text ({reason}); take another") from None
+    return _Rules(game, text, hidden, names)
 
 
 class Referee:

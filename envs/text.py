@@ -1,6 +1,7 @@
 """Text environments: `gymnasium.Env[str, str]` with instructions, and a space that takes any string."""
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +37,7 @@ class TextEnv(gymnasium.Env[str, str]):
     history: ClassVar[bool] = False
     knob: ClassVar[str] = ""  # the argument that sets the difficulty, and its range
     teacher: ClassVar[str] = "none"  # who writes the traces
+    notes: Sequence[str] = ()  # what a reader of a report must know of what was made here
 
     def __init__(self) -> None:
         self.observation_space = FreeText()

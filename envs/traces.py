@@ -4,41 +4,44 @@ A trace is `{"prompt": ..., "completion": ...}`; where the policy must remember,
 completion], ...]` holds what came before. A ranked pair is `{"prompt": ..., "chosen": ..., "rejected": ...}`.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shuhari.envs.jsonl import DataError as TraceError
+from shuhari.envs.jsonl import Malformed, converted, flattened, kind_of, lines, parse
 from shuhari.envs.types import RankedPair, Trace
 
-
-class TraceError(ValueError):
-    """A file cannot be used; the message names the file and the line."""
+__all__ = ["TraceError", "read_pairs", "read_traces"]
 
 
 def _records(path: Path, keys: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object and where it stands. Raises `TraceError` on a missing, empty or malformed file."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror})") from None
     form = f"an object with {', '.join(map(repr, keys))}"
-    if not any(line.strip() for line in lines):
-        raise TraceError(f"{path}: is empty; each line is {form}")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    where = ""
+    for number, _, line in lines(path):
         where = f"{path}:{number}"
         try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise TraceError(f"{where}: not JSON ({error})") from None
+            record = parse(line)
+        except Malformed as error:
+            how = f"; {converted(path, error.command)}" if error.command else ""
+            raise TraceError(f"{where}: {error}{how}") from None
         if not isinstance(record, dict):
-            raise TraceError(f"{where}: not {form}")
+            raise TraceError(f"{where}: not {form}, but {kind_of(record)}")
         for key in keys:
-            if not isinstance(record.get(key), str) or not record[key]:
-                raise TraceError(f"{where}: {key!r} is missing, empty or not a string; a line is {form}")
+            if not isinstance(value := record.get(key), str) or not value:
+                found = f"{key!r} is missing, empty or not a string ({kind_of(value)})"
+                talk = (
+                    isinstance(value, list) and value and isinstance(value[0], dict) and "content" in value[0]
+                )
+                each = ", ".join(
+                    f'"{k}": r["{k}"]' + '[-1]["content"]' * isinstance(record.get(k), list) for k in keys
+                )
+                how = converted(path, flattened(f"{{{each}}}")) if talk else f"a line is {form}"
+                raise TraceError(f"{where}: {found}; {how}")
         yield where, record
+    if not where:
+        raise TraceError(f"{path}: is empty; each line is {form}")
 
 
 def read_traces(path: Path) -> list[Trace]:

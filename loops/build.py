@@ -89,6 +89,7 @@ class House:
                 f"env={self.cfg.env}: its observations are {kind}, not text; wrap it in one that writes"
             )
         self._heldout: dict[str, HeldOutProblems] = {}
+        self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
         self.files = {name: self._checked(name, self.cfg.phases[name]) for name in self.names}
         for name in self.names:  # those that are folders are loaded now, and found by their name later
@@ -122,11 +123,20 @@ class House:
     def fitting(
         self, path: str, items: Sequence[Any], tokens: Callable[[Any], tuple[Tokens, ...]]
     ) -> Sequence[Any]:
-        """The items. Raises ValueError for one that the policy cannot take."""
-        for number, (prompt, *texts) in enumerate(map(tokens, items), 1):
-            if (n := len(prompt) + max(map(len, texts))) > (most := self.policy.max_length):
-                raise ValueError(f"{path}: entry {number} has {n} tokens; the policy takes {most}")
-        return items
+        """The items that the policy takes; `notes` say how many are left out. Raises ValueError for none."""
+        lengths = [len(prompt) + max(map(len, texts)) for prompt, *texts in map(tokens, items)]
+        most, longest = self.policy.max_length, max(lengths, default=0)
+        kept = [item for item, n in zip(items, lengths, strict=True) if n <= most]
+        if len(kept) < len(items):
+            text = (
+                f"{path}: {len(items) - len(kept)} of {len(items)} entries are longer than the {most} tokens "
+                "that the policy takes: left out; policy.base=FOLDER of a model with a context of "
+                f"{longest} takes all"
+            )
+            if not kept:
+                raise ValueError(text)
+            self.notes.append(text)
+        return kept
 
     @cached_property
     def game(self) -> Any:
@@ -190,8 +200,11 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         return Returns(rollouts, heldout)
     if phase:
         raise ValueError(f"phases.{phase}.env_args: other arguments are for problems; {cfg.env} is a game")
-    if game.referee.game.num_players() != 2:
-        raise ValueError(f"{game.game}: a game is measured for two seats")
+    if (seats := game.referee.game.num_players()) != 2:
+        raise ValueError(
+            f"{game.game}: has {seats} seat{'s' * (seats > 1)}; games are trained and measured for two, "
+            "others can be played and checked"
+        )
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)
     n, seed = cfg.evaluate_problems, cfg.seed
@@ -203,8 +216,11 @@ def build_phase(
 ) -> Phase | None:
     """A phase by its configuration, or None where there is nothing to learn from, which is noted."""
     cfg, place = house.cfg.phases[name], list(house.cfg.phases).index(name) + 1
+    traces = _traces(house, name, cfg) if cfg.algorithm == "imitate" else ()
+    for text in house.notes:
+        note(text)
     if cfg.algorithm == "imitate":
-        traces = _allowed(house, _traces(house, name, cfg), note)
+        traces = _allowed(house, traces, note)
         if not traces:
             note("no expert and no traces: imitation was skipped")
             return None
@@ -221,7 +237,7 @@ def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
     env = house.env.unwrapped
     if cfg.traces is None and isinstance(env, TextEnv):
         traces = env.expert_traces(cfg.examples, house.rng(TRACES))
-        return house.fitting("expert", traces, house.renderer.trace)
+        return house.fitting("the expert", traces, house.renderer.trace)
     return house.files[name]
 
 

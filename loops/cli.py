@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +27,7 @@ ANSWER_AT_ONCE = {
 }
 CONF = Path(__file__).parent / "conf"
 INTERRUPTED = 130
+USUAL_WARNING = warnings.formatwarning
 
 
 def _usage() -> str:
@@ -111,18 +113,61 @@ def _explain(error: Exception, schema: type) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def _as_hydra_reads(arguments: list[str]) -> list[str]:
+    """Overrides whose values Hydra's grammar refuses, such as `game=go(board_size=2)`, as texts in quotes.
+
+    What begins as a list, a dictionary or a text in quotes is left alone: there something is missing.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import Quote, QuotedString
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+
+    def quoted(key: str, value: str) -> str:
+        try:
+            parser.parse_override(f"{key}={value}")
+        except HydraException:
+            return str(QuotedString(value, Quote.single).with_quotes())
+        return value
+
+    def readable(argument: str) -> str:
+        key, equals, value = argument.partition("=")
+        if not equals or key.startswith("-") or value[:1] in tuple("[{'\""):
+            return argument
+        if quoted(key, value) == value:
+            return argument
+        # Several, separated by commas that stand in no brackets, are a sweep.
+        parts = re.findall(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+", value)
+        whole = ",".join(parts) == value and all(
+            re.fullmatch(r"\w+(\(.*\))?", part.strip()) for part in parts
+        )
+        return f"{key}={','.join(quoted(key, part) for part in (parts if whole else [value]))}"
+
+    return [readable(argument) for argument in arguments]
+
+
 def _experiment_for(arguments: list[str]) -> list[str]:
     """For an environment given without an experiment: the one whose phases suit it, and say so."""
-    from shuhari.envs.make import arguments_of
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
-    given = dict(a.split("=", 1) for a in arguments if "=" in a)
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        try:
+            override = OverridesParser.create().parse_override(argument)
+        except HydraException:  # which Hydra will say
+            continue
+        swept = override.is_sweep_override()
+        value = next(override.sweep_iterator()) if swept else override.value()
+        given[override.key_or_group] = getattr(value, "text", value)
     if "env" not in given or "experiment" in given:
         return []
     from shuhari.loops.build import experiment_for
 
-    env_args = [f"{k.rpartition('.')[2]}={v}" for k, v in given.items() if re.match(r"\+*env_args\.\w+$", k)]
+    env_args = {k.partition(".")[2]: v for k, v in given.items() if re.match(r"env_args\.\w+$", k)}
     try:
-        experiment = experiment_for(given["env"], arguments_of(env_args))
+        experiment = experiment_for(given["env"], env_args)
     except ValueError as error:
         _fail(str(error))
     print(f"shuhari: env={given['env']}: taking experiment={experiment}", file=sys.stderr)
@@ -152,8 +197,17 @@ def _command(name: str, cfg: Any) -> None:
         _fail(str(error))
 
 
+def _warned(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A warning of ours is for a person, and in one line; those of others stay as they are."""
+    ours = category.__module__.startswith("shuhari.")
+    return f"shuhari: {message}\n" if ours else USUAL_WARNING(message, category, filename, lineno, line)
+
+
 def main() -> None:
     """Entry point of `shuhari`."""
+    warnings.formatwarning = _warned
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         print(_usage())
@@ -169,7 +223,7 @@ def main() -> None:
         _fail(f"{name!r} is not a command; {_suggest(name, [*COMMANDS, *ANSWER_AT_ONCE])}")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
-        arguments.append(f"only=[{name}]")
+        arguments.insert(0, f"only=[{name}]")
     if any(argument.startswith("phases=") for argument in arguments):
         _fail("phases=...: phases are named, and each has options; to run some of them: only=[imitate]")
     if any(argument.startswith("resume=") for argument in arguments):
@@ -198,8 +252,9 @@ def main() -> None:
     from shuhari.loops.config import PretrainConfig, TrainConfig, store_types
 
     store_types(ConfigStore.instance())
+    arguments = _as_hydra_reads(arguments)
     if name != "pretrain" and not any(a.startswith("resume=") for a in arguments):
-        arguments += _experiment_for(arguments)
+        arguments = _experiment_for(arguments) + arguments  # argparse takes none behind an option's value
     config_name, schema = ("pretrain", PretrainConfig) if name == "pretrain" else ("train", TrainConfig)
     sys.argv = [f"shuhari {name}", *arguments]
 

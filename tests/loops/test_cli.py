@@ -73,6 +73,23 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["evaluate", "resume=/nowhere"], "not for evaluate"),
         (["train", "experiment=problems"], "env: must be given, as in env=..."),
         (["train", "experiment=problems", "env=shuhari/Gcd-v0"], "policy.base: must be given"),
+        (
+            [
+                "train",
+                "experiment=hidden_game",
+                "env=shuhari/OpenSpiel-v0",
+                "env_args.game=kuhn_poker(players=3)",
+            ],
+            "kuhn_poker(players=3): has 3 seats",
+        ),
+        (
+            ["train", "experiment=hidden_game", "env=shuhari/OpenSpiel-v0", "env_args.game=coin_game"],
+            "coin_game: OpenSpiel gives it no information-state string",
+        ),
+        (
+            ["train", "env=shuhari/OpenSpiel-v0", "env_args.game=goofspiel(players=2)"],
+            "(game=goofspiel(players=2))",
+        ),
         (["pretrain", "recipe=gmes"], "did you mean 'games'?"),
     ],
 )
@@ -99,6 +116,46 @@ def test_an_output_folder_that_cannot_be_written(
     (tmp_path / "file").write_text("")
     assert run(monkeypatch, "train", f"out={tmp_path}/file") == 2
     assert "choose another with out=PATH" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("go(board_size=2)", "go(board_size=2)"),
+        ("go(board_size=2, komi=6.5)", "go(board_size=2, komi=6.5)"),
+        ("'go(board_size=2,komi=6.5)'", "go(board_size=2,komi=6.5)"),
+        ('"go(board_size=2)"', "go(board_size=2)"),
+        ("nim(pile_sizes=2;3)", "nim(pile_sizes=2;3)"),
+        ("turn_based_simultaneous_game(game=goofspiel(num_cards=3))",) * 2,
+        ("2048(max_tile=8)", "2048(max_tile=8)"),
+        ("tic_tac_toe", "tic_tac_toe"),
+        ("d'or/é (1)#a=b,c.jsonl", "d'or/é (1)#a=b,c.jsonl"),
+    ],
+)
+def test_values_as_people_type_them(
+    typed: str, read: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """For an experiment that is given, and for one that the game is asked for."""
+    args = [f"env_args.game={typed}", f"out={typed}", "--cfg", "job"]
+    asked: list[dict[str, str]] = []
+    monkeypatch.setattr("shuhari.loops.build.experiment_for", lambda _, a: asked.append(a) or "listed_game")
+    for experiment in (["experiment=listed_game"], []):
+        assert run(monkeypatch, "train", "env=shuhari/OpenSpiel-v0", *experiment, *args) == 0
+        cfg = OmegaConf.create(capfd.readouterr().out)
+        assert (cfg.env_args.game, cfg.out) == (read, read)
+    assert asked == [{"game": read}]
+
+
+def test_several_games_in_a_sweep() -> None:
+    swept = cli._as_hydra_reads(
+        ["env_args.game=go(board_size=2),nim(pile_sizes=2;3),pig", "seed=1,2", "seed=[1", "-m"]
+    )
+    assert swept == [
+        "env_args.game='go(board_size=2)','nim(pile_sizes=2;3)',pig",
+        "seed=1,2",
+        "seed=[1",
+        "-m",
+    ]
 
 
 GENERIC = ("listed_game", "hidden_game", "problems")  # for environments that have no experiment of their own

@@ -1,0 +1,161 @@
+"""Files in the shapes of known data sets are read and trained on; others are refused before a run begins."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shuhari.loops import cli
+
+QUICK = [
+    "phases.imitate.steps=2",
+    "phases.imitate.examples=40",
+    "phases.imitate.batch=8",
+    "phases.selfplay.rounds=1",
+    "phases.selfplay.problems=2",
+    "phases.selfplay.samples=2",
+    "phases.selfplay.updates=[1,1]",
+    "policy.max_new_tokens=16",
+    "evaluate_problems=2",
+    "threads=1",
+]
+LONG = range(6, 10)  # lines whose work is longer than the policy's context; held out is one in five
+
+
+def gsm8k() -> list[dict[str, Any]]:
+    rows = []
+    for n in range(20):
+        steps = f"She buys {n}*5=<<{n}*5={5 * n}>>{5 * n}.\n" * (40 if n in LONG else 1)
+        question = f"Ann has 3 apples and buys {n} bags of 5. How many?"
+        rows.append({"question": question, "answer": f"{steps}3+{5 * n}={5 * n + 3}\n#### ${5 * n + 3:,}"})
+    return rows
+
+
+def math_500() -> list[dict[str, Any]]:
+    return [
+        {
+            "problem": f"Compute $\\frac{{{n}}}{{41}} + 1$.",
+            "solution": f"As $1 = \\frac{{41}}{{41}}$, it is $\\boxed{{\\frac{{{n + 41}}}{{41}}}}$."
+            + " !" * 200 * (n in LONG),
+            "answer": f"\\frac{{{n + 41}}}{{41}}",
+            "subject": "Prealgebra",
+            "level": 2,
+            "unique_id": f"test/prealgebra/{n}.json",
+        }
+        for n in range(1, 21)
+    ]
+
+
+def numina() -> list[dict[str, Any]]:
+    rows = [
+        {
+            "problem": f"Solve $x - {n} = {n}$.",
+            "solution": f"Add {n} on both sides:\n$x = {2 * n}$." + " So." * 200 * (n in LONG),
+            "answer": str(2 * n),
+            "problem_type": "Algebra",
+            "question_type": "math-word-problem",
+            "problem_is_valid": "Yes",
+            "solution_is_valid": "Yes",
+            "source": "cn_k12",
+            "synthetic": False,
+            "uuid": f"{n:032x}",
+            "is_reasoning_complete": [True, True],
+        }
+        for n in range(20)
+    ]
+    rows[3] |= {"answer": "proof", "question_type": "proof"}
+    return rows
+
+
+def train(path: Path, rows: Sequence[Any], monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [
+        "experiment=dataset",
+        f"env_args.path={path}",
+        f"out={path.parent / 'runs'}",
+        *QUICK,
+        *overrides,
+    ]
+    monkeypatch.setattr("sys.argv", ["shuhari", "train", *arguments])
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.mark.filterwarnings("ignore:.*left out. its answer is 'proof'")
+@pytest.mark.parametrize("shape", [gsm8k, math_500, numina])
+def test_known_shapes_are_read_and_trained_on(
+    shape: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With traces that are too long for the base, and word of which base would take them."""
+    rows, path = shape(), tmp_path / "a file (1).jsonl"
+    unreadable = sum(row["answer"] == "proof" for row in rows)
+    assert train(path, rows, monkeypatch) == 0
+    (report,) = tmp_path.glob("runs/*/*/report.json")
+    data = json.loads(report.read_text())
+    assert [(phase["name"], phase["steps"]) for phase in data["phases"]] == [("imitate", 2), ("selfplay", 1)]
+    assert {"expert", "imitation"} <= data["players"].keys()
+    assert data["players"]["expert"]["greedy"] == 1.0
+    notes = " ".join(data["notes"])
+    assert " entries are longer than the 256 tokens that the policy takes: left out; policy.base=" in notes
+    assert (f"{20 - unreadable} of 20 lines are used" in notes) == bool(unreadable)
+
+
+def test_traces_of_which_none_fits_are_refused_with_the_base_that_takes_them(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    traces = tmp_path / "traces.jsonl"
+    lines = [json.dumps({"prompt": f"{n}?", "completion": "x" * (290 + n)}) + "\n" for n in range(5)]
+    traces.write_text("".join(lines))
+    status = train(tmp_path / "d.jsonl", gsm8k(), monkeypatch, f"phases.imitate.traces={traces}")
+    error = capfd.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert f"{traces}: 5 of 5 entries are longer than the 256 tokens" in error
+    assert "a context of 297 takes all" in error
+    assert not (tmp_path / "runs").exists()
+
+
+VERL = {
+    "data_source": "openai/gsm8k",
+    "prompt": [{"role": "user", "content": "2+3?"}],
+    "ability": "math",
+    "reward_model": {"style": "rule", "ground_truth": "5"},
+    "extra_info": {"split": "train", "index": 0},
+}
+OPEN_R1 = {
+    "problem": "2+3?",
+    "solution": "5",
+    "answer": "5",
+    "generations": ["<think>2+3</think>5"],
+    "messages": [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "5"}],
+}
+
+
+@pytest.mark.parametrize(("row", "found"), [(VERL, "'prompt' is"), (OPEN_R1, "'messages' is")])
+def test_nested_shapes_are_refused_in_one_line(
+    row: Any, found: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "d.jsonl"
+    assert train(path, [row] * 20, monkeypatch) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{path}:1: {found}" in error
+    assert "convert it: python3 -c 'import json,sys; " in error
+    assert error.rstrip().endswith(f"> {path.with_suffix('.flat.jsonl')}")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_warnings_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from shuhari.envs.questions import LeftOut
+
+    monkeypatch.setattr("sys.argv", ["shuhari", "--version"])
+    cli.main()
+    assert cli.warnings.formatwarning("d:1: left out", LeftOut, "f.py", 3) == "shuhari: d:1: left out\n"
+    assert "f.py:3: UserWarning: x" in cli.warnings.formatwarning("x", UserWarning, "f.py", 3)
+    assert sys.argv[0] == "shuhari"
