@@ -22,7 +22,11 @@ from shuhari.rewards.scalar import Decision, require_value, same_expression
 MAX_ITEMS = 40
 RUNGS = ("text", "ast", "rational", "modular", "numeric", "sympy")
 _SETS = frozenset({"seq"}) | sets.ALGEBRA
+_PARTED = STRUCTURES - {"pm", "inf", "text"}
 _WHOLES = _SETS | {"text", "inf", "cases"}
+# What is an expression at its top, if none of the others is within.
+_PLAIN = frozenset({"num", "dec", "var", "const", "+", "*", "/", "^", "neg", "mixed", "percent", "sqrt"})
+_DEEP = frozenset({"pm", "matrix", "deg", "inf", "seq", "set"})
 _DIFFERENT = Decision(False, "ast", "another kind of object")
 
 
@@ -54,13 +58,16 @@ def require_values(node: Node) -> None:
         return
     if node.op == "neg" and node.args[0].op == "inf":
         return
-    node = as_matrix(node) or node if "matrix" in operators(node) else node
-    if node.op in STRUCTURES - {"pm", "inf", "text"}:
+    if node.op in _PARTED:
         for part in _parts(node):
             require_values(part)
-    elif "pm" in operators(node):
+        return
+    used = operators(node)
+    if "pm" in used:
         for part in elements(node) or []:
             require_value(part)
+    elif "matrix" in used and (matrix := as_matrix(node)):
+        require_values(matrix)
     else:
         require_value(node)
 
@@ -75,6 +82,8 @@ def same(answer: Node, gold: Node) -> Decision:
     """Raises Undefined or TooLarge for the answer; the gold is known to have values."""
     if answer == gold:
         return Decision(True, "ast")
+    if answer.op in _PLAIN and gold.op in _PLAIN and not (operators(answer) | operators(gold)) & _DEEP:
+        return same_expression(answer, gold)
     answer, gold = _signed_degrees(answer), _signed_degrees(gold)
     if "congruent" in (answer.op, gold.op):
         return _congruences(answer, gold)

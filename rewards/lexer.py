@@ -248,7 +248,8 @@ def tokenize(text: str, *, units: bool = True) -> list[Token]:
         raise TooLarge(f"longer than {MAX_CHARS} characters")
     if "," in text:
         text = _join_thousands(text)
-    text = _THIN.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
+    if "\\" in text or " " in text or "{," in text or "~" in text:
+        text = _THIN.sub(lambda found: re.sub("[^0-9]", "", found.group()), text)
     tokens: list[Token] = []
     spaced = False  # whether a space stands right before
     for match in _LEXER.finditer(text):
@@ -263,11 +264,10 @@ def tokenize(text: str, *, units: bool = True) -> list[Token]:
         elif kind == "word":
             last = tokens[-1] if tokens else END
             among_words = last.kind == "text" and last.text not in _JOINING and piece not in _JOINING
-            number = last.kind == "num" or (
-                match.end() == len(text) and tokens and all(token.kind in _OF_NUMBERS for token in tokens)
-            )
-            short = units and piece in _SHORT_UNITS and number
-            unit = spaced and (short or (len(piece) > 1 and among_words))
+            unit = spaced and len(piece) > 1 and among_words
+            if spaced and units and piece in _SHORT_UNITS and tokens:
+                only_numbers = match.end() == len(text) and all(t.kind in _OF_NUMBERS for t in tokens)
+                unit |= last.kind == "num" or only_numbers
             found = [Token("text", piece)] if unit else _word(piece)
             if found[0].kind == "text" and not spaced and last.kind in ("num", "letter"):
                 raise Unparsable(f"{piece} is no unit")

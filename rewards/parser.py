@@ -15,6 +15,7 @@ from shuhari.rewards.statements import SEPARATORS, Statements
 from shuhari.rewards.stream import decimal, repeating
 from shuhari.rewards.units import UNITS
 
+_NUMERIC = frozenset("+-0123456789")
 _CLOSERS = {"(": ")", "[": "]", "\\{": "\\}"}
 _STARTS_FACTOR = frozenset({"letter", "const", "fn"})
 _STARTS_FACTOR_CMD = frozenset(
@@ -102,7 +103,7 @@ class _Parser(Statements):
                 self.at += 1
                 factor = self.signed()
                 factors.append(factor if token.text == "*" else Node("inv", (factor,)))
-            elif self.peek("mod") and self.tokens[self.at - 1] != ("op", "("):
+            elif token.kind == "cmd" and token.text == "mod" and self.tokens[self.at - 1] != ("op", "("):
                 self.at += 1
                 whole = factors[0] if len(factors) == 1 else Node("*", tuple(factors))
                 factors = [Node("mod", (whole, self.signed()))]
@@ -334,9 +335,9 @@ def parse(text: str, *, functions: bool = True, metres: bool = True, units: bool
     `functions`: a letter such as f before a bracket is a function, and no factor. `metres`: `5 m` is a
     length, and no multiple of m. `units`: the same of `5 cm`.
     """
-    if metres and METRES.fullmatch(text):
+    if metres and "m" in text and METRES.fullmatch(text):
         text = text.replace("m", " \\text{m}", 1)
-    elif units and (found := GLUED.fullmatch(text)):
+    elif units and text[:1] in _NUMERIC and (found := GLUED.fullmatch(text)):
         text = f"{found[1]} {text[found.end(1) :]}"
     tokens = tokenize(usual_latex(text), units=units)
     if tokens[0] is END:

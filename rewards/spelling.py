@@ -134,7 +134,7 @@ _COUNT = re.compile(
     r"(?:\{\s*\}\s*|(?<![\w}\])]))[_^]\s*\{?(\w+)\}?\s*(?:\\(?:mathrm|text)\s*)?\{?([CP])\}?\s*_\s*\{?(\w+)\}?"
 )
 _SUBSCRIPT_LAST = re.compile(r"((?<![A-Za-z\\])[A-Za-z]|\\[a-zA-Z]+ ?|\})\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
-_LOOKS = re.compile(r"\\(?:[hv]space|[hv]?phantom|color|textcolor|label|tag)\*?\s*\{[^{}]*\}")
+_LOOKS = re.compile(r"\\(?:[hv]space|[hv]?phantom|color|textcolor)\*?\s*\{[^{}]*\}")
 _ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it|sf|tt)\s+([A-Za-z]+)\s*\}")
 _DOTTED = re.compile(r"(\.[0-9]*)\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?")
 
@@ -154,8 +154,10 @@ def usual_latex(text: str) -> str:
         text = _COUNT.sub(_counted, text)
     if "_" in text and "^" in text:
         text = _SUBSCRIPT_LAST.sub(r"\1_\3^\2", text)
-    if "\\" in text:
-        text = _ROMAN.sub(r"\\mathrm{\1}", _LOOKS.sub(" ", text))
+    if "{\\" in text:
+        text = _ROMAN.sub(r"\\mathrm{\1}", text)
+    if "color" in text or "phantom" in text or "space" in text:
+        text = _LOOKS.sub(" ", text)
     if "\\dot" in text:
         text = _DOTTED.sub(lambda m: f"{m[1]}\\overline{{{m[2]}{m[3] or ''}{m[4] or ''}}}", text)
     return text

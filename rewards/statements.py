@@ -1,6 +1,7 @@
 """What stands around values: lists, relations, sets put together, and the units behind a number."""
 
 from shuhari.rewards import units
+from shuhari.rewards.lexer import END
 from shuhari.rewards.names import Names
 from shuhari.rewards.node import Node, Unparsable, number
 
@@ -66,6 +67,8 @@ class Statements(Names):
             node = Node("rel", (tuple(operators), *sides))
         else:
             node = self.measured(sides[0])
+        if self.next is END:
+            return node
         if modulus := self.modulus():
             return Node("congruent", (*node.args[1:], modulus) if node.op == "rel" else (node, modulus))
         if self.accept("in"):
@@ -87,6 +90,8 @@ class Statements(Names):
 
     def measured(self, node: Node) -> Node:
         """The value with the scale and the unit behind it, such as `\\text{ million}` or `\\text{ cm}^2`."""
+        if self.next.kind != "text":
+            return node
         words = []
         while self.next.kind == "text" and self.next.text not in ("and", "or"):
             words.append(self.take().text)
@@ -116,6 +121,8 @@ class Statements(Names):
 
     def union(self) -> Node:
         node = self.intersection()
+        if self.next.kind != "cmd" and node.op not in ("seq", "set", "cap"):
+            return node
         parts = [node]
         while True:
             if self.accept("cup") or self._union_letter(node):
