@@ -23,6 +23,7 @@ MAX_ITEMS = 40
 RUNGS = ("text", "ast", "rational", "modular", "numeric", "sympy")
 _SETS = frozenset({"seq"}) | sets.ALGEBRA
 _PARTED = STRUCTURES - {"pm", "inf", "text"}
+_LEAVES = frozenset({"num", "dec", "var", "const"})
 _WHOLES = _SETS | {"text", "inf", "cases"}
 # What is an expression at its top, if none of the others is within.
 _PLAIN = frozenset({"num", "dec", "var", "const", "+", "*", "/", "^", "neg", "mixed", "percent", "sqrt"})
@@ -62,13 +63,15 @@ def require_values(node: Node) -> None:
         for part in _parts(node):
             require_values(part)
         return
+    if node.op in _LEAVES:
+        return
     used = operators(node)
     if "pm" in used:
         for part in elements(node) or []:
             require_value(part)
     elif "matrix" in used and (matrix := as_matrix(node)):
         require_values(matrix)
-    else:
+    elif not used & CALCULUS:
         require_value(node)
 
 

@@ -239,6 +239,20 @@ def _styled(text: str, *, behind_number: bool) -> list[Token]:
     return [Token("text", content)] if content else []
 
 
+def _words_token(piece: str, before: list[Token], *, spaced: bool, short: bool, ends: bool) -> list[Token]:
+    """A word of several letters: among words one more, behind a number perhaps a unit."""
+    last = before[-1] if before else END
+    if spaced and before:
+        if last.kind == "text" and last.text not in _JOINING and piece not in _JOINING:
+            return [Token("text", piece)]
+        if short and (last.kind == "num" or (ends and all(token.kind in _OF_NUMBERS for token in before))):
+            return [Token("text", piece)]
+    found = _word(piece)
+    if found[0].kind == "text" and not spaced and last.kind in ("num", "letter"):
+        raise Unparsable(f"{piece} is no unit")
+    return found
+
+
 def tokenize(text: str, *, units: bool = True) -> list[Token]:
     """The tokens of `text`, an `end` token last. Raises Unparsable and TooLarge.
 
@@ -262,16 +276,12 @@ def tokenize(text: str, *, units: bool = True) -> list[Token]:
         elif kind == "op":
             tokens.append(Token("op", _OPERATORS.get(piece, piece)))
         elif kind == "word":
-            last = tokens[-1] if tokens else END
-            among_words = last.kind == "text" and last.text not in _JOINING and piece not in _JOINING
-            unit = spaced and len(piece) > 1 and among_words
-            if spaced and units and piece in _SHORT_UNITS and tokens:
-                only_numbers = match.end() == len(text) and all(t.kind in _OF_NUMBERS for t in tokens)
-                unit |= last.kind == "num" or only_numbers
-            found = [Token("text", piece)] if unit else _word(piece)
-            if found[0].kind == "text" and not spaced and last.kind in ("num", "letter"):
-                raise Unparsable(f"{piece} is no unit")
-            tokens += found
+            if len(piece) == 1:
+                tokens += _word(piece)
+            else:
+                ends = match.end() == len(text)
+                short = units and piece in _SHORT_UNITS
+                tokens += _words_token(piece, tokens, spaced=spaced, short=short, ends=ends)
         elif kind == "command":
             token = _command(piece[1:])
             if token:

@@ -13,6 +13,7 @@ from shuhari.rewards.node import Node, Unparsable
 FUNCTION_LETTERS = frozenset("f g h F G H P".split()) | {"phi", "varphi", "Phi", "psi", "Psi"}
 # Greek letters that are one known function before a bracket.
 NAMED = {"Gamma": "gamma", "zeta": "zeta"}
+_BEHIND = frozenset("'_{^([")  # what makes a letter more than a letter
 _ARITHMETIC = frozenset("+-*/^")
 
 
@@ -24,6 +25,9 @@ class Names(Commands):
 
     def name(self, letter: str) -> Node:
         """The name that begins with `letter`, applied to its arguments where it has some."""
+        kind, text = self.next
+        if kind != "op" or text not in _BEHIND:
+            return Node("var", (letter,))
         while self.accept("'"):
             letter += "'"
         node = self.subscripted(letter) if self.accept("_") else Node("var", (letter,))
@@ -80,8 +84,9 @@ class Names(Commands):
 
     def called(self, node: Node, letter: str) -> Node:
         """`f(x)`, `f'(x)`, `f_1(x)` and `f^{-1}(x)` as calls; the node itself where none stands here."""
-        self.unbrace()
-        inverse = self.inverse_mark()
+        if self.peek("{"):
+            self.unbrace()
+        inverse = self.inverse_mark() if self.peek("^") else 0
         if inverse:
             node = Node("var", (f"{node.args[0]}^-1",))
         if node.op != "var" or not (self.next == ("op", "(") or (self.next == ("op", "[") and inverse)):

@@ -74,7 +74,16 @@ def walk(node: Node) -> Iterator[Node]:
 
 def operators(node: Node) -> set[str]:
     """Every `op` that occurs in the tree."""
-    return {part.op for part in walk(node)}
+    found, todo = set(), [node]
+    while todo:
+        op, args = todo.pop()
+        found.add(op)
+        for arg in args:
+            if isinstance(arg, Node):
+                todo.append(arg)
+            elif type(arg) is tuple:
+                todo += [item for item in arg if isinstance(item, Node)]
+    return found
 
 
 BINDERS = {"sum": 0, "prod": 0, "lim": 0, "int": 1, "diff": 1}  # where each names its own variable

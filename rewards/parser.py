@@ -329,7 +329,7 @@ class _Parser(Statements):
 
 
 @lru_cache(maxsize=4096)
-def parse(text: str, *, functions: bool = True, metres: bool = True, units: bool = True) -> Node:
+def parse(text: str, functions: bool = True, metres: bool = True, units: bool = True) -> Node:
     """The tree of `text`. Raises Unparsable, or TooLarge where a limit is exceeded.
 
     `functions`: a letter such as f before a bracket is a function, and no factor. `metres`: `5 m` is a

@@ -3,6 +3,7 @@
 Doubles look first; what they cannot tell apart is confirmed to DIGITS. Imported only once it is needed.
 """
 
+import contextlib
 import itertools
 import math
 import random
@@ -54,7 +55,7 @@ def sample_points(names: list[str], *nodes: Node, count: int) -> Iterator[dict[s
     if not names:
         yield {}
         return
-    rng = random.Random(repr(nodes))  # the same pair meets the same points, every time
+    rng = _fixed(*nodes)
     around = sorted(set().union(*(scales(node) for node in nodes)))
     rng.shuffle(around)
     used = set().union(*(operators(node) for node in nodes))
@@ -100,6 +101,8 @@ def _probe(answer: Node, gold: Node) -> bool | None:
     count = max(6, min(many, OPERATIONS // (sum(1 for node in (answer, gold) for _ in walk(node)))))
     common = confirmed = 0
     defined = False
+    branching = bool(used & BRANCHING) and not used & _WHOLE
+    inside: list[dict[str, Fraction]] | None = None
     for real in (False,) if imaginary else (True, False):
         for point in sample_points(names, answer, gold, count=count):
             values = []
@@ -124,12 +127,19 @@ def _probe(answer: Node, gold: Node) -> bool | None:
                 # Off the real line only the branches may differ.
                 return None
             confirmed += verdict is True
+            if branching and names and verdict and confirmed == CONFIRMED:
+                inside = points(names, (answer, gold), _fixed(answer, gold))
+                if inside is not None:
+                    break  # these tell more than points anywhere
         if confirmed:
             break
     if confirmed and not names:
         return True
     if confirmed >= CONFIRMED and common >= CONFIRMED:
-        return _on_every_piece(answer, gold, names, real)
+        if used & BRANCHING and inside is None:
+            inside = points(names, (answer, gold), _fixed(answer, gold))
+            return None if inside is None else _agree_at(inside, answer, gold, real)
+        return _agree_at(inside or [], answer, gold, real)
     if not defined:
         if not has_value(answer):
             raise Undefined("no value at any point tried")
@@ -138,16 +148,11 @@ def _probe(answer: Node, gold: Node) -> bool | None:
     return None
 
 
-def _on_every_piece(answer: Node, gold: Node, names: list[str], real: bool) -> bool | None:
+def _agree_at(inside: list[dict[str, Fraction]], answer: Node, gold: Node, real: bool) -> bool | None:
     """Whether two expressions that agree at some points agree on every piece they are made of."""
-    used = operators(answer) | operators(gold)
-    if not used & BRANCHING:
-        return True
-    found = points(names, (answer, gold), random.Random(repr((answer, gold))))
-    if found is None:
-        return None
-    for point in found:
-        if used & _WHOLE:
+    whole = (operators(answer) | operators(gold)) & _WHOLE
+    for point in inside:
+        if whole:
             point = {name: Fraction(round(value)) for name, value in point.items()}
         try:
             if _compare(answer, gold, point, real) is False:
@@ -155,6 +160,11 @@ def _on_every_piece(answer: Node, gold: Node, names: list[str], real: bool) -> b
         except TooLarge:
             return None
     return True
+
+
+def _fixed(*nodes: Node) -> random.Random:
+    """The random numbers of a pair: the same ones every time."""
+    return random.Random(repr(nodes))
 
 
 def _compare(answer: Node, gold: Node, point: Mapping[str, float | Fraction], real: bool) -> bool | None:
@@ -212,7 +222,7 @@ def constant_ratio(left: Node, right: Node, *, proven: bool) -> float | None:
     names = sorted(variables(left) | variables(right))
     inside: list[dict[str, Fraction]] | None = []
     if not proven and (operators(left) | operators(right)) & BRANCHING:
-        inside = points(names, (left, right), random.Random(repr((left, right))))
+        inside = points(names, (left, right), _fixed(left, right))
     found: list[Any] = []
     for real in (True, False):
         sampled = itertools.islice(
@@ -245,16 +255,16 @@ def _ratios_at(
     at: Iterable[Mapping[str, float | Fraction]], left: Node, right: Node, *, real: bool, doubles: bool
 ) -> Iterator[Any]:
     """left/right where both have values that are not 0; None where only one of them is 0."""
+    context = mpmath.fp if doubles else mpmath.mp
     for point in at:
         try:
-            with mpmath.workdps(DIGITS):
-                context = mpmath.fp if doubles else mpmath.mp
+            with contextlib.nullcontext() if doubles else mpmath.workdps(DIGITS):
                 exact = point if doubles else {name: _mpf(value) for name, value in point.items()}
                 a, b = (Evaluator(context, exact, real=real).value(node) for node in (left, right))
+                ratio = a / b if a and b else None
         except NO_VALUE:
             continue
         if bool(a) != bool(b):
             yield None
-        elif a and b:
-            with mpmath.workdps(DIGITS):
-                yield a / b
+        elif ratio is not None:
+            yield ratio

@@ -128,7 +128,9 @@ def as_interval(node: Node) -> Node | None:
     """The set of numbers that relations in one name describe: `1 < x <= 5`, `x != 0`, `x < 0 or x > 2`."""
     names: set[str] = set()
     found = _region(node, names)
-    return sets.normal(found) if found and len(names) == 1 else None
+    if found is None or len(names) != 1:
+        return None
+    return found if found.op == "seq" else sets.normal(found)
 
 
 def _region(node: Node, names: set[str]) -> Node | None:
@@ -161,6 +163,10 @@ def _region(node: Node, names: set[str]) -> Node | None:
             regions.append(Node("seq", (bracket, ")", *ends) if above else ("(", closed, *ends)))
         else:
             return None
+    if len(regions) == 2 and regions[0].op == regions[1].op == "seq":
+        up, down = sorted(regions, key=lambda ray: bool(ray.args[2] == sets.MINUS_INFINITY))
+        if up.args[3] == sets.INFINITY and down.args[2] == sets.MINUS_INFINITY:
+            return Node("seq", (up.args[0], down.args[1], up.args[2], down.args[3]))
     return regions[0] if len(regions) == 1 else Node("cap", tuple(regions))
 
 

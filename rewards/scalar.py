@@ -29,9 +29,7 @@ class Decision:
 
 def require_value(node: Node) -> None:
     """Raise Undefined or TooLarge unless the expression has a value somewhere."""
-    if rational(node) is not None:
-        return
-    if operators(node) & CALCULUS:
+    if rational(node) is not None or operators(node) & CALCULUS:
         return
     residue = Residue()
     residue.value(node)

@@ -47,7 +47,8 @@ class Stream:
         return self.tokens[self.at]
 
     def peek(self, text: str) -> bool:
-        return self.tokens[self.at].text == text and self.tokens[self.at].kind in ("op", "cmd")
+        kind, here = self.tokens[self.at]
+        return here == text and (kind == "op" or kind == "cmd")
 
     def take(self) -> Token:
         token = self.tokens[self.at]
@@ -55,7 +56,8 @@ class Stream:
         return token
 
     def accept(self, text: str) -> bool:
-        if self.peek(text):
+        kind, here = self.tokens[self.at]
+        if here == text and (kind == "op" or kind == "cmd"):
             self.at += 1
             return True
         return False
