@@ -32,24 +32,20 @@ def normal(node: Node) -> Node | None:
 
 def _worked(node: Node) -> Node | None:
     ends: list[tuple[_End, Node]] = []
-    if not _collect(node, ends):
+    known = _numeric(node, ends)
+    if known is None:
         return None
     ends.sort(key=lambda end: end[0])
     cuts: list[tuple[_End, Node]] = []
-    for end in ends:
-        if not cuts or not _equal(end[0], cuts[-1][0]):
-            cuts.append(end)
-    finite = [cut for cut in cuts if abs(cut[0]) != inf]
-    # Points and gaps in turn: gap, point, gap, ..., point, gap.
-    values = [value for value, _ in finite]
+    for value, item in ends:
+        if abs(value) != inf and not (cuts and _equal(value, cuts[-1][0])):
+            cuts.append((value, item))
+    # Gaps and points in turn: gap, point, gap, ..., point, gap.
     inside = []
-    for at in range(2 * len(values) + 1):
-        if at % 2:
-            inside.append(_holds(node, values[at // 2]))
-        else:
-            low = values[at // 2 - 1] if at else None
-            high = values[at // 2] if at // 2 < len(values) else None
-            inside.append(_holds(node, _between(low, high)))
+    for at in range(2 * len(cuts) + 1):
+        low = cuts[(at - 1) // 2][0] if at else None
+        high = cuts[at // 2][0] if at < 2 * len(cuts) else None
+        inside.append(_holds(known, cuts[at // 2][0] if at % 2 else _between(low, high)))
     pieces: list[Node] = []
     at = 0
     while at < len(inside):
@@ -59,8 +55,8 @@ def _worked(node: Node) -> Node | None:
         start = at
         while at + 1 < len(inside) and inside[at + 1]:
             at += 1
-        first = finite[(start - 1) // 2][1] if start else MINUS_INFINITY
-        last = finite[at // 2][1] if at < len(inside) - 1 else INFINITY
+        first = cuts[(start - 1) // 2][1] if start else MINUS_INFINITY
+        last = cuts[at // 2][1] if at < len(inside) - 1 else INFINITY
         if start == at and start % 2:
             pieces.append(Node("set", (first,)))
         else:
@@ -71,46 +67,50 @@ def _worked(node: Node) -> Node | None:
     return pieces[0] if len(pieces) == 1 else Node("union", tuple(pieces))
 
 
-def _collect(node: Node, ends: list[tuple[_End, Node]]) -> bool:
-    """Every end and point of the set; False where one has no place on the line."""
-    if node.op in ALGEBRA:
-        return all(_collect(part, ends) for part in node.args)
-    if node.op == "set":
-        found = node.args
-    elif node.op == "seq" and len(node.args) == 4:
-        found = node.args[2:]
+def _numeric(node: Node, ends: list[tuple[_End, Node]]) -> tuple[Any, ...] | None:
+    """The set with numbers for its ends, which are collected; None where one has no place on the line."""
+    op, args = node
+    if op in ALGEBRA:
+        parts = [_numeric(part, ends) for part in args]
+        return None if None in parts else (op, *parts)
+    if op == "set":
+        found = args
+    elif op == "seq" and len(args) == 4:
+        found = args[2:]
     else:
-        return False
-    for item in found:
-        value = end(item)
-        if value is None:
-            return False
-        ends.append((value, item))
-    return True
+        return None
+    values = [end(item) for item in found]
+    if None in values:
+        return None
+    ends += zip(values, found, strict=True)  # type: ignore[arg-type]
+    return (op, *values) if op == "set" else (op, args[0] == "[", args[1] == "]", *values)
 
 
-def _holds(node: Node, value: _End) -> bool:
-    if node.op == "union":
-        return any(_holds(part, value) for part in node.args)
-    if node.op == "cap":
-        return all(_holds(part, value) for part in node.args)
-    if node.op == "minus":
-        return _holds(node.args[0], value) and not _holds(node.args[1], value)
-    if node.op == "set":
-        return any(_equal(end(item), value) for item in node.args)
-    opening, closing, low, high = node.args
-    least, most = end(low), end(high)
-    at_low, at_high = _equal(least, value), _equal(most, value)
-    if at_low or at_high:
-        return not (at_low and opening == "(") and not (at_high and closing == ")")
-    return bool(least < value < most)  # type: ignore[operator]
+def _holds(known: tuple[Any, ...], value: _End) -> bool:
+    op, *parts = known
+    if op == "union":
+        return any(_holds(part, value) for part in parts)
+    if op == "cap":
+        return all(_holds(part, value) for part in parts)
+    if op == "minus":
+        return _holds(parts[0], value) and not _holds(parts[1], value)
+    if op == "set":
+        return any(_equal(item, value) for item in parts)
+    low_in, high_in, least, most = parts
+    if _equal(least, value):
+        return bool(low_in and (high_in or not _equal(most, value)))
+    if _equal(most, value):
+        return bool(high_in)
+    return bool(least < value < most)
 
 
 def _equal(a: Any, b: Any) -> bool:
     """Exact for rational numbers; roots and the like, which are doubles here, may differ in rounding."""
-    if (isinstance(a, Fraction) and isinstance(b, Fraction)) or inf in (abs(a), abs(b)):
-        return bool(a == b)
-    return isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
+    if a == b:
+        return True
+    if type(a) is float or type(b) is float:
+        return isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
+    return False
 
 
 def _between(low: _End | None, high: _End | None) -> _End:
