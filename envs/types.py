@@ -60,6 +60,7 @@ class Step:
     text: str
     reward: float  # the mover's, for this decision
     adapter: str | None = None  # that sampled it
+    legal: tuple[str, ...] = ()  # the texts it was drawn among; empty: any text
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
     """The experiment whose phases suit an environment that has none of its own."""
     env = open_env(env_id, env_args).unwrapped
     if not isinstance(env, OpenSpielEnv):
-        return "problems"
+        return "problems" if isinstance(env, TaskEnv) else "returns"
     return "listed_game" if env.referee.perfect_information else "hidden_game"
 
 

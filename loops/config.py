@@ -120,6 +120,9 @@ class SampleGroupsConfig(GroupsConfig):
     objective: Any = field(default_factory=PolicyGradientConfig)
     optimizer: str = "adamw"  # sparse rewards: Muon would step along the noise as far as along the signal
     learning_rate: float = 0.001
+    updates: int = 1  # optimizer steps on all that a round sampled
+    discount: float = 1.0  # of what is earned one decision later: below 1 the quicker of two ways is better
+    trace: float = 1.0  # λ of the credit: 1 waits for the return, less trusts the values of later prompts
 
 
 @dataclass

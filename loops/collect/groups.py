@@ -63,6 +63,8 @@ class SamplingSource(Source):
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }
+        if (mass := self.rollouts.legal_mass(episodes)) is not None:
+            self.figures["legal_mass"] = mass
         if groups:
             earned = [r for g in groups.values() for e in g for r in rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))

@@ -16,23 +16,24 @@ import gymnasium
 from shuhari.envs import Player
 from shuhari.envs.text import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
+from shuhari.policy.choices import legal_mass
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Tokens
 from shuhari.policy.render import Renderer
 from shuhari.policy.requests import Completion, Request
-from shuhari.policy.sampling import spread
+from shuhari.policy.sampling import nth_seed, spread
 
+WEIGHED = 64  # prompts behind a figure of the mass of legal actions
 TextLike = gymnasium.Env[str, str]
 
 
 @dataclass(frozen=True)
 class Seats:
     """Who sits where: a player, or the generator with an adapter (None: the bare base). A seat that is not
-    named is the learning adapter's. With `choose`, an adapter says one of the legal actions."""
+    named is the learning adapter's."""
 
     adapters: Mapping[int, str | None] = field(default_factory=dict)
     players: Mapping[int, Player] = field(default_factory=dict)
-    choose: bool = False
 
 
 @dataclass
@@ -46,6 +47,7 @@ class _Running:
     info: dict[str, Any] = field(default_factory=dict)
     prompt: Tokens = ()
     seat: int = 0
+    legal: tuple[str, ...] = ()  # what may be said; empty: any text
     steps: list[Step] = field(default_factory=list)
     returns: tuple[float, ...] = ()  # where the env says them
     result: Episode | None = None
@@ -98,7 +100,7 @@ class Rollouts:
         waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
 
         def turn_seed(i: int) -> int:
-            return spread(episode_seeds[i], len(episodes[i].steps) + 1)[-1]
+            return nth_seed(episode_seeds[i], len(episodes[i].steps) + 1)
 
         def ask(i: int) -> None:
             episode = episodes[i]
@@ -108,8 +110,9 @@ class Rollouts:
                 waiting[episode.seats.players[episode.seat]].append(i)
                 return
             adapter = episode.seats.adapters.get(episode.seat, LEARNING)
-            legal = tuple(episode.info.get("legal_actions", ())) if episode.seats.choose else ()
-            limits = self.max_new_tokens, temperature, turn_seed(i), adapter
+            legal = episode.legal
+            longest = max(map(len, self.renderer.choices(legal)), default=self.max_new_tokens)
+            limits = longest, temperature, turn_seed(i), adapter
             request = Request(episode.prompt, *limits, choices=legal, explore=explore)
             asked[self.generator.submit(request)] = i
 
@@ -128,6 +131,17 @@ class Rollouts:
                 ask(i)
         return [e.result for e in episodes if e.result is not None]
 
+    def legal_mass(self, episodes: Sequence[Episode]) -> float | None:
+        """The probability that the unmasked policy gives to legal actions, on average over some of the prompts
+        at which one of its adapters chose among them; None where none did."""
+        chosen = [s for e in episodes for s in e.steps if s.completion and s.legal]
+        if not chosen:
+            return None
+        adapter = chosen[0].adapter
+        met = dict.fromkeys((s.prompt, s.legal) for s in chosen if s.adapter == adapter)
+        turns = [(prompt, self.renderer.choices(legal)) for prompt, legal in list(met)[:WEIGHED]]
+        return legal_mass(self.generator.policy, turns, adapter)
+
     def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
         try:
             act(episode)
@@ -141,6 +155,7 @@ class Rollouts:
 
     def _observe(self, episode: _Running, observation: str, info: dict[str, Any]) -> None:
         episode.observation, episode.info, episode.seat = observation, info, int(info.get("seat", 0))
+        episode.legal = tuple(info.get("legal_actions", ()))
         if episode.seat in episode.seats.players:
             return
         said, render = episode.said(), self.renderer
@@ -167,7 +182,7 @@ class Rollouts:
             return
         adapter = episode.seats.adapters.get(episode.seat, LEARNING)
         tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
-        step = Step(episode.seat, episode.prompt, tokens, logprobs, text, 0.0, adapter)
+        step = Step(episode.seat, episode.prompt, tokens, logprobs, text, 0.0, adapter, episode.legal)
         if completion.finished:
             self._step(episode, text, step)
         else:

@@ -16,10 +16,11 @@ VALIDATION_SEEDS = 2**33  # where their seeds begin: apart from training's and t
 
 
 class PolicyAnswers:
-    """A policy with an adapter, answering as an expert does: see `ExpertAnswers`."""
+    """Who sits in the first seat, such as a policy with an adapter, answering as an expert does: see
+    `ExpertAnswers`."""
 
-    def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
-        self.rollouts, self.seats = rollouts, Seats({0: adapter})
+    def __init__(self, rollouts: Rollouts, seats: Seats) -> None:
+        self.rollouts, self.seats = rollouts, seats
 
     def episodes(self, seeds: Sequence[int], temperature: float) -> list[Episode]:
         """On held-out problems."""
@@ -67,7 +68,7 @@ class Problems(Evaluation[Answerer]):
         return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
 
     def policy(self, adapter: str | None) -> Answerer:
-        return PolicyAnswers(self.rollouts, adapter)
+        return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""

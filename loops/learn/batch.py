@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shuhari.policy.lm import Tokens
+from shuhari.policy.requests import Choices
 from shuhari.policy.sequences import SequenceLogprobs
 
 
@@ -21,6 +22,7 @@ class Batch:
     groups: which sequences belong together (each to itself where none are given)
     sampler, reference: log-probabilities of the completions' tokens, in nats, by who sampled them and by a
         reference policy; empty where they are not known
+    choices: what each completion was drawn among, and is scored among; empty: any text
     """
 
     prompts: Sequence[Tokens]
@@ -30,6 +32,7 @@ class Batch:
     groups: Sequence[int] = ()
     sampler: Sequence[Sequence[float]] = ()
     reference: Sequence[Sequence[float]] = ()
+    choices: Sequence[Choices] = ()
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Tokens, Tokens]]) -> "Batch":

@@ -84,7 +84,7 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     weighted_N = ratio_N.clamp(max=cfg.max_weight) * c.advantages_N
-    return -torch.minimum(weighted_N, clipped_N * c.advantages_N).sum() / c.total_tokens
+    return -(c.weights_N * torch.minimum(weighted_N, clipped_N * c.advantages_N)).sum() / c.total_weight
 
 
 @objective(PreferenceConfig, needs=("advantages", "groups", "pairs", "reference"), whole_groups=True)
