@@ -122,6 +122,7 @@ class SampleGroupsConfig(GroupsConfig):
     learning_rate: float = 0.001
     updates: int = 1  # optimizer steps on all that a round sampled
     discount: float = 1.0  # of what is earned one decision later: below 1 the quicker of two ways is better
+    normalised: bool = False  # advantages in units of a round's root mean square
     trace: float = 1.0  # λ of the credit: 1 waits for the return, less trusts the values of later prompts
 
 

@@ -31,7 +31,7 @@ class SampleGroups(SamplingSource):
     def batches(self, number: int) -> Iterator[Batch]:
         groups = self.grouped(self.play(self.problems(self.cfg.problems), self.cfg.samples))
         cfg, renderer = self.cfg, self.rollouts.renderer
-        batch = advantages(list(groups.values()), renderer, cfg.discount, cfg.trace)
+        batch = advantages(list(groups.values()), renderer, cfg.discount, cfg.trace, cfg.normalised)
         for _ in range(cfg.updates if len(batch) else 0):
             yield batch
 
@@ -116,7 +116,11 @@ def credited(played: list[Line], discount: float, trace: float) -> list[list[flo
 
 
 def advantages(
-    groups: list[list[Episode]], renderer: Renderer, discount: float = 1.0, trace: float = 1.0
+    groups: list[list[Episode]],
+    renderer: Renderer,
+    discount: float = 1.0,
+    trace: float = 1.0,
+    normalised: bool = False,
 ) -> Batch:
     """Every decision of the learning adapter's, with its advantage.
 
@@ -131,11 +135,13 @@ def advantages(
                 key = (step.prompt, step.completion, advantage > 0)
                 rows.setdefault(key, (step, line.group, []))[2].append(advantage)
     steps = sorted(rows.values(), key=lambda row: row[0].prompt)  # what shares a prompt stands together
+    every = np.concatenate([found for _, _, found in steps]) if steps else np.ones(1)
+    scale = float(np.sqrt(np.mean(np.square(every)))) if normalised else 1.0
     return Batch(
         [step.prompt for step, _, _ in steps],
         [step.completion for step, _, _ in steps],
         weights=[float(len(found)) for _, _, found in steps],
-        advantages=[float(np.mean(found)) for _, _, found in steps],
+        advantages=[float(np.mean(found)) / scale for _, _, found in steps],
         groups=[number for _, number, _ in steps],
         sampler=[step.logprobs for step, _, _ in steps],
         choices=[renderer.choices(step.legal) if step.legal else () for step, _, _ in steps],

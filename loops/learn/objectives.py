@@ -27,6 +27,7 @@ class PolicyGradientConfig:
     clip_low: float = 0.2  # how far below 1 an importance ratio still counts
     clip_high: float = 0.28  # and above
     max_weight: float = 3.0  # a ratio beyond it is truncated
+    kl: float = 0.0  # weight of the divergence from the sampler: what holds the policy where signal is small
 
 
 @dataclass
@@ -84,7 +85,10 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     weighted_N = ratio_N.clamp(max=cfg.max_weight) * c.advantages_N
-    return -(c.weights_N * torch.minimum(weighted_N, clipped_N * c.advantages_N)).sum() / c.total_weight
+    gain_N = torch.minimum(weighted_N, clipped_N * c.advantages_N)
+    if cfg.kl:
+        gain_N = gain_N - cfg.kl * (ratio_N - 1 - (logprobs_N - c.sampler_N))
+    return -(c.weights_N * gain_N).sum() / c.total_weight
 
 
 @objective(PreferenceConfig, needs=("advantages", "groups", "pairs", "reference"), whole_groups=True)
