@@ -18,7 +18,7 @@ import torch
 from shuhari.policy.lm import LEARNING, REMEMBERED, Policy, Tokens
 from shuhari.policy.pool import PoolEngine
 from shuhari.policy.render import told_apart
-from shuhari.policy.requests import Choices, Completion, Drawn, Engine, Live, Request
+from shuhari.policy.requests import Choices, Completion, Drawn, Engine, Live, Request, only_way
 from shuhari.policy.sampling import spread, uniform
 from shuhari.policy.slabs import SlabEngine
 
@@ -49,6 +49,7 @@ class Generator:
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
         self._choices = lru_cache(REMEMBERED)(self._told_apart)
+        self._text_of = lru_cache(REMEMBERED)(policy.decode)
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
         """Whether the context holds this prompt and so many new tokens."""
@@ -147,14 +148,11 @@ class Generator:
             self._end(live, error="the policy's logits are not finite")
             return True
         if live.allowed:
-            n, said = len(tokens), tuple(tokens)
-            left = {choice for choice in live.allowed if choice[:n] == said}
-            if len(left) > 1:
+            if (rest := only_way(live.allowed, tuple(tokens))) is None:
                 return False
-            rest = left.pop()[n:]  # the only way on has probability 1: no step is needed to find it
-            live.tokens += rest
+            live.tokens += rest  # it has probability 1: no step is needed to find it
             live.logprobs += [0.0] * len(rest)
-            self._end(live, finished=True)
+            self._end(live, finished=True, text=self._text_of(tuple(live.tokens)))
             return True
         finished, text = tokens[-1] == self.policy.eos, None
         if request.stop and not finished:

@@ -17,6 +17,13 @@ def following(allowed: Choices, said: Tokens) -> frozenset[int]:
     return frozenset(choice[n] for choice in allowed if choice[:n] == said)
 
 
+@lru_cache(2**16)
+def only_way(allowed: Choices, said: Tokens) -> Tokens | None:
+    """What is left to say where just one of the allowed begins so, else None."""
+    left = {choice for choice in allowed if choice[: len(said)] == said}
+    return left.pop()[len(said) :] if len(left) == 1 else None
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion that is wanted.

@@ -35,9 +35,14 @@ def spread(seed: int, n: int) -> list[int]:
 
 
 def nth_seed(seed: int, n: int) -> int:
-    """The `n`-th, from 1, of those that `spread` gives."""
-    with np.errstate(over="ignore"):
-        return int(_mixed(_mixed(np.uint64(seed % 2**64) + np.uint64(n) * GOLDEN)))
+    """The `n`-th, from 1, of those that `spread` gives; one at a time Python's integers are quicker."""
+    x = seed + n * int(GOLDEN)
+    for _ in range(2):
+        x %= 2**64
+        x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ (x >> 27)) * 0x94D049BB133111EB % 2**64
+        x ^= x >> 31
+    return x
 
 
 def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ token limit is one that earned nothing.
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -58,6 +58,14 @@ class _Running:
             earned[step.seat] += step.reward
         known = tuple(earned[seat] for seat in range(max(earned, default=0) + 1))
         self.result = Episode(self.seed, tuple(self.steps), stop, self.returns or known, counts, info)
+
+    def said_now(self, completion: Completion, reward: float) -> Step:
+        """The mover's step; a player's has no tokens."""
+        tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
+        if not tokens:
+            return Step(self.seat, (), (), (), text, reward)
+        adapter = self.seats.adapters.get(self.seat, LEARNING)
+        return Step(self.seat, self.prompt, tokens, logprobs, text, reward, adapter, self.legal)
 
     def said(self) -> Tokens:
         """What the mover has seen and said before, where the policy must remember it."""
@@ -174,24 +182,21 @@ class Rollouts:
                 episode.end("error", counts=False, error=reason)
             return
         for (i, episode, _), move in zip(movers, moves, strict=True):
-            self._guard(i, episode, lambda e, m=move: self._step(e, m, Step(e.seat, (), (), (), m, 0.0)))  # type: ignore[misc]
+            self._guard(i, episode, lambda e, m=move: self._step(e, Completion((), (), m, True)))  # type: ignore[misc]
 
     def _say(self, episode: _Running, completion: Completion) -> None:
         if completion.error:
             episode.end("error", counts=False, error=completion.error)
             return
-        adapter = episode.seats.adapters.get(episode.seat, LEARNING)
-        tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
-        step = Step(episode.seat, episode.prompt, tokens, logprobs, text, 0.0, adapter, episode.legal)
         if completion.finished:
-            self._step(episode, text, step)
+            self._step(episode, completion)
         else:
-            episode.steps.append(step)
+            episode.steps.append(episode.said_now(completion, 0.0))
             episode.end("overlong")
 
-    def _step(self, episode: _Running, action: str, step: Step) -> None:
-        observation, reward, terminated, truncated, info = episode.env.step(action)
-        episode.steps.append(replace(step, reward=float(reward)))
+    def _step(self, episode: _Running, completion: Completion) -> None:
+        observation, reward, terminated, truncated, info = episode.env.step(completion.text)
+        episode.steps.append(episode.said_now(completion, float(reward)))
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:
             episode.end("done", counts=False, verdict=verdict)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from shuhari.policy.lm import Tokens
 from shuhari.policy.render import Renderer
 
 
+FEWEST = 8  # problems of a round, however long their episodes are
+
+
 class SampleGroups(SamplingSource):
     """One round is a group of episodes for each of some problems, and one batch of all their steps, learned
     `updates` times.
@@ -24,13 +28,21 @@ class SampleGroups(SamplingSource):
     are left out. Episodes without a verdict are unseen.
     """
 
+    kept: ClassVar[tuple[str, ...]] = ("length",)
+
     def __init__(self, rollouts: Rollouts, cfg: SampleGroupsConfig, rng: Rng) -> None:
         super().__init__(rollouts, cfg.rounds, rng, cfg.updates)
         self.cfg = cfg
+        self.length = float(cfg.decisions)  # decisions an episode of the last round, on average
 
     def batches(self, number: int) -> Iterator[Batch]:
-        groups = self.grouped(self.play(self.problems(self.cfg.problems), self.cfg.samples))
         cfg, renderer = self.cfg, self.rollouts.renderer
+        n = cfg.problems
+        if cfg.decisions:
+            n = min(n, max(FEWEST, round(cfg.decisions / (self.length * cfg.samples))))
+        episodes = self.play(self.problems(n), cfg.samples)
+        self.length = max(1.0, float(np.mean([len(episode.steps) for episode in episodes])))
+        groups = self.grouped(episodes)
         batch = advantages(list(groups.values()), renderer, cfg.discount, cfg.trace, cfg.normalised)
         for _ in range(cfg.updates if len(batch) else 0):
             yield batch
