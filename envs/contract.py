@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict
 
 
@@ -47,7 +48,7 @@ def blamed(env: Any, place: str) -> Iterator[None]:
         yield
     except EnvFault:
         raise
-    except Exception as error:  # somebody else's code may raise anything
+    except (Exception, SystemExit) as error:  # somebody else's code may raise anything
         raise EnvFault(f"{name_of(env)}: {place} raised {said(error)}") from error
 
 
@@ -69,7 +70,9 @@ def finite(env: Any, place: str, value: Any) -> float:
 def text(env: Any, place: str, value: Any) -> str:
     """A text. Raises EnvFault for what is none."""
     if not isinstance(value, str):
-        raise fault(env, place, value, "text")
+        raise fault(
+            env, place, value, "text" if "observation" not in place else "text; wrap it in one that writes"
+        )
     return value
 
 
@@ -90,15 +93,39 @@ def _info(env: Any, where: str, info: Any) -> dict[str, Any]:
         finite(env, f"{where}'s info['returns']", value)
     if not isinstance(info.get("verdict"), (Verdict, type(None))):
         raise fault(env, f"{where}'s info['verdict']", info["verdict"], "a Verdict")
+    if not isinstance(info.get("key", ""), (str, int)):
+        raise fault(env, f"{where}'s info['key']", info["key"], "text")
     return info
 
 
-def reset(env: gymnasium.Env[Any, Any], seed: int, options: dict[str, Any] | None) -> tuple[str, dict[str, Any]]:
+def reset(
+    env: gymnasium.Env[Any, Any], seed: int, options: dict[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
     """The first observation and info. Raises EnvFault for what is neither, and what the environment raises."""
     given = env.reset(seed=seed, options=options)
     if not isinstance(given, tuple) or len(given) != 2:
         raise fault(env, "what reset returns", given, "(observation, info)")
     return text(env, "reset's observation", given[0]), _info(env, "reset", given[1])
+
+
+def opening(
+    env: gymnasium.Env[Any, Any], seed: int, options: dict[str, Any] | None = None
+) -> tuple[str, dict[str, Any]]:
+    """A reset that no episode hangs on: what it raises is a fault."""
+    with blamed(env, "reset"):
+        return reset(env, seed, options)
+
+
+def traces(env: Any, n: int, rng: np.random.Generator) -> list[Trace]:
+    """An expert's traces. Raises EnvFault for what is none, and what the environment raises."""
+    with blamed(env, "expert_traces"):
+        found = list(env.expert_traces(n, rng))
+    for trace in found:
+        if not isinstance(trace, Trace):
+            raise fault(env, "what expert_traces gives", trace, "a Trace")
+        text(env, "a trace's prompt", trace.prompt)
+        text(env, "a trace's completion", trace.completion)
+    return found
 
 
 def step(env: gymnasium.Env[Any, Any], action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -111,4 +138,10 @@ def step(env: gymnasium.Env[Any, Any], action: str) -> tuple[str, float, bool, b
         if not isinstance(value, (bool, np.bool_)):
             raise fault(env, f"step's {name}", value, "true or false")
     earned = finite(env, "step's reward", reward)
-    return text(env, "step's observation", observation), earned, bool(terminated), bool(truncated), _info(env, "step", info)
+    return (
+        text(env, "step's observation", observation),
+        earned,
+        bool(terminated),
+        bool(truncated),
+        _info(env, "step", info),
+    )

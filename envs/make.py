@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from shuhari.envs.contract import finite
 from shuhari.envs.text import Task, TaskEnv, TextEnv
 from shuhari.rewards import Verdict
 
@@ -39,13 +40,14 @@ def make_env(
     class Made(TaskEnv):
         def generate(self, rng: np.random.Generator) -> Task:
             drawn = generator(rng)
-            return drawn if isinstance(drawn, Task) else Task(drawn[0], drawn[1], drawn[0])
+            pair = isinstance(drawn, (tuple, list)) and len(drawn) == 2
+            return Task(drawn[0], drawn[1], drawn[0]) if pair else drawn  # which is a Task, or a fault
 
         def verify(self, task: Task, completion: str) -> Verdict:
             outcome = verifier(completion, task.gold)
             if isinstance(outcome, Verdict):
                 return outcome
-            return Verdict("correct" if outcome >= 1 else "wrong")
+            return Verdict("correct" if finite(self, "what the verifier gives", outcome) >= 1 else "wrong")
 
         def expert(self, task: Task, rng: np.random.Generator) -> str | None:
             return None if expert is None else expert(task.prompt, task.gold)

@@ -10,6 +10,14 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.stopping import EarlyStopping
 
 
+UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
+UNJUDGED = 0.5  # and above which a phase has failed
+REMEDIES = (
+    "give it traces to imitate first (phases.imitate.traces=FILE, or an expert in the environment), an easier "
+    "difficulty (env_args), a base that has seen such text (policy.base), or more samples of a problem"
+)
+
+
 class Phase:
     """A loop of rounds that can stop after any of them and go on from its state, bit for bit."""
 
@@ -41,6 +49,26 @@ class Phase:
         if self.stopping is not None:
             figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
         return figures
+
+    def warning(self) -> str:
+        """What to say of a round many of whose episodes have no verdict: they teach nothing. Or ""."""
+        if self.source.figures.get("uncounted", 0.0) <= UNCOUNTED:
+            return ""
+        share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
+        return f"{self.name}: {share}; the first: {self.source.trouble}"
+
+    def failure(self, solved: bool) -> str:
+        """Why it could teach nothing, and what to do; or "". `solved`: there was nothing left to learn."""
+        source, made = (
+            self.source,
+            f"phase {self.name}: {self.rounds} rounds of {self.source.episodes:,} episodes",
+        )
+        if source.unjudged > UNJUDGED * source.episodes:
+            share = f"{source.unjudged / source.episodes:.0%} of them have no verdict, the first: {source.trouble}"
+            return f"{made}: {share}. What to do: mend the environment or its golds; shuhari envs --check ID says more."
+        if self.learner.updates or solved:
+            return ""
+        return f"{made} made no update: in no group did one earn more than another. What to do: {REMEDIES}."
 
     def summary(self) -> dict[str, Any]:
         """What it has consumed: steps are rounds, tokens are those that entered a loss."""

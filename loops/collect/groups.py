@@ -58,8 +58,10 @@ class SamplingSource(Source):
                 groups[episode.seed].append(episode)
             elif not self.trouble:
                 self.trouble = str(episode.info.get("verdict") or episode.info.get("error"))
+        unjudged = len(episodes) - sum(map(len, groups.values()))
+        self.unjudged += unjudged
         self.figures = {
-            "uncounted": 1 - sum(map(len, groups.values())) / len(episodes),
+            "uncounted": unjudged / len(episodes),
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }

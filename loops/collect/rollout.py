@@ -6,14 +6,15 @@ prompt that does not fit, is an episode that says so and that no loss sees; a co
 token limit is one that earned nothing.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
-from shuhari.envs import Player
+from shuhari.envs import Player, contract
+from shuhari.envs.contract import EnvFault, name_of, said
 from shuhari.envs.text import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
 from shuhari.policy.choices import legal_mass
@@ -23,6 +24,7 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.requests import Completion, Request
 from shuhari.policy.sampling import nth_seed, spread
 
+MOST = 1024  # environments at work: more episodes wait until one is free
 WEIGHED = 64  # prompts behind a figure of the mass of legal actions
 TextLike = gymnasium.Env[str, str]
 
@@ -40,14 +42,15 @@ class Seats:
 class _Running:
     """An episode under way."""
 
-    env: TextLike
     seed: int
     seats: Seats
+    env: TextLike = field(init=False)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     prompt: Tokens = ()
     seat: int = 0
     legal: tuple[str, ...] = ()  # what may be said; empty: any text
+    started: bool = False  # whether it has been reset
     steps: list[Step] = field(default_factory=list)
     returns: tuple[float, ...] = ()  # where the env says them
     result: Episode | None = None
@@ -83,7 +86,8 @@ class Rollouts:
     ) -> None:
         self.make, self.generator, self.renderer = make, generator, renderer
         self.max_new_tokens = max_new_tokens
-        self._pool: list[TextLike] = []
+        self._idle: list[TextLike] = []  # environments that no episode plays
+        self._made = 0
 
     def play(
         self,
@@ -100,10 +104,9 @@ class Rollouts:
         `seats`: one an episode; where none are given all learn. An episode whose completion has ended steps
         its environment and asks again while others still run.
         """
-        while len(self._pool) < len(seeds):
-            self._pool.append(self.make())
         who = zip(seeds, seats or [Seats()] * len(seeds), strict=True)
-        episodes = [_Running(env, *pair) for env, pair in zip(self._pool, who, strict=False)]
+        episodes = [_Running(*pair) for pair in who]
+        to_begin = deque(enumerate(episodes))
         asked: dict[int, int] = {}  # ticket -> episode
         waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
 
@@ -113,6 +116,7 @@ class Rollouts:
         def ask(i: int) -> None:
             episode = episodes[i]
             if episode.result is not None:
+                self._idle.append(episode.env)
                 return
             if episode.seat in episode.seats.players:
                 waiting[episode.seats.players[episode.seat]].append(i)
@@ -125,19 +129,25 @@ class Rollouts:
             asked[self.generator.submit(request)] = i
 
         episode_seeds = spread(seed, len(seeds))
-        for i, episode in enumerate(episodes):
-            self._guard(i, episode, lambda e: self._reset(e, options))
-            ask(i)
-        while asked or waiting:
+        while asked or waiting or to_begin:
+            while to_begin and (self._idle or self._made < MOST):
+                i, episode = to_begin.popleft()
+                episode.env = self._idle.pop() if self._idle else self._make()
+                self._guard(episode, lambda e: self._reset(e, options))
+                ask(i)
             for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
-                self._move(player, [(i, episodes[i], turn_seed(i)) for i in movers])
+                self._move(player, [(episodes[i], turn_seed(i)) for i in movers])
                 for i in movers:
                     ask(i)
             for ticket, completion in self.generator.step() if asked else ():
                 i = asked.pop(ticket)
-                self._guard(i, episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
+                self._guard(episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
                 ask(i)
-        return [e.result for e in episodes if e.result is not None]
+        ended = [e.result for e in episodes if e.result is not None]
+        if ended and all("raised_in" in e.info for e in ended):
+            where = f"{name_of(episodes[0].env)}: {ended[0].info['raised_in']} raised"
+            raise EnvFault(f"{where} {ended[0].info['error']} (in each of {len(ended)} episodes)")
+        return ended
 
     def legal_mass(self, episodes: Sequence[Episode]) -> float | None:
         """The probability that the unmasked policy gives to legal actions, on average over some of the prompts
@@ -150,15 +160,24 @@ class Rollouts:
         turns = [(prompt, self.renderer.choices(legal)) for prompt, legal in list(met)[:WEIGHED]]
         return legal_mass(self.generator.policy, turns, adapter)
 
-    def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
+    def _make(self) -> TextLike:
+        self._made += 1
+        return self.make()
+
+    def _guard(self, episode: _Running, act: Callable[[_Running], None]) -> None:
         try:
             act(episode)
-        except Exception as error:  # a user's environment: this episode's end, not the run's
-            episode.end("error", counts=False, error=f"{type(error).__name__}: {error}")
-            self._pool[slot] = self.make()
+        except EnvFault:
+            raise
+        except (Exception, SystemExit) as error:  # a user's environment: this episode's end, not the run's
+            episode.end(
+                "error", counts=False, error=said(error), raised_in="step" if episode.started else "reset"
+            )
+            episode.env = self.make()  # of the one that raised nobody knows the state
 
     def _reset(self, episode: _Running, options: dict[str, Any] | None) -> None:
-        observation, info = episode.env.reset(seed=episode.seed, options=options)
+        observation, info = contract.reset(episode.env, episode.seed, options)
+        episode.started = True
         self._observe(episode, observation, info)
 
     def _observe(self, episode: _Running, observation: str, info: dict[str, Any]) -> None:
@@ -172,17 +191,17 @@ class Rollouts:
             n, limit = len(episode.prompt), self.generator.policy.max_length
             episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
 
-    def _move(self, player: Player, movers: Sequence[tuple[int, _Running, int]]) -> None:
+    def _move(self, player: Player, movers: Sequence[tuple[_Running, int]]) -> None:
         """Ask a player for all its moves at once."""
         try:
-            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for _, e, seed in movers])
+            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for e, seed in movers])
         except Exception as error:  # somebody else's player: these episodes' end, not the run's
-            for _, episode, _ in movers:
+            for episode, _ in movers:
                 reason = f"{type(player).__name__}: {type(error).__name__}: {error}"
                 episode.end("error", counts=False, error=reason)
             return
-        for (i, episode, _), move in zip(movers, moves, strict=True):
-            self._guard(i, episode, lambda e, m=move: self._step(e, Completion((), (), m, True)))  # type: ignore[misc]
+        for (episode, _), move in zip(movers, moves, strict=True):
+            self._guard(episode, lambda e, m=move: self._step(e, Completion((), (), m, True)))  # type: ignore[misc]
 
     def _say(self, episode: _Running, completion: Completion) -> None:
         if completion.error:
@@ -195,8 +214,8 @@ class Rollouts:
             episode.end("overlong")
 
     def _step(self, episode: _Running, completion: Completion) -> None:
-        observation, reward, terminated, truncated, info = episode.env.step(completion.text)
-        episode.steps.append(episode.said_now(completion, float(reward)))
+        observation, reward, terminated, truncated, info = contract.step(episode.env, completion.text)
+        episode.steps.append(episode.said_now(completion, reward))
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:
             episode.end("done", counts=False, verdict=verdict)

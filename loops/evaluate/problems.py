@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
+from shuhari.envs.contract import traces
 from shuhari.envs.heldout import HELDOUT, SEEDS, ExpertAnswers, ExpertMode, HeldOutProblems, Solved, accepted
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
@@ -63,7 +64,7 @@ class Problems(Evaluation[Answerer]):
 
     def references(self) -> dict[str, Answerer]:
         """No expert where the environment has none."""
-        if not self.env.expert_traces(1, np.random.default_rng(0)):
+        if not traces(self.env, 1, np.random.default_rng(0)):
             return {}
         return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shuhari.envs import Episode
+from shuhari.envs.contract import opening
 from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.player import RandomPlayer
 from shuhari.loops.collect.rollout import Rollouts, Seats
@@ -32,10 +33,10 @@ class Returns(Evaluation[PolicyAnswers]):
         "probability that they would give to it unmasked."
     )
     columns = (
-        Column("mean_return", lambda row: f"{row['mean_return']:.3f}"),
-        Column("ci95", lambda row: "{:.3f} to {:.3f}".format(*row["ci95"]["mean_return"])),
-        Column("sampled", lambda row: f"{row['mean_return_sampled']:.3f}"),
-        Column("sampled ci95", lambda row: "{:.3f} to {:.3f}".format(*row["ci95"]["mean_return_sampled"])),
+        Column("mean_return", lambda row: f"{row['mean_return']:.5g}"),
+        Column("ci95", lambda row: "{:.5g} to {:.5g}".format(*row["ci95"]["mean_return"])),
+        Column("sampled", lambda row: f"{row['mean_return_sampled']:.5g}"),
+        Column("sampled ci95", lambda row: "{:.5g} to {:.5g}".format(*row["ci95"]["mean_return_sampled"])),
         Column("legal", lambda row: None if row["legal_mass"] is None else percent(row["legal_mass"])),
     )
 
@@ -48,7 +49,7 @@ class Returns(Evaluation[PolicyAnswers]):
 
     def references(self) -> dict[str, PolicyAnswers]:
         """Uniform play of the legal actions, where the environment says which those are."""
-        legal = self.rollouts.make().reset(seed=0)[1].get("legal_actions")
+        legal = opening(self.rollouts.make(), seed=0)[1].get("legal_actions")
         return {"random": PolicyAnswers(self.rollouts, Seats(players={0: RandomPlayer()}))} if legal else {}
 
     def policy(self, adapter: str | None) -> PolicyAnswers:
@@ -63,7 +64,7 @@ class Returns(Evaluation[PolicyAnswers]):
         return {"episodes": len(self.seeds)}
 
     def figure(self, row: Row) -> str:
-        return f"{row['mean_return']:.3f}"
+        return f"{row['mean_return']:.5g}"
 
     def surely(self, row: Row) -> float:
         return float(row["ci95"]["mean_return"][0])
