@@ -42,6 +42,8 @@ class DiscreteEnv(TextEnv):
         self.actions = tuple(actions) or tuple(str(i) for i in range(int(space.n)))
         if len(self.actions) != int(space.n):
             raise ValueError(f"{inner}: has {int(space.n)} actions, and {len(self.actions)} names are given")
+        if len(set(self.actions)) < len(self.actions) or not all(name.strip() for name in self.actions):
+            raise ValueError(f"{inner}: actions={self.actions}: names must differ, and none be empty")
         self.first = int(space.start)
         self.describe = describe or (lambda env, observation: str(observation))
         self.instructions = instructions or f"{inner}. Answer with one of: {' '.join(self.actions)}."
@@ -81,8 +83,8 @@ class DiscreteEnv(TextEnv):
         self.inner.close()
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A state that random actions reach, and a legal action at random or, as often, a random word: a letter
-        that a base has never written, no adapter teaches it, and other environments have other actions."""
+        """A state that random actions reach, and a legal action at random or, as often, a random word: a
+        letter that a base has never written, no adapter teaches it, and other environments have others."""
         observation, info = self.reset(seed=int(rng.integers(2**31)))
         for _ in range(int(rng.integers(8))):
             following, _, terminated, truncated, then = self.step(str(rng.choice(info["legal_actions"])))
@@ -138,7 +140,8 @@ def taxi_env(**arguments: Any) -> DiscreteEnv:
 def cliffwalking_env(**arguments: Any) -> DiscreteEnv:
     """CliffWalking-v1: from the lower left to the lower right corner, not over the cliff between them."""
     actions = ("up", "right", "down", "left")
-    text = "Walk from row 3 column 0 to row 3 column 11; row 3 between them is a cliff. Answer up, right, down or left."
+    way = "Walk from row 3 column 0 to row 3 column 11; row 3 between them is a cliff."
+    text = f"{way} Answer up, right, down or left."
     return DiscreteEnv("CliffWalking-v1", actions, cliff_walking, text, **arguments)
 
 

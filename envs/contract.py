@@ -17,6 +17,9 @@ from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict
 
 
+PROBES = 8  # episodes, of which one must go well
+
+
 class EnvFault(ValueError):
     """An environment breaks its contract; the message is one line."""
 
@@ -101,10 +104,12 @@ def _info(env: Any, where: str, info: Any) -> dict[str, Any]:
 def reset(
     env: gymnasium.Env[Any, Any], seed: int, options: dict[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """The first observation and info. Raises EnvFault for what is neither, and what the environment raises."""
+    """The first observation and info. Raises EnvFault for what is neither, and what the env raises."""
     given = env.reset(seed=seed, options=options)
     if not isinstance(given, tuple) or len(given) != 2:
         raise fault(env, "what reset returns", given, "(observation, info)")
+    if given[0] == "":
+        raise fault(env, "reset's observation", "", "text to answer")
     return text(env, "reset's observation", given[0]), _info(env, "reset", given[1])
 
 
@@ -114,6 +119,33 @@ def opening(
     """A reset that no episode hangs on: what it raises is a fault."""
     with blamed(env, "reset"):
         return reset(env, seed, options)
+
+
+def answered(env: gymnasium.Env[Any, Any], action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+    """The same of a step."""
+    with blamed(env, "step"):
+        return step(env, action)
+
+
+def probe(env: gymnasium.Env[Any, Any]) -> None:
+    """Begin a few episodes and answer once. Raises EnvFault where that never goes well."""
+    for seed in range(PROBES):
+        _, info = opening(env, seed)
+        try:
+            step(env, next(iter(info.get("legal_actions", ())), "0"))
+            return
+        except EnvFault:
+            raise
+        except (Exception, SystemExit) as error:  # now and then: an episode that failed
+            trouble = said(error)
+    raise EnvFault(f"{name_of(env)}: step raised {trouble}, in each of {PROBES} episodes")
+
+
+def expert_answer(env: Any, task: Any, rng: np.random.Generator) -> str | None:
+    """What an environment's expert writes. Raises EnvFault where that is no text, and what it raises."""
+    with blamed(env, "expert"):
+        completion = env.expert(task, rng)
+    return completion if completion is None else text(env, "what expert gives", completion)
 
 
 def traces(env: Any, n: int, rng: np.random.Generator) -> list[Trace]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 
-from shuhari.envs.contract import EnvFault, opening, step
+from shuhari.envs.contract import EnvFault, expert_answer, opening, step
 from shuhari.envs.text import TaskEnv
 from shuhari.rewards import Verdict
 
@@ -57,7 +57,9 @@ class ExpertAnswers:
     def _completions(self, seed: int, runs: int) -> list[str]:
         opening(self.env, seed, HELDOUT)
         task = self.env.task
-        return [self.env.answer(task, np.random.default_rng([seed, run])) or "" for run in range(runs)]
+        return [
+            expert_answer(self.env, task, np.random.default_rng([seed, run])) or "" for run in range(runs)
+        ]
 
     def _judge(self, seed: int, completion: str) -> Solved:
         opening(self.env, seed, HELDOUT)
@@ -65,7 +67,7 @@ class ExpertAnswers:
             return accepted(step(self.env, completion)[4]["verdict"])
         except EnvFault:
             raise
-        except Exception:  # a user's verifier: counted as unknown, as in an episode
+        except (Exception, SystemExit):  # a user's verifier: counted as unknown, as in an episode
             return None
 
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from shuhari.envs.contract import finite
+from shuhari.envs.contract import fault, finite
 from shuhari.envs.text import Task, TaskEnv, TextEnv
 from shuhari.rewards import Verdict
 
@@ -40,8 +40,11 @@ def make_env(
     class Made(TaskEnv):
         def generate(self, rng: np.random.Generator) -> Task:
             drawn = generator(rng)
-            pair = isinstance(drawn, (tuple, list)) and len(drawn) == 2
-            return Task(drawn[0], drawn[1], drawn[0]) if pair else drawn  # which is a Task, or a fault
+            if isinstance(drawn, Task):
+                return drawn
+            if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+                raise fault(self, "what the generator gives", drawn, "a Task, or a prompt and its gold")
+            return Task(drawn[0], drawn[1], drawn[0])
 
         def verify(self, task: Task, completion: str) -> Verdict:
             outcome = verifier(completion, task.gold)
@@ -99,7 +102,8 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
     where = f"env={env_id}" + (f", env_args={arguments}" if arguments else "")
     load_plugins()
     try:
-        return gymnasium.make(env_id, **arguments)
+        # What it gives is checked where it is used (`contract.py`): Gymnasium's checker would warn beside that.
+        return gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
         raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Text
 
-from shuhari.envs.contract import blamed, fault, text
+from shuhari.envs.contract import blamed, expert_answer, fault, text
 from shuhari.envs.types import Trace, Turn
 from shuhari.rewards import Verdict
 
@@ -92,12 +92,6 @@ class TaskEnv(TextEnv):
         """The expert's worked completion, or None where this domain has no expert."""
         return None
 
-    def answer(self, task: Task, rng: np.random.Generator) -> str | None:
-        """What the expert writes. Raises EnvFault where that is no text."""
-        with blamed(self, "expert"):
-            completion = self.expert(task, rng)
-        return completion if completion is None else text(self, "what expert gives", completion)
-
     @classmethod
     def split_of(cls, key: str) -> Split:
         """The side of the split that a problem belongs to, for good."""
@@ -123,7 +117,7 @@ class TaskEnv(TextEnv):
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` worked examples by the expert on training problems; empty where there is no expert."""
         tasks = (self.draw(rng, "train") for _ in range(n))
-        return [Trace(t.prompt, c) for t in tasks if (c := self.answer(t, rng)) is not None]
+        return [Trace(t.prompt, c) for t in tasks if (c := expert_answer(self, t, rng)) is not None]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
-from shuhari.envs.contract import opening, traces
+from shuhari.envs.contract import probe, traces
 from shuhari.envs.graph import GameGraph, listed
 from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.make import open_env
@@ -83,7 +83,7 @@ class House:
         self.generator, self.env = Generator(self.policy), open_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
-        opening(self.env, seed=0)
+        probe(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]

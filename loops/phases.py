@@ -6,16 +6,17 @@ from typing import Any
 import numpy as np
 
 from shuhari.loops.collect.source import Source
+from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.stopping import EarlyStopping
-
 
 UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
 UNJUDGED = 0.5  # and above which a phase has failed
 REMEDIES = (
-    "give it traces to imitate first (phases.imitate.traces=FILE, or an expert in the environment), an easier "
-    "difficulty (env_args), a base that has seen such text (policy.base), or more samples of a problem"
+    "give it traces to imitate first (phases.imitate.traces=FILE, or an expert in the environment), an "
+    "easier difficulty (env_args), a base that has seen such text (policy.base), or more samples of a problem"
 )
+CHECK = "shuhari envs --check ID says more"
 
 
 class Phase:
@@ -57,18 +58,16 @@ class Phase:
         share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
         return f"{self.name}: {share}; the first: {self.source.trouble}"
 
-    def failure(self, solved: bool) -> str:
-        """Why it could teach nothing, and what to do; or "". `solved`: there was nothing left to learn."""
-        source, made = (
-            self.source,
-            f"phase {self.name}: {self.rounds} rounds of {self.source.episodes:,} episodes",
-        )
-        if source.unjudged > UNJUDGED * source.episodes:
-            share = f"{source.unjudged / source.episodes:.0%} of them have no verdict, the first: {source.trouble}"
-            return f"{made}: {share}. What to do: mend the environment or its golds; shuhari envs --check ID says more."
-        if self.learner.updates or solved:
-            return ""
-        return f"{made} made no update: in no group did one earn more than another. What to do: {REMEDIES}."
+    def failures(self, evaluation: Evaluation[Any]) -> list[str]:
+        """Why it could teach nothing although there is something to learn, and what to do; or nothing."""
+        source, played = self.source, self.source.episodes
+        made = f"phase {self.name}: {self.rounds} rounds of {played:,} episodes"
+        if source.unjudged > UNJUDGED * played:
+            share = f"{source.unjudged / played:.0%} of them have no verdict, the first: {source.trouble}"
+            return [f"{made}: {share}. What to do: mend the environment or its golds; {CHECK}."]
+        if self.learner.updates or evaluation.solved(evaluation.skill()):
+            return []
+        return [f"{made} made no update: in no group did one earn more than another. What to do: {REMEDIES}."]
 
     def summary(self) -> dict[str, Any]:
         """What it has consumed: steps are rounds, tokens are those that entered a loss."""

@@ -46,7 +46,7 @@ class Training:
         self.policy = self.house.policy
         own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
         self.board = Scoreboard(self.policy, build_evaluation(self.house), own)
-        self.progress, self.warned, self.skill = Progress(), False, 0.0
+        self.progress, self.warned = Progress(), False
 
     def main(self, run: Run, resume: bool) -> dict[str, Any]:
         """Everything, from references to report. Raises `Interrupted` after saving when asked to stop."""
@@ -113,8 +113,7 @@ class Training:
                     bar.update(task, skill=self._measure_skill(phase))
                     self.monitor.text(f"{name}/episode", phase.rounds, phase.source.sample())
                     self._save(phase)
-        if text := phase.failure(self._evaluation(phase).solved(self.skill)):
-            progress.failures.append(text)
+        progress.failures += phase.failures(self._evaluation(phase))
         progress.phases.append(phase.summary() | {"seconds": round(progress.phase_seconds, 1)})
         progress.updates += phase.learner.updates
         progress.phase_seconds = 0.0
@@ -128,7 +127,6 @@ class Training:
         """A point of the learning curve, in words."""
         evaluation = self._evaluation(phase)
         skill, updates = evaluation.skill(), self.progress.updates + phase.learner.updates
-        self.skill = skill
         if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
         else:

@@ -1,8 +1,8 @@
 """What a policy says where only some texts are allowed: log-probabilities of what was sampled, for losses.
 
-A generator draws token by token among what may follow on the way to one of the choices (`Request.choices`), so
-the behaviour policy is the model masked in that way, and its log-probabilities are the masked ones. A token
-that is the only way on has probability 1, and is no decision.
+A generator draws token by token among what may follow on the way to one of the choices (`Request.choices`),
+so the behaviour policy is the model masked in that way, and its log-probabilities are the masked ones. A
+token that is the only way on has probability 1, and is no decision.
 """
 
 from collections.abc import Sequence

@@ -28,6 +28,15 @@ def mixed(groups: Groups) -> list[list[Episode]]:
     return [g for g in groups.values() if any(a != rewards(g[0]) for a in map(rewards, g))]
 
 
+def bar(group: Sequence[Episode], seat: int = 0) -> float:
+    """What a good episode earns more than: nothing, where a verifier says what is right; elsewhere what its
+    group earns on average, for what is paid may never be above 0. Where all earn the same none is good."""
+    if any(episode.info.get("verdict") is not None for episode in group):
+        return 0.0
+    earned = [episode.reward(seat) for episode in group]
+    return max(earned) if min(earned) == max(earned) else float(np.mean(earned))
+
+
 class SamplingSource(Source):
     """A source that plays groups: `play` and `grouped` keep count of what it saw."""
 

@@ -144,14 +144,17 @@ class Rollouts:
                 self._guard(episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
                 ask(i)
         ended = [e.result for e in episodes if e.result is not None]
-        if ended and all("raised_in" in e.info for e in ended):
-            where = f"{name_of(episodes[0].env)}: {ended[0].info['raised_in']} raised"
-            raise EnvFault(f"{where} {ended[0].info['error']} (in each of {len(ended)} episodes)")
+        raised = [e for e in ended if "raised_in" in e.info]
+        if raised and not any(e.stop in ("done", "truncated") for e in ended):
+            where, error = (raised[0].info[name] for name in ("raised_in", "error"))
+            raise EnvFault(
+                f"{name_of(episodes[0].env)}: {where} raised {error}, in each of {len(raised)} episodes"
+            )
         return ended
 
     def legal_mass(self, episodes: Sequence[Episode]) -> float | None:
-        """The probability that the unmasked policy gives to legal actions, on average over some of the prompts
-        at which one of its adapters chose among them; None where none did."""
+        """The probability that the unmasked policy gives to legal actions, on average over some of the
+        prompts at which one of its adapters chose among them; None where none did."""
         chosen = [s for e in episodes for s in e.steps if s.completion and s.legal]
         if not chosen:
             return None

@@ -16,7 +16,6 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.policy.lm import Tokens
 from shuhari.policy.requests import Choices
 
-
 FEWEST = 8  # problems of a round, however long their episodes are
 SWEEPS = 4  # over a round's decisions, for the values of their prompts
 RATE = 0.5  # of a sweep
@@ -73,7 +72,8 @@ class Line:
 
     def credits(self, discount: float, trace: float, values: Values) -> list[float]:
         """Of each decision: what was earned from there on."""
-        found, keys = [], self.keys
+        found: list[float] = []
+        keys = self.keys
         known = values.get(keys[-1]) if self.cut else 0.0
         ahead = known or 0.0
         for k in range(len(keys) - 1, -1, -1):
@@ -112,22 +112,22 @@ def credited(
 ) -> list[list[float]]:
     """Each decision's advantage: its credit less a baseline.
 
-    A prompt is all that a policy knows, so the baseline is the mean credit of all decisions of that prompt and
-    seat in the round, where several episodes came by it: GiGPO's anchor states (Feng et al. 2025), whose groups
-    reach over all problems here. Elsewhere it is the group's mean credit of the same seat at its step of the
-    same number, or its last where it made fewer: GRPO's (Shao et al. 2024), without the division by the
-    standard deviation (Dr. GRPO).
+    A prompt is all that a policy knows, so the baseline is the mean credit of all decisions of that prompt
+    and seat in the round, where several episodes came by it: GiGPO's anchor states (Feng et al. 2025), whose
+    groups reach over all problems here. Elsewhere it is the group's mean credit of the same seat at its step
+    of the same number, or its last where it made fewer: GRPO's (Shao et al. 2024), without the division by
+    the standard deviation (Dr. GRPO).
 
     The credit is the return-to-go or, with a `trace` λ below 1, the λ-return (Sutton & Barto 2018, ch. 12)
     through the `values` of prompts, which are estimated from it, sweep by sweep, and carried from round to
-    round. An episode that a time limit cut off goes on as the value of its last prompt says (Pardo et al. 2018).
+    round. An episode that a time limit cut off goes on as its last prompt's value says (Pardo et al. 2018).
     """
     values = {} if values is None else values
     episodes: dict[Key, int] = defaultdict(int)
     for line in played:
         for key in set(line.keys):
             episodes[key] += 1
-    for sweep in range(SWEEPS if trace < 1 else 1):
+    for _ in range(SWEEPS if trace < 1 else 1):
         credits = [line.credits(discount, trace, values) for line in played]
         met: dict[Key, list[float]] = defaultdict(list)
         for line, own in zip(played, credits, strict=True):

@@ -28,8 +28,8 @@ class Returns(Evaluation[PolicyAnswers]):
     perfect = None
     claim = "earns {} an episode"
     legend = (
-        "mean_return: of an episode played greedily, with its 95% interval; sampled: at temperature 1. random: "
-        "uniform legal play. Where the env says what is legal, all choose among that alone; legal: the "
+        "mean_return: of an episode played greedily, with its 95% interval; sampled: at temperature 1. "
+        "random: uniform legal play. Where the env says what is legal, all choose among that alone; legal: the "
         "probability that they would give to it unmasked."
     )
     columns = (

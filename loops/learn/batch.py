@@ -86,7 +86,7 @@ class Batch:
 class Columns:
     """What an objective sees beside log-probabilities: a part of a batch by token (N) and sequence (S).
 
-    total_weight, total_tokens, total_groups: of the whole batch. An objective divides its sum by one of them,
+    total_weight, total_groups: of the whole batch. An objective divides its sum by one of them,
     so that the parts add up to the whole's mean.
     """
 
@@ -98,7 +98,6 @@ class Columns:
     advantages_S: Tensor
     group_S: Tensor  # numbered from 0 within the part
     total_weight: Tensor  # [], of all tokens
-    total_tokens: int
     total_groups: int
 
     @classmethod
@@ -125,6 +124,5 @@ class Columns:
             advantages_S,
             torch.tensor([numbers[group] for group in known], device=device),
             column(whole.weights, 1.0, len(whole)).repeat_interleave(lengths).sum(),
-            whole.tokens,
             len(set(whole.groups)) or len(whole),
         )
