@@ -6,7 +6,7 @@ is a function under `@objective`, its configuration, and a test against numbers 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -27,7 +27,8 @@ class PolicyGradientConfig:
     clip_low: float = 0.2  # how far below 1 an importance ratio still counts
     clip_high: float = 0.28  # and above
     max_weight: float = 3.0  # a ratio beyond it is truncated
-    kl: float = 0.0  # weight of the divergence from the sampler: what holds the policy where signal is small
+    # Weight of the divergence from the sampler, which holds the policy where there is little signal.
+    kl: float = field(default=0.0, metadata={"least": 0})
 
 
 @dataclass
