@@ -16,7 +16,6 @@ import numpy as np
 from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict
 
-
 PROBES = 8  # episodes, of which one must go well
 
 

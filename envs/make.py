@@ -102,7 +102,7 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
     where = f"env={env_id}" + (f", env_args={arguments}" if arguments else "")
     load_plugins()
     try:
-        # What it gives is checked where it is used (`contract.py`): Gymnasium's checker would warn beside that.
+        # What it gives is checked where it is used (`contract.py`): Gymnasium's checker would only warn.
         return gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
         raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None

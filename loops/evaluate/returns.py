@@ -29,8 +29,8 @@ class Returns(Evaluation[PolicyAnswers]):
     claim = "earns {} an episode"
     legend = (
         "mean_return: of an episode played greedily, with its 95% interval; sampled: at temperature 1. "
-        "random: uniform legal play. Where the env says what is legal, all choose among that alone; legal: the "
-        "probability that they would give to it unmasked."
+        "random: uniform legal play. Where the env says what is legal, all choose among that alone; legal: "
+        "the probability that they would give to it unmasked."
     )
     columns = (
         Column("mean_return", lambda row: f"{row['mean_return']:.5g}"),
