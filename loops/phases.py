@@ -65,9 +65,10 @@ class Phase:
         if source.unjudged > UNJUDGED * played:
             share = f"{source.unjudged / played:.0%} of them have no verdict, the first: {source.trouble}"
             return [f"{made}: {share}. What to do: mend the environment or its golds; {CHECK}."]
-        if self.learner.updates or evaluation.solved(evaluation.skill()):
+        if (self.learner.updates and source.taught) or evaluation.solved(evaluation.skill()):
             return []
-        return [f"{made} made no update: in no group did one earn more than another. What to do: {REMEDIES}."]
+        none = "had nothing to learn from" if self.learner.updates else "made no update"
+        return [f"{made} {none}: in no group did one earn more than another. What to do: {REMEDIES}."]
 
     def summary(self) -> dict[str, Any]:
         """What it has consumed: steps are rounds, tokens are those that entered a loss."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from shuhari.envs import Episode, Step
-from shuhari.loops.collect.groups import SamplingSource, learned
+from shuhari.loops.collect.groups import SamplingSource, learned, mixed
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import SampleGroupsConfig
@@ -32,12 +32,13 @@ class SampleGroups(SamplingSource):
     are left out. Episodes without a verdict are unseen.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("length", "values")
+    kept: ClassVar[tuple[str, ...]] = ("length", "values", "taught")
 
     def __init__(self, rollouts: Rollouts, cfg: SampleGroupsConfig, rng: Rng) -> None:
         super().__init__(rollouts, cfg.rounds, rng, cfg.updates)
         self.cfg = cfg
         self.values: Values = {}
+        self.taught = False
         self.length = float(cfg.decisions)  # decisions an episode of the last round, on average
 
     def batches(self, number: int) -> Iterator[Batch]:
@@ -48,6 +49,7 @@ class SampleGroups(SamplingSource):
         episodes = self.play(self.problems(n), cfg.samples)
         self.length = max(1.0, float(np.mean([len(episode.steps) for episode in episodes])))
         groups = self.grouped(episodes)
+        self.taught |= bool(mixed(groups))
         batch = advantages(
             list(groups.values()), choices, cfg.discount, cfg.trace, self.values, cfg.normalised
         )
@@ -86,7 +88,7 @@ class Line:
 
 def lines(groups: list[list[Episode]]) -> list[Line]:
     """Of the learning adapter's seats, one an episode."""
-    found = []
+    found: list[Line] = []
     for number, group in enumerate(groups):
         for episode in group:
             own: dict[int, Line] = {}

@@ -35,6 +35,7 @@ class Source:
         self.episodes = 0  # played so far, or traces read
         self.unjudged = 0  # of them without a verdict
         self.figures: dict[str, float] = {}
+        self.taught = True  # whether what it gave had something to say
         self.trouble = ""  # why the first episode without a verdict has none
 
     def batches(self, number: int) -> Iterator[Batch]:
