@@ -62,7 +62,13 @@ class DiscreteEnv(TextEnv):
             self._malformed += 1
             trouble = f"{action[:40]!r} is no action; actions: {' '.join(self.actions)}"
             observation = f"{trouble}\n{self._shown}"
-            return observation, 0.0, False, self._malformed >= MAX_MALFORMED, self._last
+            return (
+                observation,
+                0.0,
+                False,
+                self._malformed >= MAX_MALFORMED,
+                {"legal_actions": self._legal, "seat": 0},
+            )
         self._malformed = 0
         chosen = self.first + self.actions.index(action.strip())
         observation, reward, terminated, truncated, info = self.inner.step(chosen)
@@ -76,8 +82,8 @@ class DiscreteEnv(TextEnv):
         """Legal is what the inner env's `action_mask` says, as Taxi's does, or else every action."""
         mask = inner.get("action_mask")
         legal = self.actions if mask is None else tuple(compress(self.actions, mask))
-        self._last = {"legal_actions": legal or self.actions, "seat": 0}
-        return self._last
+        self._legal = legal or self.actions
+        return {"legal_actions": self._legal, "seat": 0}
 
     def close(self) -> None:
         self.inner.close()
