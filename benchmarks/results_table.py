@@ -7,6 +7,7 @@ from typing import Any
 
 GAME = ("optimal_critical", "optimal_critical_sampled", "optimal_critical_seen", "optimal_critical_withheld")
 HIDDEN = ("nash_conv",)
+PAID = ("mean_return", "95% interval", "sampled", "its 95% interval", "legal unmasked")
 TASK = ("greedy", "pass@1", "expert_failed_solved", "harder greedy", "harder pass@1")
 
 
@@ -20,6 +21,15 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     if "harder" in row:
         flat["harder greedy"] = row["harder"]["greedy"]
         flat["harder pass@1"] = row["harder"]["pass_at"]["1"]
+    if "mean_return" in row:
+        intervals = (
+            "{:.5g} to {:.5g}".format(*row["ci95"][key]) for key in ("mean_return", "mean_return_sampled")
+        )
+        means = (f"{row[key]:.5g}" for key in ("mean_return", "mean_return_sampled"))
+        flat |= dict(zip((PAID[1], PAID[3]), intervals, strict=True)) | dict(
+            zip((PAID[0], PAID[2]), means, strict=True)
+        )
+        flat |= {PAID[4]: row["legal_mass"]} if row["legal_mass"] is not None else {}
     return {key: value if isinstance(value, str) else f"{value:.4f}" for key, value in flat.items()}
 
 
@@ -30,10 +40,26 @@ def main(paths: list[str]) -> None:
         report = json.loads(Path(path).read_text())
         for player, row in report["players"].items():
             rows.append(
-                {"seed": str(report["seed"]), "player": player, "run, s": f"{report['seconds']:.0f}"}
+                {
+                    "run": report["experiment"],
+                    "seed": str(report["seed"]),
+                    "player": player,
+                    "run, s": f"{report['seconds']:.0f}",
+                }
                 | cells(row)
             )
-    order = ("seed", "player", *GAME, "worst case", *HIDDEN, *TASK, "run, s")
+    names = {row["run"] for row in rows}
+    order = (
+        *(("run",) if len(names) > 1 else ()),
+        "seed",
+        "player",
+        *GAME,
+        "worst case",
+        *HIDDEN,
+        *PAID,
+        *TASK,
+        "run, s",
+    )
     heads = [head for head in order if any(head in row for row in rows)]
     print(f"| {' | '.join(heads)} |\n|{'---|' * len(heads)}")
     for row in rows:

@@ -62,7 +62,7 @@ _register(
     "shuhari/IntegrateForward-v0", "shuhari.envs.calculus:IntegrateEnv", kwargs={"direction": "forward"}
 )
 _register("shuhari/CalculatorJson-v0", "shuhari.envs.calculator:CalculatorEnv", kwargs={"syntax": "json"})
-for _name in ("FrozenLake", "Taxi", "Blackjack"):
+for _name in ("FrozenLake", "CliffWalking", "Taxi", "Blackjack"):
     _register(f"shuhari/{_name}-v0", f"shuhari.envs.adapters:{_name.lower()}_env")
 if find_spec("reasoning_gym") is not None:
     _register("shuhari/ReasoningGym-v0", "shuhari.envs.adapters:ReasoningGymEnv")

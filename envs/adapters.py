@@ -1,6 +1,7 @@
 """Any Gymnasium environment with discrete actions and printable observations, as text; and reasoning-gym."""
 
 from collections.abc import Callable
+from itertools import compress
 from typing import Any, ClassVar
 
 import gymnasium
@@ -11,6 +12,7 @@ from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict, verify
 
 MAX_MALFORMED = 3  # consecutive actions that name none before the episode is truncated
+MAX_EPISODE_STEPS = 200  # where the inner env has no limit: one who has learned nothing may never end
 
 
 class DiscreteEnv(TextEnv):
@@ -31,13 +33,17 @@ class DiscreteEnv(TextEnv):
         **arguments: Any,
     ) -> None:
         super().__init__()
-        self.inner = gymnasium.make(inner, **arguments)
+        if gymnasium.spec(inner).max_episode_steps is None:
+            arguments.setdefault("max_episode_steps", MAX_EPISODE_STEPS)
+        self.inner = gymnasium.make(inner, disable_env_checker=True, **arguments)
         space = self.inner.action_space
         if not isinstance(space, gymnasium.spaces.Discrete):
             raise ValueError(f"{inner}: its actions are {type(space).__name__}, not Discrete")
         self.actions = tuple(actions) or tuple(str(i) for i in range(int(space.n)))
         if len(self.actions) != int(space.n):
             raise ValueError(f"{inner}: has {int(space.n)} actions, and {len(self.actions)} names are given")
+        if len(set(self.actions)) < len(self.actions) or not all(name.strip() for name in self.actions):
+            raise ValueError(f"{inner}: actions={self.actions}: names must differ, and none be empty")
         self.first = int(space.start)
         self.describe = describe or (lambda env, observation: str(observation))
         self.instructions = instructions or f"{inner}. Answer with one of: {' '.join(self.actions)}."
@@ -47,40 +53,52 @@ class DiscreteEnv(TextEnv):
     ) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         # Inner environments may know no option of ours, such as the split.
-        observation, _ = self.inner.reset(seed=int(self.np_random.integers(2**31)))
+        observation, info = self.inner.reset(seed=int(self.np_random.integers(2**31)))
         self._malformed, self._shown = 0, self._text(observation)
-        return self._shown, self._info()
+        return self._shown, self._info(info)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         if action.strip() not in self.actions:
             self._malformed += 1
             trouble = f"{action[:40]!r} is no action; actions: {' '.join(self.actions)}"
             observation = f"{trouble}\n{self._shown}"
-            return observation, 0.0, False, self._malformed >= MAX_MALFORMED, self._info()
+            return (
+                observation,
+                0.0,
+                False,
+                self._malformed >= MAX_MALFORMED,
+                {"legal_actions": self._legal, "seat": 0},
+            )
         self._malformed = 0
         chosen = self.first + self.actions.index(action.strip())
-        observation, reward, terminated, truncated, _ = self.inner.step(chosen)
+        observation, reward, terminated, truncated, info = self.inner.step(chosen)
         self._shown = self._text(observation)
-        return self._shown, float(reward), terminated, truncated, self._info()
+        return self._shown, float(reward), terminated, truncated, self._info(info)
 
     def _text(self, observation: Any) -> str:
         return f"{self.describe(self.inner.unwrapped, observation)}>"
 
-    def _info(self) -> dict[str, Any]:
-        return {"legal_actions": self.actions, "seat": 0}
+    def _info(self, inner: dict[str, Any]) -> dict[str, Any]:
+        """Legal is what the inner env's `action_mask` says, as Taxi's does, or else every action."""
+        mask = inner.get("action_mask")
+        legal = self.actions if mask is None else tuple(compress(self.actions, mask))
+        self._legal = legal or self.actions
+        return {"legal_actions": self._legal, "seat": 0}
 
     def close(self) -> None:
         self.inner.close()
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A state that random actions reach, and a random action."""
-        observation, _ = self.reset(seed=int(rng.integers(2**31)))
+        """A state that random actions reach, and a legal action at random or, as often, a random word: a
+        letter that a base has never written, no adapter teaches it, and other environments have others."""
+        observation, info = self.reset(seed=int(rng.integers(2**31)))
         for _ in range(int(rng.integers(8))):
-            following, _, terminated, truncated, _ = self.step(str(rng.choice(self.actions)))
+            following, _, terminated, truncated, then = self.step(str(rng.choice(info["legal_actions"])))
             if terminated or truncated:
                 break
-            observation = following
-        return observation, str(rng.choice(self.actions))
+            observation, info = following, then
+        word = "".join(map(chr, rng.integers(33, 127, size=int(rng.integers(1, 9)))))
+        return observation, word if rng.random() < 0.5 else str(rng.choice(info["legal_actions"]))
 
 
 def frozen_lake(env: Any, observation: Any) -> str:
@@ -95,6 +113,12 @@ def taxi(env: Any, observation: Any) -> str:
     """Where the taxi is, where the passenger waits (or `in`), and where to."""
     row, column, passenger, target = env.decode(int(observation))
     return f"taxi {row},{column} passenger {('R', 'G', 'Y', 'B', 'in')[passenger]} to {'RGYB'[target]}"
+
+
+def cliff_walking(env: Any, observation: Any) -> str:
+    """Row and column, from the upper left."""
+    row, column = divmod(int(observation), env.shape[1])
+    return f"row {row} column {column}"
 
 
 def blackjack(env: Any, observation: Any) -> str:
@@ -117,6 +141,14 @@ def taxi_env(**arguments: Any) -> DiscreteEnv:
         f"Drive to the passenger, pick it up, and drop it where it wants to go. Answer {' '.join(actions)}."
     )
     return DiscreteEnv(version, actions, taxi, text, **arguments)
+
+
+def cliffwalking_env(**arguments: Any) -> DiscreteEnv:
+    """CliffWalking-v1: from the lower left to the lower right corner, not over the cliff between them."""
+    actions = ("up", "right", "down", "left")
+    way = "Walk from row 3 column 0 to row 3 column 11; row 3 between them is a cliff."
+    text = f"{way} Answer up, right, down or left."
+    return DiscreteEnv("CliffWalking-v1", actions, cliff_walking, text, **arguments)
 
 
 def blackjack_env(**arguments: Any) -> DiscreteEnv:

@@ -5,12 +5,14 @@ import json
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from gymnasium.utils.env_checker import check_env
 
+from shuhari.envs import contract
 from shuhari.envs.make import open_env
 from shuhari.envs.text import TaskEnv, TextEnv
 from shuhari.rewards import selftest
@@ -35,15 +37,15 @@ class Finding:
 def transcript(env_id: str, arguments: dict[str, Any], seed: int) -> list[Any]:
     """A whole episode: random legal text where it is said what is legal, garbage elsewhere."""
     env = open_env(env_id, arguments)
-    observation, info = env.reset(seed=seed)
+    observation, info = contract.opening(env, seed)
     rng, over = np.random.default_rng(seed), False
     lines: list[Any] = [observation]
     for _ in range(MAX_STEPS):
         legal = info.get("legal_actions") or GARBAGE
         action = str(legal[int(rng.integers(len(legal)))])
-        observation, reward, terminated, truncated, info = env.step(action)
-        over = bool(terminated or truncated)
-        lines += [action, observation, float(reward), over, repr(info.get("returns"))]
+        observation, reward, terminated, truncated, info = contract.answered(env, action)
+        over = terminated or truncated
+        lines += [action, observation, reward, over, repr(info.get("returns"))]
         if over:
             break
     env.close()
@@ -65,6 +67,7 @@ def check(env_id: str, arguments: dict[str, Any] | None = None) -> list[Finding]
         _guarded("speaks text and explains itself", _speaks, inner),
         _guarded("same seed, same transcript", _repeats, env_id, arguments),
         _guarded("garbage is answered", _garbage, env_id, arguments),
+        _guarded("legal actions can be told apart", _actions, env),
     ]
     if isinstance(inner, TaskEnv):
         findings.append(_guarded("train and held-out are apart", _split, inner))
@@ -77,7 +80,7 @@ def check(env_id: str, arguments: dict[str, Any] | None = None) -> list[Finding]
 def _guarded(name: str, test: Any, *args: Any) -> Finding:
     try:
         detail = test(*args)
-    except Exception as error:  # an environment under test may raise anything
+    except (Exception, SystemExit) as error:  # an environment under test may raise anything
         message = (str(error).splitlines() or [""])[0]
         return Finding(name, False, f"{type(error).__name__}: {message}" if message else type(error).__name__)
     return Finding(name, True, detail or "")
@@ -93,9 +96,7 @@ def _gymnasium(env: Any) -> str:
 
 
 def _speaks(env: Any) -> str:
-    observation, _ = env.reset(seed=0)
-    if not isinstance(observation, str) or not observation:
-        raise TypeError(f"reset gives {type(observation).__name__} {observation!r}, not text")
+    contract.opening(env, seed=0)
     if not isinstance(env, TextEnv):
         return "not a TextEnv: no instructions, no split"
     if not env.instructions:
@@ -124,18 +125,41 @@ def _repeats(env_id: str, arguments: dict[str, Any]) -> str:
 
 
 def _garbage(env_id: str, arguments: dict[str, Any]) -> str:
+    verdicts = []
     for text in GARBAGE:
         env = open_env(env_id, arguments)
-        env.reset(seed=1)
-        _, reward, _, _, _ = env.step(text)
-        if float(reward) > 0 and text not in ("12", "x=1"):
-            raise ValueError(f"{text[:20]!a} earns {float(reward):g}")
+        contract.opening(env, seed=1)
+        _, reward, _, _, info = contract.answered(env, text)
+        if reward > 0 and text not in ("12", "x=1"):
+            raise ValueError(f"{text[:20]!a} earns {reward:g}")
+        verdicts += [info["verdict"]] if info.get("verdict") is not None else []
+    if verdicts and not any(verdict.counts for verdict in verdicts):
+        raise ValueError(f"none of {len(verdicts)} answers can be judged; the first: {verdicts[0]}")
     return ""
+
+
+def _actions(env: Any) -> str:
+    """Over one episode of random legal play."""
+    _, info = contract.opening(env, seed=2)
+    rng, told = np.random.default_rng(2), False
+    for _ in range(MAX_STEPS):
+        legal = info.get("legal_actions") or ()
+        if not legal:
+            break
+        told = True
+        if twice := [action for action, n in Counter(legal).items() if n > 1]:
+            raise ValueError(f"{twice[0]!a} is the name of {Counter(legal)[twice[0]]} legal actions")
+        if blank := [action for action in legal if not action.strip()]:
+            raise ValueError(f"{blank[0]!a} is the name of a legal action: nothing to say")
+        *_, terminated, truncated, info = contract.answered(env, str(legal[int(rng.integers(len(legal)))]))
+        if terminated or truncated:
+            break
+    return "" if told else "left out: it does not say what is legal"
 
 
 def _split(env: TaskEnv) -> str:
     keys = {
-        split: {env.reset(seed=s, options={"split": split})[1]["key"] for s in range(200)}
+        split: {contract.opening(env, s, {"split": split})[1]["key"] for s in range(200)}
         for split in ("train", "heldout")
     }
     if both := keys["train"] & keys["heldout"]:
@@ -156,7 +180,7 @@ def _selftest(env: TaskEnv) -> str:
 def _traces(env: Any) -> str:
     if not isinstance(env, TextEnv):
         return "none"
-    traces = env.expert_traces(TRACES, np.random.default_rng(0))
+    traces = contract.traces(env, TRACES, np.random.default_rng(0))
     if not traces:
         return "none"
     if not isinstance(env, TaskEnv):
@@ -164,10 +188,10 @@ def _traces(env: Any) -> str:
     right = n = 0
     for seed in range(TRACES):
         env.reset(seed=seed)
-        completion = env.expert(env.task, np.random.default_rng(seed))
+        completion = contract.expert_answer(env, env.task, np.random.default_rng(seed))
         if completion is not None:
             n += 1
-            right += float(env.step(completion)[1]) >= 1
+            right += contract.answered(env, completion)[1] >= 1
     if n and not right:
         raise ValueError(f"none of {n} earns full reward")
     return f"{right} of {n} earn full reward"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 
+from shuhari.envs.contract import EnvFault, expert_answer, opening, step
 from shuhari.envs.text import TaskEnv
 from shuhari.rewards import Verdict
 
@@ -29,7 +30,7 @@ class HeldOutProblems:
         self._prompts: set[str] = set()
         self.splits = True
         for seed in range(SEEDS, SEEDS + 20 * n):
-            prompt, info = env.reset(seed=seed, options=HELDOUT)
+            prompt, info = opening(env, seed, HELDOUT)
             self.splits &= info.get("split") == "heldout"
             self._prompts.add(prompt)
             found.setdefault(info.get("key", prompt if ours else str(seed)), seed)
@@ -54,15 +55,19 @@ class ExpertAnswers:
         self.env = env
 
     def _completions(self, seed: int, runs: int) -> list[str]:
-        self.env.reset(seed=seed, options=HELDOUT)
+        opening(self.env, seed, HELDOUT)
         task = self.env.task
-        return [self.env.expert(task, np.random.default_rng([seed, run])) or "" for run in range(runs)]
+        return [
+            expert_answer(self.env, task, np.random.default_rng([seed, run])) or "" for run in range(runs)
+        ]
 
     def _judge(self, seed: int, completion: str) -> Solved:
-        self.env.reset(seed=seed, options=HELDOUT)
+        opening(self.env, seed, HELDOUT)
         try:
-            return accepted(self.env.step(completion)[4]["verdict"])
-        except Exception:  # a user's verifier: counted as unknown, as in an episode
+            return accepted(step(self.env, completion)[4]["verdict"])
+        except EnvFault:
+            raise
+        except (Exception, SystemExit):  # a user's verifier: counted as unknown, as in an episode
             return None
 
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from shuhari.envs.contract import fault, finite
 from shuhari.envs.text import Task, TaskEnv, TextEnv
 from shuhari.rewards import Verdict
 
@@ -39,13 +40,17 @@ def make_env(
     class Made(TaskEnv):
         def generate(self, rng: np.random.Generator) -> Task:
             drawn = generator(rng)
-            return drawn if isinstance(drawn, Task) else Task(drawn[0], drawn[1], drawn[0])
+            if isinstance(drawn, Task):
+                return drawn
+            if not isinstance(drawn, (tuple, list)) or len(drawn) != 2:
+                raise fault(self, "what the generator gives", drawn, "a Task, or a prompt and its gold")
+            return Task(drawn[0], drawn[1], drawn[0])
 
         def verify(self, task: Task, completion: str) -> Verdict:
             outcome = verifier(completion, task.gold)
             if isinstance(outcome, Verdict):
                 return outcome
-            return Verdict("correct" if outcome >= 1 else "wrong")
+            return Verdict("correct" if finite(self, "what the verifier gives", outcome) >= 1 else "wrong")
 
         def expert(self, task: Task, rng: np.random.Generator) -> str | None:
             return None if expert is None else expert(task.prompt, task.gold)
@@ -97,7 +102,8 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
     where = f"env={env_id}" + (f", env_args={arguments}" if arguments else "")
     load_plugins()
     try:
-        return gymnasium.make(env_id, **arguments)
+        # What it gives is checked where it is used (`contract.py`): Gymnasium's checker would only warn.
+        return gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
         raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 

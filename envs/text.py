@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Text
 
+from shuhari.envs.contract import blamed, expert_answer, fault, text
 from shuhari.envs.types import Trace, Turn
 from shuhari.rewards import Verdict
 
@@ -99,15 +100,24 @@ class TaskEnv(TextEnv):
     def draw(self, rng: np.random.Generator, split: Split) -> Task:
         """Draw one problem of the given side."""
         for _ in range(self.max_tries):
-            task = self.generate(rng)
-            if self.split_of(task.key) == split:
+            with blamed(self, "generate"):
+                task = self.generate(rng)
+            if not isinstance(task, Task):
+                raise fault(self, "what generate gives", task, "a Task")
+            text(self, "the prompt of generate's Task", task.prompt)
+            text(self, "the key of generate's Task", task.key)
+            with blamed(self, "split_of"):
+                side = self.split_of(task.key)
+            if side not in ("train", "heldout"):
+                raise fault(self, "what split_of gives", side, "'train' or 'heldout'")
+            if side == split:
                 return task
         raise ValueError(f"{type(self).__name__}: no {split} problem in {self.max_tries} draws")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` worked examples by the expert on training problems; empty where there is no expert."""
         tasks = (self.draw(rng, "train") for _ in range(n))
-        return [Trace(t.prompt, c) for t in tasks if (c := self.expert(t, rng)) is not None]
+        return [Trace(t.prompt, c) for t in tasks if (c := expert_answer(self, t, rng)) is not None]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -121,6 +131,8 @@ class TaskEnv(TextEnv):
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
         verdict = self.verify(self.task, action)
+        if not isinstance(verdict, Verdict):
+            raise fault(self, "what verify gives", verdict, "a Verdict")
         return "", verdict.score, True, False, {"verdict": verdict}
 
 

@@ -60,6 +60,7 @@ class Step:
     text: str
     reward: float  # the mover's, for this decision
     adapter: str | None = None  # that sampled it
+    legal: tuple[str, ...] = ()  # the texts it was drawn among; empty: any text
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,3 @@ class Episode:
     def reward(self, seat: int = 0) -> float:
         """What a seat has earned; 0 where the episode ended before it could."""
         return self.returns[seat] if seat < len(self.returns) else 0.0
-
-    def reward_to_go(self, number: int) -> float:
-        """The credit of the step of that number: what its seat earned from there on, undiscounted.
-
-        The seat's whole return less the rewards of its earlier steps: so a loss that comes with the other's
-        last move is charged to every move of the loser.
-        """
-        seat = self.steps[number].seat
-        return self.reward(seat) - sum(s.reward for s in self.steps[:number] if s.seat == seat)

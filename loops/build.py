@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
+from shuhari.envs.contract import probe, traces
 from shuhari.envs.graph import GameGraph, listed
 from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.make import open_env
@@ -54,7 +55,7 @@ def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
     """The experiment whose phases suit an environment that has none of its own."""
     env = open_env(env_id, env_args).unwrapped
     if not isinstance(env, OpenSpielEnv):
-        return "problems"
+        return "problems" if isinstance(env, TaskEnv) else "returns"
     return "listed_game" if env.referee.perfect_information else "hidden_game"
 
 
@@ -82,12 +83,7 @@ class House:
         self.generator, self.env = Generator(self.policy), open_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
-        observation, _ = self.env.reset(seed=0)
-        if not isinstance(observation, str):
-            kind = type(observation).__name__
-            raise ValueError(
-                f"env={self.cfg.env}: its observations are {kind}, not text; wrap it in one that writes"
-            )
+        probe(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
@@ -236,8 +232,8 @@ def build_phase(
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
     env = house.env.unwrapped
     if cfg.traces is None and isinstance(env, TextEnv):
-        traces = env.expert_traces(cfg.examples, house.rng(TRACES))
-        return house.fitting("the expert", traces, house.renderer.trace)
+        written = traces(env, cfg.examples, house.rng(TRACES))
+        return house.fitting("the expert", written, house.renderer.trace)
     return house.files[name]
 
 

@@ -28,6 +28,7 @@ ANSWER_AT_ONCE = {
 CONF = Path(__file__).parent / "conf"
 INTERRUPTED = 130
 USUAL_WARNING = warnings.formatwarning
+TAUGHT_NOTHING = 3
 
 
 def _usage() -> str:
@@ -185,8 +186,8 @@ def _command(name: str, cfg: Any) -> None:
             pretrain.pretrain(cfg)
         elif name == "evaluate":
             train.evaluate(cfg)
-        else:
-            train.train(cfg)
+        elif train.train(cfg)["failures"]:
+            sys.exit(TAUGHT_NOTHING)  # the report says why, and what to do
     except Interrupted as stop:
         print(f"shuhari: {stop}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -120,6 +120,11 @@ class SampleGroupsConfig(GroupsConfig):
     objective: Any = field(default_factory=PolicyGradientConfig)
     optimizer: str = "adamw"  # sparse rewards: Muon would step along the noise as far as along the signal
     learning_rate: float = 0.001
+    decisions: int = bounded(0, least=0)  # of a round, about: where episodes are long it has fewer; 0: any
+    updates: int = 1  # optimizer steps on all that a round sampled
+    discount: float = 1.0  # of what is earned one decision later: below 1 the quicker of two ways is better
+    normalised: bool = False  # advantages in units of a round's root mean square
+    trace: float = 1.0  # λ of the credit: 1 waits for the return, less trusts the values of later prompts
 
 
 @dataclass

@@ -6,8 +6,17 @@ from typing import Any
 import numpy as np
 
 from shuhari.loops.collect.source import Source
+from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.stopping import EarlyStopping
+
+UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
+UNJUDGED = 0.5  # and above which a phase has failed
+REMEDIES = (
+    "give it traces to imitate first (phases.imitate.traces=FILE, or an expert in the environment), an "
+    "easier difficulty (env_args), a base that has seen such text (policy.base), or more samples of a problem"
+)
+CHECK = "shuhari envs --check ID says more"
 
 
 class Phase:
@@ -41,6 +50,25 @@ class Phase:
         if self.stopping is not None:
             figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
         return figures
+
+    def warning(self) -> str:
+        """What to say of a round many of whose episodes have no verdict: they teach nothing. Or ""."""
+        if self.source.figures.get("uncounted", 0.0) <= UNCOUNTED:
+            return ""
+        share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
+        return f"{self.name}: {share}; the first: {self.source.trouble}"
+
+    def failures(self, evaluation: Evaluation[Any]) -> list[str]:
+        """Why it could teach nothing although there is something to learn, and what to do; or nothing."""
+        source, played = self.source, self.source.episodes
+        made = f"phase {self.name}: {self.rounds} rounds of {played:,} episodes"
+        if source.unjudged > UNJUDGED * played:
+            share = f"{source.unjudged / played:.0%} of them have no verdict, the first: {source.trouble}"
+            return [f"{made}: {share}. What to do: mend the environment or its golds; {CHECK}."]
+        if (self.learner.updates and source.taught) or evaluation.solved(evaluation.skill()):
+            return []
+        none = "had nothing to learn from" if self.learner.updates else "made no update"
+        return [f"{made} {none}: in no group did one earn more than another. What to do: {REMEDIES}."]
 
     def summary(self) -> dict[str, Any]:
         """What it has consumed: steps are rounds, tokens are those that entered a loss."""

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig, check
+from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.phases import Phase
 from shuhari.loops.report.monitor import Monitor, progress_bar
 from shuhari.loops.report.report import Report
@@ -17,7 +18,6 @@ from shuhari.loops.run import Interrupted, Run, hardware, prepare_torch, version
 from shuhari.loops.scoreboard import Scoreboard, player_of
 
 POINTS = 12  # of the learning curve, per phase
-UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
 
 
 @dataclass
@@ -27,6 +27,7 @@ class Progress:
     finished: list[str] = field(default_factory=list)  # phases
     phases: list[dict[str, Any]] = field(default_factory=list)  # what each has consumed
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # of phases that could teach nothing
     updates: int = 0  # by finished phases
     seconds: float = 0.0
     phase_seconds: float = 0.0  # of the phase under way
@@ -103,25 +104,30 @@ class Training:
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
                 figures = phase.step()
                 self.monitor.scalars(name, phase.rounds, figures)
-                self._warn(phase, figures.get("uncounted", 0.0))
+                if (text := phase.warning()) and not self.warned:
+                    self.warned = True
+                    self.console.print(f"warning: {text}", soft_wrap=True, markup=False)
                 progress.phase_seconds = before + time.monotonic() - started
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
                     bar.update(task, skill=self._measure_skill(phase))
                     self.monitor.text(f"{name}/episode", phase.rounds, phase.source.sample())
                     self._save(phase)
+        progress.failures += phase.failures(self._evaluation(phase))
         progress.phases.append(phase.summary() | {"seconds": round(progress.phase_seconds, 1)})
         progress.updates += phase.learner.updates
         progress.phase_seconds = 0.0
         progress.replays |= self.house.replay_for_later(phase)
         progress.finished.append(name)
 
+    def _evaluation(self, phase: Phase) -> Evaluation[Any]:
+        return self.board.own.get(phase.name, self.board.evaluation)
+
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
-        own = self.board.own.get(phase.name)
-        evaluation = own or self.board.evaluation
+        evaluation = self._evaluation(phase)
         skill, updates = evaluation.skill(), self.progress.updates + phase.learner.updates
-        if own:  # other problems: not on the chart of the others
+        if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
         else:
             self.monitor.skill(phase.name, phase.rounds, updates, skill)
@@ -129,14 +135,6 @@ class Training:
         if not self.console.is_terminal:  # a log file gets a line where a terminal gets a bar
             self.console.print(f"{phase.name} {phase.rounds}/{phase.total}: {figure}")
         return figure
-
-    def _warn(self, phase: Phase, uncounted: float) -> None:
-        """Say, once, that too many episodes have no verdict: they teach nothing."""
-        if uncounted > UNCOUNTED and not self.warned:
-            self.warned = True
-            share = f"over {UNCOUNTED:.0%} of a round's episodes have no verdict and are left out"
-            text = f"warning: {phase.name}: {share}; the first: {phase.source.trouble}"
-            self.console.print(text, soft_wrap=True, markup=False)
 
     def _note(self, text: str) -> None:
         if text not in self.progress.notes:  # or it was said before the run was stopped
@@ -174,6 +172,7 @@ class Training:
             "phases": progress.phases,
             "players": board.rows,
             "notes": progress.notes,
+            "failures": progress.failures,
             "seconds": round(progress.seconds, 1),
         }
         return Report(data, board.evaluation, board.own, board.learned(self.house.names), board.levels())

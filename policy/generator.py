@@ -9,15 +9,16 @@ pool, by our kernels and captured in CUDA graphs.
 import math
 from collections import deque
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import torch
 
-from shuhari.policy.lm import LEARNING, Policy, Tokens
+from shuhari.policy.lm import LEARNING, REMEMBERED, Policy, Tokens
 from shuhari.policy.pool import PoolEngine
 from shuhari.policy.render import told_apart
-from shuhari.policy.requests import Completion, Drawn, Engine, Live, Request
+from shuhari.policy.requests import Choices, Completion, Drawn, Engine, Live, Request, only_way
 from shuhari.policy.sampling import spread, uniform
 from shuhari.policy.slabs import SlabEngine
 
@@ -47,6 +48,8 @@ class Generator:
         self._waiting: deque[Live] = deque()
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
+        self._choices = lru_cache(REMEMBERED)(self._told_apart)
+        self._text_of = lru_cache(REMEMBERED)(policy.decode)
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
         """Whether the context holds this prompt and so many new tokens."""
@@ -79,8 +82,7 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        choices = [self.policy.encode(text) for text in request.choices]
-        live = Live(ticket, request, told_apart(choices, self.policy.eos))
+        live = Live(ticket, request, self._choices(request.choices))
         if request.explore:
             chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
             live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * request.explore)
@@ -89,6 +91,9 @@ class Generator:
         else:
             self._waiting.append(live)
         return ticket
+
+    def _told_apart(self, texts: tuple[str, ...]) -> Choices:
+        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def _refused(self, live: Live) -> str:
         request = live.request
@@ -143,9 +148,12 @@ class Generator:
             self._end(live, error="the policy's logits are not finite")
             return True
         if live.allowed:
-            if over := tuple(tokens) in live.allowed:
-                self._end(live, finished=True)
-            return over
+            if (rest := only_way(live.allowed, tuple(tokens))) is None:
+                return False
+            live.tokens += rest  # it has probability 1: no step is needed to find it
+            live.logprobs += [0.0] * len(rest)
+            self._end(live, finished=True, text=self._text_of(tuple(live.tokens)))
+            return True
         finished, text = tokens[-1] == self.policy.eos, None
         if request.stop and not finished:
             text = self.policy.decode(tuple(tokens))

@@ -35,7 +35,7 @@ class Renderer:
 
     def _choices(self, texts: tuple[str, ...]) -> tuple[Tokens, ...]:
         """Texts to choose among. Where one begins another, all end with end-of-text."""
-        return tuple(told_apart([self.policy.encode(text) for text in texts], self.policy.eos))
+        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
         """Prompt, better and worse completion of a comparison."""
@@ -51,9 +51,9 @@ class Renderer:
         return prompt, self.completion(trace.completion)
 
 
-def told_apart(texts: Sequence[Tokens], end: int) -> list[Tokens]:
+def told_apart(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
     """Tokens of texts to choose among. Where one begins another, all end with `end`."""
     # In sorted order a text that begins another stands right before one that it begins.
     if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
-        return [(*text, end) for text in texts]
-    return list(texts)
+        return tuple((*text, end) for text in texts)
+    return tuple(texts)

@@ -2,9 +2,26 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from shuhari.policy.lm import LEARNING, Tokens
+
+Choices = tuple[Tokens, ...]  # of which a completion is to be one; none begins another; empty: any text
+
+
+@lru_cache(2**16)
+def following(allowed: Choices, said: Tokens) -> frozenset[int]:
+    """The tokens that may come next on the way to one of the allowed."""
+    n = len(said)
+    return frozenset(choice[n] for choice in allowed if choice[:n] == said)
+
+
+@lru_cache(2**16)
+def only_way(allowed: Choices, said: Tokens) -> Tokens | None:
+    """What is left to say where just one of the allowed begins so, else None."""
+    left = {choice for choice in allowed if choice[: len(said)] == said}
+    return left.pop()[len(said) :] if len(left) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,7 @@ class Live:
 
     ticket: int
     request: Request
-    allowed: list[Tokens]  # what it must come to, where that is given
+    allowed: Choices  # what it must come to, where that is given
     place: int = -1  # of the token at which it explores
     rank: int = 0
     tokens: list[int] = field(default_factory=list)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.loops.collect.groups import SamplingSource, learned, rewards
+from shuhari.loops.collect.groups import SamplingSource, bar, learned, rewards
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
@@ -57,12 +57,11 @@ class AcceptedAnswers(SamplingSource):
 
 
 def accepted(group: list[Episode]) -> list[list[Pair]]:
-    """For each seat the most frequent of the best answers, as pairs of its steps; none where nothing was
-    earned."""
+    """For each seat the most frequent of the best answers, as pairs of its steps; none where none is good."""
     found = []
     for seat in sorted({step.seat for episode in group for _, step in learned(episode)}):
         best = max(episode.reward(seat) for episode in group)
-        if best > 0:
+        if best > bar(group, seat):
             answers = Counter(
                 tuple((s.prompt, s.completion) for _, s in learned(e) if s.seat == seat)
                 for e in group
@@ -73,5 +72,6 @@ def accepted(group: list[Episode]) -> list[list[Pair]]:
 
 
 def _solved(group: list[Episode]) -> float:
-    """The share of a group that earned something."""
-    return float(np.mean([max(rewards(e).values(), default=0.0) > 0 for e in group]))
+    """The share of a group in which some seat did well."""
+    bars = {seat: bar(group, seat) for seat in {s for e in group for s in rewards(e)}}
+    return float(np.mean([any(r > bars[seat] for seat, r in rewards(e).items()) for e in group]))

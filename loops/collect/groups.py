@@ -28,6 +28,15 @@ def mixed(groups: Groups) -> list[list[Episode]]:
     return [g for g in groups.values() if any(a != rewards(g[0]) for a in map(rewards, g))]
 
 
+def bar(group: Sequence[Episode], seat: int = 0) -> float:
+    """What a good episode earns more than: nothing, where a verifier says what is right; elsewhere what its
+    group earns on average, for what is paid may never be above 0. Where all earn the same none is good."""
+    if any(episode.info.get("verdict") is not None for episode in group):
+        return 0.0
+    earned = [episode.reward(seat) for episode in group]
+    return max(earned) if min(earned) == max(earned) else float(np.mean(earned))
+
+
 class SamplingSource(Source):
     """A source that plays groups: `play` and `grouped` keep count of what it saw."""
 
@@ -58,11 +67,15 @@ class SamplingSource(Source):
                 groups[episode.seed].append(episode)
             elif not self.trouble:
                 self.trouble = str(episode.info.get("verdict") or episode.info.get("error"))
+        unjudged = len(episodes) - sum(map(len, groups.values()))
+        self.unjudged += unjudged
         self.figures = {
-            "uncounted": 1 - sum(map(len, groups.values())) / len(episodes),
+            "uncounted": unjudged / len(episodes),
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }
+        if (mass := self.rollouts.legal_mass(episodes)) is not None:
+            self.figures["legal_mass"] = mass
         if groups:
             earned = [r for g in groups.values() for e in g for r in rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))

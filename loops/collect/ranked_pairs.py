@@ -7,7 +7,7 @@ are 1 and -1.
 from collections.abc import Iterator, Sequence
 
 from shuhari.envs.types import RankedPair
-from shuhari.loops.collect.groups import SamplingSource, learned
+from shuhari.loops.collect.groups import SamplingSource, bar, learned
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig
@@ -62,8 +62,9 @@ class VerifiedPairs(SamplingSource):
         for group in groups.values():
             # Only where a whole answer is one completion do two of them answer the same prompt.
             answers = [(e.reward(s.seat), s) for e in group for _, s in learned(e) if len(e.steps) == 1]
-            right = [step for reward, step in answers if reward > 0]
-            wrong = [step for reward, step in answers if reward <= 0]
+            enough = bar(group)
+            right = [step for reward, step in answers if reward > enough]
+            wrong = [step for reward, step in answers if reward <= enough]
             for better, worse in zip(right, wrong, strict=False):
                 self.replay.add([(better.prompt, better.completion, worse.completion)])
         for _ in range(self.cfg.updates if len(self.replay) else 0):

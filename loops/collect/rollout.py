@@ -6,46 +6,51 @@ prompt that does not fit, is an episode that says so and that no loss sees; a co
 token limit is one that earned nothing.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 
-from shuhari.envs import Player
+from shuhari.envs import Player, contract
+from shuhari.envs.contract import EnvFault, name_of, said
 from shuhari.envs.text import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
+from shuhari.policy.choices import legal_mass
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Tokens
 from shuhari.policy.render import Renderer
 from shuhari.policy.requests import Completion, Request
-from shuhari.policy.sampling import spread
+from shuhari.policy.sampling import nth_seed, spread
 
+MOST = 1024  # environments at work: more episodes wait until one is free
+WEIGHED = 64  # prompts behind a figure of the mass of legal actions
 TextLike = gymnasium.Env[str, str]
 
 
 @dataclass(frozen=True)
 class Seats:
     """Who sits where: a player, or the generator with an adapter (None: the bare base). A seat that is not
-    named is the learning adapter's. With `choose`, an adapter says one of the legal actions."""
+    named is the learning adapter's."""
 
     adapters: Mapping[int, str | None] = field(default_factory=dict)
     players: Mapping[int, Player] = field(default_factory=dict)
-    choose: bool = False
 
 
 @dataclass
 class _Running:
     """An episode under way."""
 
-    env: TextLike
     seed: int
     seats: Seats
+    env: TextLike = field(init=False)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
     prompt: Tokens = ()
     seat: int = 0
+    legal: tuple[str, ...] = ()  # what may be said; empty: any text
+    started: bool = False  # whether it has been reset
     steps: list[Step] = field(default_factory=list)
     returns: tuple[float, ...] = ()  # where the env says them
     result: Episode | None = None
@@ -56,6 +61,14 @@ class _Running:
             earned[step.seat] += step.reward
         known = tuple(earned[seat] for seat in range(max(earned, default=0) + 1))
         self.result = Episode(self.seed, tuple(self.steps), stop, self.returns or known, counts, info)
+
+    def said_now(self, completion: Completion, reward: float) -> Step:
+        """The mover's step; a player's has no tokens."""
+        tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
+        if not tokens:
+            return Step(self.seat, (), (), (), text, reward)
+        adapter = self.seats.adapters.get(self.seat, LEARNING)
+        return Step(self.seat, self.prompt, tokens, logprobs, text, reward, adapter, self.legal)
 
     def said(self) -> Tokens:
         """What the mover has seen and said before, where the policy must remember it."""
@@ -73,7 +86,8 @@ class Rollouts:
     ) -> None:
         self.make, self.generator, self.renderer = make, generator, renderer
         self.max_new_tokens = max_new_tokens
-        self._pool: list[TextLike] = []
+        self._idle: list[TextLike] = []  # environments that no episode plays
+        self._made = 0
 
     def play(
         self,
@@ -90,57 +104,88 @@ class Rollouts:
         `seats`: one an episode; where none are given all learn. An episode whose completion has ended steps
         its environment and asks again while others still run.
         """
-        while len(self._pool) < len(seeds):
-            self._pool.append(self.make())
         who = zip(seeds, seats or [Seats()] * len(seeds), strict=True)
-        episodes = [_Running(env, *pair) for env, pair in zip(self._pool, who, strict=False)]
+        episodes = [_Running(*pair) for pair in who]
+        to_begin = deque(enumerate(episodes))
         asked: dict[int, int] = {}  # ticket -> episode
         waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
 
         def turn_seed(i: int) -> int:
-            return spread(episode_seeds[i], len(episodes[i].steps) + 1)[-1]
+            return nth_seed(episode_seeds[i], len(episodes[i].steps) + 1)
 
         def ask(i: int) -> None:
             episode = episodes[i]
             if episode.result is not None:
+                self._idle.append(episode.env)
                 return
             if episode.seat in episode.seats.players:
                 waiting[episode.seats.players[episode.seat]].append(i)
                 return
             adapter = episode.seats.adapters.get(episode.seat, LEARNING)
-            legal = tuple(episode.info.get("legal_actions", ())) if episode.seats.choose else ()
-            limits = self.max_new_tokens, temperature, turn_seed(i), adapter
+            legal = episode.legal
+            longest = max(map(len, self.renderer.choices(legal)), default=self.max_new_tokens)
+            limits = longest, temperature, turn_seed(i), adapter
             request = Request(episode.prompt, *limits, choices=legal, explore=explore)
             asked[self.generator.submit(request)] = i
 
         episode_seeds = spread(seed, len(seeds))
-        for i, episode in enumerate(episodes):
-            self._guard(i, episode, lambda e: self._reset(e, options))
-            ask(i)
-        while asked or waiting:
+        while asked or waiting or to_begin:
+            while to_begin and (self._idle or self._made < MOST):
+                i, episode = to_begin.popleft()
+                episode.env = self._idle.pop() if self._idle else self._make()
+                self._guard(episode, lambda e: self._reset(e, options))
+                ask(i)
             for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
-                self._move(player, [(i, episodes[i], turn_seed(i)) for i in movers])
+                self._move(player, [(episodes[i], turn_seed(i)) for i in movers])
                 for i in movers:
                     ask(i)
             for ticket, completion in self.generator.step() if asked else ():
                 i = asked.pop(ticket)
-                self._guard(i, episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
+                self._guard(episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
                 ask(i)
-        return [e.result for e in episodes if e.result is not None]
+        ended = [e.result for e in episodes if e.result is not None]
+        raised = [e for e in ended if "raised_in" in e.info]
+        if raised and not any(e.stop in ("done", "truncated") for e in ended):
+            where, error = (raised[0].info[name] for name in ("raised_in", "error"))
+            raise EnvFault(
+                f"{name_of(episodes[0].env)}: {where} raised {error}, in each of {len(raised)} episodes"
+            )
+        return ended
 
-    def _guard(self, slot: int, episode: _Running, act: Callable[[_Running], None]) -> None:
+    def legal_mass(self, episodes: Sequence[Episode]) -> float | None:
+        """The probability that the unmasked policy gives to legal actions, on average over some of the
+        prompts at which one of its adapters chose among them; None where none did."""
+        chosen = [s for e in episodes for s in e.steps if s.completion and s.legal]
+        if not chosen:
+            return None
+        adapter = chosen[0].adapter
+        met = dict.fromkeys((s.prompt, s.legal) for s in chosen if s.adapter == adapter)
+        turns = [(prompt, self.renderer.choices(legal)) for prompt, legal in list(met)[:WEIGHED]]
+        return legal_mass(self.generator.policy, turns, adapter)
+
+    def _make(self) -> TextLike:
+        self._made += 1
+        return self.make()
+
+    def _guard(self, episode: _Running, act: Callable[[_Running], None]) -> None:
         try:
             act(episode)
-        except Exception as error:  # a user's environment: this episode's end, not the run's
-            episode.end("error", counts=False, error=f"{type(error).__name__}: {error}")
-            self._pool[slot] = self.make()
+        except EnvFault:
+            raise
+        except (Exception, SystemExit) as error:  # a user's environment: this episode's end, not the run's
+            episode.end(
+                "error", counts=False, error=said(error), raised_in="step" if episode.started else "reset"
+            )
+            episode.env = self.make()  # of the one that raised nobody knows the state
 
     def _reset(self, episode: _Running, options: dict[str, Any] | None) -> None:
-        observation, info = episode.env.reset(seed=episode.seed, options=options)
+        observation, info = contract.reset(episode.env, episode.seed, options)
+        episode.started = True
         self._observe(episode, observation, info)
 
     def _observe(self, episode: _Running, observation: str, info: dict[str, Any]) -> None:
         episode.observation, episode.info, episode.seat = observation, info, int(info.get("seat", 0))
+        episode.legal = tuple(info.get("legal_actions", ()))
         if episode.seat in episode.seats.players:
             return
         said, render = episode.said(), self.renderer
@@ -149,34 +194,31 @@ class Rollouts:
             n, limit = len(episode.prompt), self.generator.policy.max_length
             episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
 
-    def _move(self, player: Player, movers: Sequence[tuple[int, _Running, int]]) -> None:
+    def _move(self, player: Player, movers: Sequence[tuple[_Running, int]]) -> None:
         """Ask a player for all its moves at once."""
         try:
-            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for _, e, seed in movers])
+            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for e, seed in movers])
         except Exception as error:  # somebody else's player: these episodes' end, not the run's
-            for _, episode, _ in movers:
+            for episode, _ in movers:
                 reason = f"{type(player).__name__}: {type(error).__name__}: {error}"
                 episode.end("error", counts=False, error=reason)
             return
-        for (i, episode, _), move in zip(movers, moves, strict=True):
-            self._guard(i, episode, lambda e, m=move: self._step(e, m, Step(e.seat, (), (), (), m, 0.0)))  # type: ignore[misc]
+        for (episode, _), move in zip(movers, moves, strict=True):
+            self._guard(episode, lambda e, m=move: self._step(e, Completion((), (), m, True)))  # type: ignore[misc]
 
     def _say(self, episode: _Running, completion: Completion) -> None:
         if completion.error:
             episode.end("error", counts=False, error=completion.error)
             return
-        adapter = episode.seats.adapters.get(episode.seat, LEARNING)
-        tokens, logprobs, text = completion.tokens, completion.logprobs, completion.text
-        step = Step(episode.seat, episode.prompt, tokens, logprobs, text, 0.0, adapter)
         if completion.finished:
-            self._step(episode, text, step)
+            self._step(episode, completion)
         else:
-            episode.steps.append(step)
+            episode.steps.append(episode.said_now(completion, 0.0))
             episode.end("overlong")
 
-    def _step(self, episode: _Running, action: str, step: Step) -> None:
-        observation, reward, terminated, truncated, info = episode.env.step(action)
-        episode.steps.append(replace(step, reward=float(reward)))
+    def _step(self, episode: _Running, completion: Completion) -> None:
+        observation, reward, terminated, truncated, info = contract.step(episode.env, completion.text)
+        episode.steps.append(episode.said_now(completion, reward))
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:
             episode.end("done", counts=False, verdict=verdict)

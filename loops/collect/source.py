@@ -16,6 +16,7 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 
 Rng = np.random.Generator
+COUNTS = ("episodes", "unjudged", "trouble")
 
 
 class Source:
@@ -32,7 +33,9 @@ class Source:
         self.rounds, self.rng, self.replay = rounds, rng, Replay[Any](replay)
         self.updates = rounds * updates  # optimizer steps of all rounds, at most
         self.episodes = 0  # played so far, or traces read
+        self.unjudged = 0  # of them without a verdict
         self.figures: dict[str, float] = {}
+        self.taught = True  # whether what it gave had something to say
         self.trouble = ""  # why the first episode without a verdict has none
 
     def batches(self, number: int) -> Iterator[Batch]:
@@ -53,12 +56,12 @@ class Source:
         return number / max(1, self.rounds - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        parts = {name: getattr(self, name) for name in ("episodes", *self.kept)}
+        parts = {name: getattr(self, name) for name in (*COUNTS, *self.kept)}
         return parts | {"rng": self.rng.bit_generator.state, "replay": self.replay.items}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rng.bit_generator.state, self.replay.items = state["rng"], state["replay"]
-        for name in ("episodes", *self.kept):
+        for name in (*COUNTS, *self.kept):
             setattr(self, name, state[name])
 
 

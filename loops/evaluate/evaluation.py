@@ -85,6 +85,10 @@ class Evaluation(Generic[Contestant]):
         """The present policy's figure for the learning curve, in the metric's unit."""
         raise NotImplementedError
 
+    def solved(self, skill: float) -> bool:
+        """Whether there is nothing left to learn at this figure."""
+        return self.perfect is not None and self.sign * (skill - self.perfect) >= 0
+
     def counts(self) -> dict[str, int]:
         """What the figures rest on."""
         raise NotImplementedError

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
+from shuhari.envs.contract import traces
 from shuhari.envs.heldout import HELDOUT, SEEDS, ExpertAnswers, ExpertMode, HeldOutProblems, Solved, accepted
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
@@ -16,10 +17,11 @@ VALIDATION_SEEDS = 2**33  # where their seeds begin: apart from training's and t
 
 
 class PolicyAnswers:
-    """A policy with an adapter, answering as an expert does: see `ExpertAnswers`."""
+    """Who sits in the first seat, such as a policy with an adapter, answering as an expert does: see
+    `ExpertAnswers`."""
 
-    def __init__(self, rollouts: Rollouts, adapter: str | None) -> None:
-        self.rollouts, self.seats = rollouts, Seats({0: adapter})
+    def __init__(self, rollouts: Rollouts, seats: Seats) -> None:
+        self.rollouts, self.seats = rollouts, seats
 
     def episodes(self, seeds: Sequence[int], temperature: float) -> list[Episode]:
         """On held-out problems."""
@@ -62,12 +64,12 @@ class Problems(Evaluation[Answerer]):
 
     def references(self) -> dict[str, Answerer]:
         """No expert where the environment has none."""
-        if not self.env.expert_traces(1, np.random.default_rng(0)):
+        if not traces(self.env, 1, np.random.default_rng(0)):
             return {}
         return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
 
     def policy(self, adapter: str | None) -> Answerer:
-        return PolicyAnswers(self.rollouts, adapter)
+        return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
         """Greedy, on fresh training-side problems."""

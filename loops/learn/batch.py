@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from shuhari.policy.lm import Tokens
+from shuhari.policy.requests import Choices
 from shuhari.policy.sequences import SequenceLogprobs
 
 
@@ -21,6 +22,7 @@ class Batch:
     groups: which sequences belong together (each to itself where none are given)
     sampler, reference: log-probabilities of the completions' tokens, in nats, by who sampled them and by a
         reference policy; empty where they are not known
+    choices: what each completion was drawn among, and is scored among; empty: any text
     """
 
     prompts: Sequence[Tokens]
@@ -30,6 +32,7 @@ class Batch:
     groups: Sequence[int] = ()
     sampler: Sequence[Sequence[float]] = ()
     reference: Sequence[Sequence[float]] = ()
+    choices: Sequence[Choices] = ()
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Tokens, Tokens]]) -> "Batch":
@@ -83,7 +86,7 @@ class Batch:
 class Columns:
     """What an objective sees beside log-probabilities: a part of a batch by token (N) and sequence (S).
 
-    total_weight, total_tokens, total_groups: of the whole batch. An objective divides its sum by one of them,
+    total_weight, total_groups: of the whole batch. An objective divides its sum by one of them,
     so that the parts add up to the whole's mean.
     """
 
@@ -95,7 +98,6 @@ class Columns:
     advantages_S: Tensor
     group_S: Tensor  # numbered from 0 within the part
     total_weight: Tensor  # [], of all tokens
-    total_tokens: int
     total_groups: int
 
     @classmethod
@@ -122,6 +124,5 @@ class Columns:
             advantages_S,
             torch.tensor([numbers[group] for group in known], device=device),
             column(whole.weights, 1.0, len(whole)).repeat_interleave(lengths).sum(),
-            whole.tokens,
             len(set(whole.groups)) or len(whole),
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
+from shuhari.policy.choices import masked_logprobs
 from shuhari.policy.lm import Policy
 from shuhari.policy.sequences import completion_logprobs
 
@@ -40,7 +41,7 @@ class Learner:
         for part in batch.parts(self.micro_batch, self.objective.whole_groups):
             if "reference" in self.objective.needs:
                 part = replace(part, reference=self._reference(part))
-            scored = completion_logprobs(self.policy, part.pairs)
+            scored = masked_logprobs(self.policy, part.pairs, part.choices)
             columns = Columns.of(part, scored, batch)
             loss = self.objective.loss(scored.logprobs_N, columns, self.cfg)
             loss.backward()  # type: ignore[no-untyped-call]

@@ -6,7 +6,7 @@ is a function under `@objective`, its configuration, and a test against numbers 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,8 @@ class PolicyGradientConfig:
     clip_low: float = 0.2  # how far below 1 an importance ratio still counts
     clip_high: float = 0.28  # and above
     max_weight: float = 3.0  # a ratio beyond it is truncated
+    # Weight of the divergence from the sampler, which holds the policy where there is little signal.
+    kl: float = field(default=0.0, metadata={"least": 0})
 
 
 @dataclass
@@ -84,7 +86,10 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     weighted_N = ratio_N.clamp(max=cfg.max_weight) * c.advantages_N
-    return -torch.minimum(weighted_N, clipped_N * c.advantages_N).sum() / c.total_tokens
+    gain_N = torch.minimum(weighted_N, clipped_N * c.advantages_N)
+    if cfg.kl:
+        gain_N = gain_N - cfg.kl * (ratio_N - 1 - (logprobs_N - c.sampler_N))
+    return -(c.weights_N * gain_N).sum() / c.total_weight
 
 
 @objective(PreferenceConfig, needs=("advantages", "groups", "pairs", "reference"), whole_groups=True)

@@ -63,6 +63,7 @@ class Report:
             (folder / "curve.svg").write_text(draw_curve(metrics, self.levels, skill), encoding="utf-8")
         curve = ["", f"![{skill} over the optimizer's steps](curve.svg)"] if metrics else []
         lines = [f"# {self.data['experiment']}, seed {self.data['seed']}", "", self.sentence, ""]
+        lines += [line for failure in self.data.get("failures", ()) for line in (f"**{failure}**", "")]
         heads, rows = self.table()
         lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
@@ -90,6 +91,8 @@ class Report:
         console.print(self.sentence, style="bold")
         for note in self.data["notes"]:
             console.print(f"note: {note}", markup=False)
+        for failure in self.data.get("failures", ()):
+            console.print(failure, style="bold", soft_wrap=True, markup=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
         console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
 

@@ -1,11 +1,14 @@
 """Every registered environment of ours keeps the contract; a new one is tested by being registered."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
 
 import shuhari.envs
-from shuhari.envs import Task, TaskEnv, TextEnv, make_env
+from shuhari.envs import FreeText, Task, TaskEnv, TextEnv, make_env
+from shuhari.envs.adapters import DiscreteEnv, cliffwalking_env, taxi_env
 from shuhari.envs.check import check, transcript
 from shuhari.envs.cli import main
 from shuhari.rewards import Verdict
@@ -103,6 +106,56 @@ def test_the_check_says_what_is_wrong() -> None:
     found = {finding.name: finding for finding in check("test/Unsound-v0")}
     assert not found["same seed, same transcript"].ok
     assert not found["reward self-test"].ok
+
+
+class Twins(gymnasium.Env[str, str]):
+    """Says what is legal, two of it by one name."""
+
+    observation_space = action_space = FreeText()
+    legal: tuple[str, ...] = ("left", "right", "left")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return "where?", {"legal_actions": self.legal}
+
+    def step(self, action: str) -> Any:
+        return "", 0.0, True, False, {}
+
+
+class Nameless(Twins):
+    legal = ("left", " ")
+
+
+@pytest.mark.parametrize(
+    ("env", "words"), [(Twins, "'left' is the name of 2 legal"), (Nameless, "nothing to say")]
+)
+def test_the_check_names_actions_that_cannot_be_told_apart(env: type, words: str) -> None:
+    gymnasium.register(f"test/{env.__name__}-v0", env)
+    (found,) = [f for f in check(f"test/{env.__name__}-v0") if f.name == "legal actions can be told apart"]
+    assert not found.ok
+    assert words in found.detail
+
+
+@pytest.mark.parametrize("actions", [("l", "d", "l", "u"), ("l", "d", "", "u")])
+def test_the_actions_of_a_gymnasium_environment_have_names_of_their_own(actions: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="names must differ, and none be empty"):
+        DiscreteEnv("FrozenLake-v1", actions)
+
+
+def test_legal_is_what_an_action_mask_says_and_an_env_without_a_limit_gets_one() -> None:
+    taxi = taxi_env()
+    _, info = taxi.reset(seed=3)
+    assert 0 < len(info["legal_actions"]) < 6
+    assert set(info["legal_actions"]) <= set(taxi.actions)
+    walk, over, steps = cliffwalking_env(), False, 0
+    walk.reset(seed=0)
+    while not over:
+        *_, over, _ = walk.step("up")
+        steps += 1
+    assert steps == 200
+    short = DiscreteEnv("CliffWalking-v1", max_episode_steps=5)
+    short.reset(seed=0)
+    assert [short.step("0")[3] for _ in range(5)] == [False] * 4 + [True]
 
 
 def test_the_command_lists_checks_and_answers_mistakes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,7 +158,8 @@ def test_several_games_in_a_sweep() -> None:
     ]
 
 
-GENERIC = ("listed_game", "hidden_game", "problems")  # for environments that have no experiment of their own
+# For environments that have no experiment of their own.
+GENERIC = ("listed_game", "hidden_game", "problems", "returns")
 
 
 def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

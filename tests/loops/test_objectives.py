@@ -39,6 +39,18 @@ def test_distill_is_weighted_cross_entropy() -> None:
     assert loss.item() == pytest.approx((log(2) + 3 * log(4)) / 4)
 
 
+def test_a_row_that_stands_for_many_weighs_as_much_and_a_divergence_holds_the_policy() -> None:
+    """Weights of 3 and 1; k3 of a ratio r is r - 1 - log r, and 0 where nothing has moved."""
+    batch = rows(1, 1, weights=[3.0, 1.0], advantages=[1.0, -2.0], sampler=[[log(0.5)], [log(0.5)]])
+    logprobs_N, columns = columns_of(batch, [log(0.6), log(0.5)])
+    loss = policy_gradient(logprobs_N, columns, PolicyGradientConfig(kl=0.5))
+    assert loss.item() == pytest.approx(-(3 * (1.2 - 0.5 * (1.2 - 1 - log(1.2))) - 2) / 4)
+    loss.backward()
+    # d/dlogp of -w (r A - kl (r - 1 - log r)) / 4 = -w (r A - kl (r - 1)) / 4
+    assert logprobs_N.grad is not None
+    assert logprobs_N.grad.tolist() == pytest.approx([-3 * (1.2 - 0.5 * 0.2) / 4, 2 / 4])
+
+
 def test_policy_gradient_on_policy_is_the_mean_advantage() -> None:
     sampler = [-1.0, -2.0, -3.0]
     batch = rows(2, 1, advantages=[0.5, -0.25], sampler=[sampler[:2], sampler[2:]])

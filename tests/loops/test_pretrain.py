@@ -12,7 +12,7 @@ from shuhari.loops.pretrain import pretrain
 from shuhari.policy.lm import BASES, Policy
 
 
-@pytest.mark.parametrize("name", ["games", "math"])
+@pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
 def test_a_shipped_base_is_what_its_record_says(name: str) -> None:
     record = json.loads((BASES / name / "pretraining.json").read_text())
     weights = BASES / name / "model.safetensors"
@@ -50,7 +50,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, int],
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["games", "math"])
+@pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
 def test_the_recipes_reproduce_the_shipped_bases(name: str, tmp_path: Path) -> None:
     """Where the machine and its threads are those of the record; elsewhere rounding differs."""
     record = json.loads((BASES / name / "pretraining.json").read_text())

@@ -1,21 +1,33 @@
 """Episodes with seats: who earned what, who is asked by whom, and what a step is credited with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
+import torch
 
 from shuhari.envs import Episode, FreeText, Player, Step, Turn
+from shuhari.envs.contract import EnvFault, probe
 from shuhari.envs.player import RandomPlayer
+from shuhari.loops.collect.accepted_answers import accepted
 from shuhari.loops.collect.rollout import Rollouts, Seats
-from shuhari.loops.collect.sample_groups import advantages
+from shuhari.loops.collect.sample_groups import Line, advantages, credited, lines
+from shuhari.loops.learn.batch import Batch
+from shuhari.policy.choices import masked_logprobs
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.player import LMPlayer
 from shuhari.policy.render import Renderer
+from shuhari.policy.sequences import completion_logprobs
+from shuhari.rewards import Verdict
 
 GAME = "shuhari/TicTacToe-v0"
+
+
+def any_text(legal: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    return ()
 
 
 @pytest.fixture(scope="module")
@@ -48,45 +60,143 @@ def test_a_game_that_the_second_seat_wins_is_a_loss_of_the_first(policy: Policy)
     assert (episode.reward(0), episode.reward(1)) == (-1.0, 1.0)
     assert sum(step.reward for step in episode.steps) == 1.0
     assert [step.seat for step in episode.steps] == [0, 1, 0, 1, 0, 1]
-    # The loss came with the other's move: it is charged to every move of the loser.
-    assert [episode.reward_to_go(n) for n in range(6)] == [-1, 1, -1, 1, -1, 1]
     assert not any(step.completion for step in episode.steps)
 
 
-def step(seat: int, reward: float, token: int = 7) -> Step:
-    return Step(seat, (1,), (token,), (-0.5,), "", reward, LEARNING)
+def step(seat: int, reward: float, prompt: int = 1, token: int = 7) -> Step:
+    return Step(seat, (prompt,), (token,), (-0.5,), "", reward, LEARNING)
 
 
-def test_the_credit_of_a_step_is_its_seats_return_to_go_by_hand() -> None:
+def only(batch: Batch) -> dict[tuple[int, int], float]:
+    """Advantages by prompt and token."""
+    rows = zip(batch.prompts, batch.completions, batch.advantages, strict=True)
+    return {(prompt[0], completion[0]): advantage for prompt, completion, advantage in rows}
+
+
+def test_the_credit_of_a_decision_is_its_seats_return_to_go_by_hand() -> None:
     steps = (step(0, 1.0), step(1, 2.0), step(0, 3.0), step(1, 0.0), step(0, 0.5))
     episode = Episode(0, steps, "done", returns=(4.5, 6.0))  # 4 more came to seat 1 with the last move
-    assert [episode.reward_to_go(n) for n in range(5)] == [4.5, 6.0, 3.5, 4.0, 0.5]
+    first, second = lines([[episode]])
+    assert first.credits(1.0, 1.0, {}) == [4.5, 3.5, 0.5]
+    assert second.credits(1.0, 1.0, {}) == [6.0, 4.0]
+    assert first.credits(0.5, 1.0, {}) == [1 + 0.5 * (3 + 0.5 * 0.5), 3 + 0.5 * 0.5, 0.5]
 
 
-def test_advantages_are_less_the_mean_of_the_same_seat_by_hand() -> None:
-    won = Episode(3, (step(0, 0.0), step(1, 0.0), step(0, 1.0)), "done", returns=(1.0, -1.0))
-    lost = Episode(3, (step(0, 0.0), step(1, 1.0)), "done", returns=(-1.0, 1.0))
-    drawn = Episode(3, (step(0, 0.0), step(1, 0.0)), "done", returns=(0.0, 0.0))
-    batch = advantages([[won, lost, won, drawn]])
-    first = [1 - 0.25, -1 - 0.25, 1 - 0.25, 0 - 0.25]  # seat 0's first moves: mean credit 1/4
-    second = [1 - 0.25, 1 - 0.25]  # who had no second move counts as at its last
-    others = [-1 + 0.25, 1 + 0.25, -1 + 0.25, 0 + 0.25]  # seat 1
-    assert batch.advantages == pytest.approx([*first, *second, *others])
+def test_where_no_prompt_comes_twice_the_baseline_is_that_of_the_step_by_hand() -> None:
+    won = Episode(3, (step(0, 0.0, 1), step(1, 0.0, 2), step(0, 1.0, 3)), "done", returns=(1.0, -1.0))
+    lost = Episode(3, (step(0, 0.0, 4), step(1, 1.0, 5)), "done", returns=(-1.0, 1.0))
+    drawn = Episode(3, (step(0, 0.0, 6), step(1, 0.0, 7)), "done", returns=(0.0, 0.0))
+    batch = advantages([[won, lost, drawn]], any_text)
+    assert only(batch) == {(1, 7): 1, (3, 7): 1, (4, 7): -1, (2, 7): -1, (5, 7): 1}  # a draw is as expected
     assert set(batch.groups) == {0}
 
 
 def test_what_is_paid_on_the_way_is_credited_where_it_is_earned() -> None:
     """Both are right at their second step: it is neither praised nor blamed."""
-    both = Episode(0, (step(0, 1.0), step(0, 1.0)), "done", returns=(2.0,))
-    second = Episode(0, (step(0, 0.0), step(0, 1.0)), "done", returns=(1.0,))
-    assert advantages([[both, second]]).advantages == pytest.approx([0.5, -0.5, 0.0, 0.0])
+    both = Episode(0, (step(0, 1.0, 1), step(0, 1.0, 2)), "done", returns=(2.0,))
+    second = Episode(0, (step(0, 0.0, 3), step(0, 1.0, 4)), "done", returns=(1.0,))
+    assert only(advantages([[both, second]], any_text)) == {(1, 7): 0.5, (3, 7): -0.5}
+
+
+def test_the_baseline_of_a_prompt_is_its_mean_credit_over_all_groups() -> None:
+    """Four come by prompt 1, and earn 3, 1, 1, 1; what follows is each one's own, and as expected there."""
+    found = [
+        Episode(seed, (step(0, 0.0, 1, token), step(0, reward, 10 * seed + token)), "done", (reward,))
+        for seed, token, reward in ((0, 5, 3.0), (0, 6, 1.0), (1, 6, 1.0), (1, 6, 1.0))
+    ]
+    batch = advantages([found[:2], found[2:]], any_text)
+    assert only(batch) == {(1, 5): 1.5, (1, 6): -0.5, (5, 7): 1, (6, 7): -1}
+    assert dict(zip(batch.completions, batch.weights, strict=True))[(6,)] == 3  # three alike are one row
+    scaled = advantages([found[:2], found[2:]], any_text, normalised=True)
+    rms = ((1.5**2 + 3 * 0.5**2 + 1 + 1) / 6) ** 0.5
+    assert only(scaled)[1, 5] == pytest.approx(1.5 / rms)
+
+
+def test_where_all_earn_the_same_there_is_nothing_to_learn() -> None:
+    alike = [Episode(0, (step(0, 0.1, 1, token),), "done", (0.1,)) for token in (4, 5, 6)]
+    assert len(advantages([alike], any_text)) == 0
+
+
+def test_a_lambda_return_by_hand() -> None:
+    """It is λ of what came and 1 - λ of what the next prompt is worth; a limit's end is worth its prompt."""
+    made = Line(0, 0, False, [step(0, 1.0, 1), step(0, 2.0, 2)], [1.0, 2.0])
+    values = {(0, (2,)): 10.0}
+    assert made.credits(0.5, 0.75, values) == [1 + 0.5 * (0.75 * 2 + 0.25 * 10), 2.0]
+    made.cut = True
+    assert made.credits(0.5, 1.0, values) == [1 + 0.5 * 7, 2 + 0.5 * 10]
+    # Carried from round to round: half of what is known, half of what the round says, four times.
+    known: dict[tuple[int, tuple[int, ...]], float] = {(0, (1,)): 16.0}
+    pair = [Line(0, 0, False, [step(0, 0.0, 1)], [0.0]) for _ in range(2)]
+    credited(pair, 1.0, 0.9, known)
+    assert known == {(0, (1,)): 1.0}
 
 
 def test_only_what_the_learning_adapter_said_is_learned() -> None:
     other = Step(1, (1,), (9,), (-0.1,), "", 0.0, "past")
     mute = Step(1, (), (), (), "5", 0.0)
-    episode = Episode(0, (step(0, 0.0), other, step(0, 1.0), mute), "done", returns=(1.0, -1.0))
-    assert advantages([[episode]]).completions == [(7,), (7,)]
+    won = Episode(0, (step(0, 0.0, 2), other, step(0, 1.0, 3), mute), "done", returns=(1.0, -1.0))
+    lost = Episode(0, (step(0, 0.0, 4), other, step(0, 0.0, 5), mute), "done", returns=(0.0, 0.0))
+    assert set(only(advantages([[won, lost]], any_text))) == {(2, 7), (3, 7), (4, 7), (5, 7)}
+
+
+def test_what_was_chosen_among_legal_actions_is_scored_among_them(policy: Policy) -> None:
+    """The masked log-probabilities of the learner are the sampler's: the first ratio is 1."""
+    one = Rollouts(lambda: Forked(), Generator(policy), Renderer(policy), 4)
+    episodes = one.play([n // 8 for n in range(64)], seed=3)
+    assert {"b3", "b4"} <= {s.text for e in episodes for s in e.steps} <= set(Forked.legal)
+    batch = advantages(list_groups(episodes), one.renderer.choices)
+    scored = masked_logprobs(policy, batch.pairs, batch.choices)
+    sampled = torch.tensor([x for row in batch.sampler for x in row])[scored.token_N]
+    assert len(sampled) > len(batch) / 2
+    assert (sampled < 0).all()  # what was no decision is not scored
+    torch.testing.assert_close(scored.logprobs_N, sampled, atol=1e-5, rtol=1e-5)
+    mass = one.legal_mass(episodes)
+    player = LMPlayer(policy, one.renderer)
+    assert mass == pytest.approx(player.probabilities_and_mass([Turn("x.o", Forked.legal)])[1][0])
+
+
+def test_where_some_have_choices_and_others_none_each_is_scored_its_way(policy: Policy) -> None:
+    pairs = [(policy.encode("x.o"), policy.encode(text)) for text in ("12", "b3", "12")]
+    choices = Renderer(policy).choices(("12", "13"))
+    mixed = masked_logprobs(policy, pairs, [(), (), choices])
+    free = completion_logprobs(policy, pairs[:2])
+    order = mixed.token_N.argsort()
+    assert mixed.token_N[order].tolist() == [0, 1, 2, 3, 5]
+    assert mixed.sequence_N[order].tolist() == [0, 0, 1, 1, 2]
+    torch.testing.assert_close(mixed.logprobs_N[order][:4], free.logprobs_N)
+    ids = [policy.encode(text)[0] for text in "23"]
+    logits = policy.logits(torch.tensor([policy.encode("x.o1")]), 1)[0, -1, ids]
+    torch.testing.assert_close(mixed.logprobs_N[order][4], logits.log_softmax(-1)[0])
+
+
+class Forked(gymnasium.Env[str, str]):
+    """One turn of few legal actions, some of which begin another."""
+
+    observation_space = action_space = FreeText()
+    legal = ("1", "12", "b3", "b4")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return "x.o", {"legal_actions": self.legal}
+
+    def step(self, action: str) -> Any:
+        return "", float(self.legal.index(action)) - 9, True, False, {}
+
+
+def list_groups(episodes: Sequence[Episode]) -> list[list[Episode]]:
+    return [[e for e in episodes if e.seed == seed] for seed in sorted({e.seed for e in episodes})]
+
+
+def test_the_best_of_a_group_is_relative_where_nothing_is_judged() -> None:
+    """Rewards that are never above 0 are learned from; where a verifier judges, only what is right is."""
+    paid = [
+        Episode(0, (step(0, r, 1, t),), "done", (r,)) for r, t in ((-3.0, 4), (-1.0, 5), (-1.0, 5), (-2.0, 6))
+    ]
+    assert accepted(paid) == [[((1,), (5,))]]
+    assert accepted(paid[1:3]) == []  # no spread
+    wrong = [replace(e, info={"verdict": Verdict("wrong")}) for e in paid]
+    assert accepted(wrong) == []
+    right = [replace(paid[0], returns=(1.0,), info={"verdict": Verdict("correct")}), wrong[1]]
+    assert accepted(right) == [[((1,), (4,))]]
 
 
 def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,10 +219,10 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
     monkeypatch.setattr(one.generator.engine, "admit", admit)
     monkeypatch.setattr(one.generator, "submit", (submitted := Submitted(one.generator.submit)))
     opponent = Counting()
-    seats = [Seats(adapters={1: "past"}, choose=True)] * 4
-    seats += [Seats(players={1: opponent}, choose=True)] * 4
-    seats += [Seats(adapters={0: None, 1: "past"}, choose=True)] * 4
-    seats += [Seats(adapters={0: "past"}, choose=True)] * 4
+    seats = [Seats(adapters={1: "past"})] * 4
+    seats += [Seats(players={1: opponent})] * 4
+    seats += [Seats(adapters={0: None, 1: "past"})] * 4
+    seats += [Seats(adapters={0: "past"})] * 4
     episodes = one.play(range(16), seats=seats, seed=5)
     assert all(episode.stop == "done" for episode in episodes)
     for i, episode in enumerate(episodes):
@@ -148,66 +258,59 @@ def test_a_player_that_raises_ends_its_own_episodes(policy: Policy) -> None:
         def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
             raise RuntimeError("no move today")
 
-    seats = [Seats(players={0: RandomPlayer(), 1: RandomPlayer()}), Seats(players={1: Broken()}, choose=True)]
+    seats = [Seats(players={0: RandomPlayer(), 1: RandomPlayer()}), Seats(players={1: Broken()})]
     well, ill = rollouts(policy).play([0, 1], seats=seats)
     assert well.stop == "done"
     assert (ill.stop, ill.counts) == ("error", False)
     assert "Broken: RuntimeError: no move today" in ill.info["error"]
 
 
-class Odd(gymnasium.Env[str, str]):
-    """Says things in `info` that are no seats and no returns."""
+class Flaky(gymnasium.Env[str, str]):
+    """Raises in every other episode."""
 
     observation_space = action_space = FreeText()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.wrong = "seat" if (seed or 0) % 2 else "returns"
-        return "a", {"seat": "X"} if self.wrong == "seat" else {}
+        self.seed = seed or 0
+        return "x.o", {"legal_actions": ("1", "2")}
 
     def step(self, action: str) -> Any:
-        return "", 1.0, True, False, {"returns": 1.0}
+        if self.seed % 2:
+            raise OSError("the line is busy")
+        return "", 1.0, True, False, {}
 
 
-def test_a_foreign_env_that_says_nonsense_ends_its_own_episodes(policy: Policy) -> None:
-    gymnasium.register("toy/Odd-v0", Odd)
-    for episode in rollouts(policy, "toy/Odd-v0").play(range(6), temperature=0):
-        assert episode.stop in ("error", "overlong")
-        assert episode.stop == "overlong" or not episode.counts
+def test_an_env_that_raises_now_and_then_ends_its_own_episodes_and_one_that_always_does_the_run(
+    policy: Policy,
+) -> None:
+    gymnasium.register("toy/Flaky-v0", Flaky)
+    episodes = rollouts(policy, "toy/Flaky-v0").play(range(6))
+    assert [e.stop for e in episodes] == ["done", "error"] * 3
+    assert [e.counts for e in episodes] == [True, False] * 3
+    assert episodes[1].info["error"] == "OSError: the line is busy"
+    with pytest.raises(
+        EnvFault, match="env=toy/Flaky-v0: step raised OSError: the line is busy, in each of 3"
+    ):
+        rollouts(policy, "toy/Flaky-v0").play([1, 3, 5])
 
 
-class Talk(gymnasium.Env[str, str]):
-    """Two seats in turn, each with a conversation of its own."""
-
-    observation_space = action_space = FreeText()
-    history = True
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        super().reset(seed=seed)
-        self.turn = 0
-        return "a0", {"seat": 0}
-
-    def step(self, action: str) -> Any:
-        self.turn += 1
-        return f"{'ab'[self.turn % 2]}{self.turn}", 1.0, self.turn == 4, False, {"seat": self.turn % 2}
+def test_before_anything_is_trained_an_env_is_answered_once_and_one_that_never_takes_it_is_a_fault() -> None:
+    """Whatever a policy would say: one that never ends its answer would never meet the fault."""
+    flaky = Flaky()
+    probe(flaky)
+    flaky.step = lambda action: Flaky.step(Flaky.reset(flaky, seed=1) and flaky, action)  # type: ignore[method-assign]
+    with pytest.raises(EnvFault, match="Flaky: step raised OSError: the line is busy, in each of 8 episodes"):
+        probe(flaky)
 
 
-def test_a_seat_remembers_its_own_conversation_only(policy: Policy) -> None:
-    gymnasium.register("toy/Talk-v0", Talk)
-    (episode,) = rollouts(policy, "toy/Talk-v0").play([0], temperature=0)
-    if episode.stop == "overlong":  # the base may not stop: then the last step has no answer
-        assert len(episode.steps) < 5
-    for n, s in enumerate(episode.steps):
-        own = [t for t in episode.steps[:n] if t.seat == s.seat]
-        before = own[-1].prompt + own[-1].completion if own else ()
-        assert s.prompt == before + policy.encode(f"{'ab'[n % 2]}{n}")
-
-
-def test_probabilities_are_what_act_draws_from() -> None:
-    class Leaning(Player):
-        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
-            return [np.array([0.2, 0.0, 0.8]) for _ in turns]
-
-    moves = Leaning().act([Turn("", ("a", "b", "c"), seed=seed) for seed in range(4000)])
-    assert set(moves) == {"a", "c"}
-    assert abs(moves.count("a") / 4000 - 0.2) < 5 * (0.16 / 4000) ** 0.5
+def test_more_episodes_than_environments_wait_for_one(
+    policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = rollouts(policy)
+    want = many.play(range(12), seed=5)
+    monkeypatch.setattr("shuhari.loops.collect.rollout.MOST", 5)
+    few = rollouts(policy)
+    made: list[int] = []
+    monkeypatch.setattr(few, "make", lambda: made.append(1) or gymnasium.make(GAME))
+    assert [e.returns for e in few.play(range(12), seed=5)] == [e.returns for e in want]
+    assert len(made) == 5
