@@ -95,12 +95,14 @@ def test_known_shapes_are_read_and_trained_on(
     """With traces that are too long for the base, and word of which base would take them."""
     rows, path = shape(), tmp_path / "a file (1).jsonl"
     unreadable = sum(row["answer"] == "proof" for row in rows)
-    assert train(path, rows, monkeypatch) == 0
+    # A round of self-play after two steps of imitation gets nothing right: that is said, and the report is whole.
+    assert train(path, rows, monkeypatch) == cli.TAUGHT_NOTHING
     (report,) = tmp_path.glob("runs/*/*/report.json")
     data = json.loads(report.read_text())
     assert [(phase["name"], phase["steps"]) for phase in data["phases"]] == [("imitate", 2), ("selfplay", 1)]
     assert {"expert", "imitation"} <= data["players"].keys()
     assert data["players"]["expert"]["greedy"] == 1.0
+    assert [text.partition(":")[0] for text in data["failures"]] == ["phase selfplay"]
     notes = " ".join(data["notes"])
     assert " entries are longer than the 256 tokens that the policy takes: left out; policy.base=" in notes
     assert (f"{20 - unreadable} of 20 lines are used" in notes) == bool(unreadable)
