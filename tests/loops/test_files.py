@@ -95,7 +95,7 @@ def test_known_shapes_are_read_and_trained_on(
     """With traces that are too long for the base, and word of which base would take them."""
     rows, path = shape(), tmp_path / "a file (1).jsonl"
     unreadable = sum(row["answer"] == "proof" for row in rows)
-    # A round of self-play after two steps of imitation gets nothing right: that is said, and the report is whole.
+    # A round after two steps of imitation gets nothing right: that is said, and the report is whole.
     assert train(path, rows, monkeypatch) == cli.TAUGHT_NOTHING
     (report,) = tmp_path.glob("runs/*/*/report.json")
     data = json.loads(report.read_text())
