@@ -1,11 +1,13 @@
 """Models with the shapes of real ones and random weights, and policies on them."""
 
+import json
 import tempfile
 from typing import Any
 
 import torch
 from gpu_parts.machine import Machine
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from shuhari.policy.lm import Policy
 from shuhari.policy.tokenizer import build_tokenizer
@@ -30,13 +32,26 @@ SHAPES = {
     "D64": _shape("qwen2", 256, 512, 2, 4, 64, 1024),
     "D128": _shape("qwen2", 512, 512, 2, 4, 128, 1024),
     "D128 normed": _shape("qwen3", 256, 512, 2, 4, 128, 1024),
-    "tiny": _shape("qwen2", 32, 48, 1, 2, 16, 128),
+    "tiny": _shape("qwen2", 32, 48, 1, 2, 16, 512),
 }
+
+
+def _as_large(tokenizer: Any, rows: int) -> Any:
+    """The tokenizer with as many tokens as the embedding has rows: rows beyond it would never be sampled."""
+    inside = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = inside["model"]["vocab"]
+    vocabulary |= {f"<row {i}>": i for i in range(len(vocabulary), rows)}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(inside)),
+        pad_token=tokenizer.pad_token,
+        eos_token=tokenizer.eos_token,
+    )
 
 
 def policy_of(m: Machine, shape: str) -> Policy:
     """Of that shape, with an adapter of rank 16 that is not zero."""
-    tokenizer, sizes = build_tokenizer(), dict(SHAPES[shape])
+    sizes = dict(SHAPES[shape])
+    tokenizer = _as_large(build_tokenizer(), sizes["vocab_size"])
     ids = {
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": None,

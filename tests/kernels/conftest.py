@@ -1,4 +1,4 @@
-"""Kernels run in Triton's interpreter here: it must be switched on first, and its bf16 mended.
+"""Kernels run in Triton's interpreter, which `tests/conftest.py` switched on: its bf16 is mended here.
 
 The interpreter (Triton 3.6.0 and 3.7.1) keeps bf16 as bit patterns in uint16 arrays, and then computes with
 those as if they were numbers: a dot or a sum of bf16 is one of bit patterns, and fp32 is cut off, not
@@ -9,14 +9,12 @@ bits and stay as they are; `atomic_add` of bf16 raises, with or without this.
 
 import functools
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-os.environ["TRITON_INTERPRET"] = "1"
 sys.path.append(str(Path(__file__).parent))  # `import harness`
 
 
