@@ -6,7 +6,7 @@ A subscript with arithmetic in it, or with a letter that a sum binds, is a part 
 
 from shuhari.rewards.commands import Commands
 from shuhari.rewards.lexer import END, Token
-from shuhari.rewards.node import Node, Unparsable
+from shuhari.rewards.node import STRUCTURES, Node, Unparsable, operators
 
 # Letters that are functions before a bracket. What they stand for is not known, so `f(2)` may also be a
 # product: the verdict must hold in both readings.
@@ -110,15 +110,17 @@ class Names(Commands):
         name = node.args[0]
         if several and name == "C":
             return Node("binom", self.arguments(name))
+        start = self.at
         try:
-            start = self.at
-            return Node("call", (name, *self.arguments(name)))
+            given = self.arguments(name)
+            if base != "P" or not any(operators(node) & STRUCTURES for node in given):
+                return Node("call", (name, *given))
         except Unparsable:
             if base != "P":
                 raise
-            # An event, as in P(A|B) or P(X = 2), is told by how it is written.
-            self.at = start + len(inside) + 2
-            return Node("call", (name, Node("text", ("".join(token.text for token in inside),))))
+        # An event, as in P(A|B) or P(X = 2), is told by how it is written.
+        self.at = start + len(inside) + 2
+        return Node("call", (name, Node("var", ("".join(token.text for token in inside),))))
 
     def unbrace(self) -> None:
         """Read `f{(x)}`, as sympy writes it, as `f(x)`."""

@@ -38,7 +38,7 @@ def _listed(node: Node) -> list[Node]:
 
 def _is_place(node: Node) -> bool:
     """What a function is named with: a variable, a number or an event."""
-    return node.op in ("var", "text") or rational(node) is not None
+    return node.op == "var" or rational(node) is not None
 
 
 def _written(name: Node) -> str:

@@ -158,6 +158,8 @@ def usual_latex(text: str) -> str:
         text = _ROMAN.sub(r"\\mathrm{\1}", text)
     if "color" in text or "phantom" in text or "space" in text:
         text = _LOOKS.sub(" ", text)
+    if text.startswith("\\text") and (found := _STYLE.fullmatch(text)) and any(map(str.isdigit, found[1])):
+        text = found[1]  # all of it is in roman: \\text{12 cm}
     if "\\dot" in text:
         text = _DOTTED.sub(lambda m: f"{m[1]}\\overline{{{m[2]}{m[3] or ''}{m[4] or ''}}}", text)
     return text
