@@ -1,10 +1,11 @@
 """Functions and LaTeX commands: what is written in front of its arguments."""
 
-from shuhari.rewards.lexer import Token
+from shuhari.rewards.lexer import FIGURES, Token
 from shuhari.rewards.node import Node, Unparsable, number
 from shuhari.rewards.sets import EMPTY, INFINITY, REALS
 from shuhari.rewards.stream import Stream, decimal
 
+_FIGURES = frozenset(FIGURES.values())
 # What a power of -1 makes of them.
 _INVERSES = {name: f"arc{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc")} | {
     name: f"ar{name}" for name in ("sinh", "cosh", "tanh", "coth", "sech", "csch")
@@ -160,10 +161,10 @@ class Commands(Stream):
         if name == "matrix":
             return self.matrix()
         if name == "vmatrix":
-            return _determinant(self.matrix("endvmatrix").args)
+            return determinant(self.matrix("endvmatrix").args)
         if name == "cases":
             return self.cases()
-        if name in ("overline", "angle", "triangle"):
+        if name in _FIGURES:
             return self.figure(name)
         if name in ("sum", "prod"):
             return self.series(name)
@@ -324,7 +325,7 @@ class Commands(Stream):
         return Node("int", (body, Node("var", (name,)), *bounds))
 
 
-def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
+def determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
     """The determinant, by its first row."""
     if len(rows) != len(rows[0]) or len(rows) > 4:
         raise Unparsable("a determinant is of a square matrix of up to four rows")
@@ -332,7 +333,7 @@ def _determinant(rows: tuple[tuple[Node, ...], ...]) -> Node:
         return rows[0][0]
     terms = []
     for at, factor in enumerate(rows[0]):
-        minor = _determinant(tuple((*row[:at], *row[at + 1 :]) for row in rows[1:]))
+        minor = determinant(tuple((*row[:at], *row[at + 1 :]) for row in rows[1:]))
         term = Node("*", (factor, minor))
         terms.append(Node("neg", (term,)) if at % 2 else term)
     return Node("+", tuple(terms))

@@ -100,6 +100,8 @@ def same(answer: Node, gold: Node) -> Decision:
         return _degrees(answer, gold)
     both = (assigned(answer), assigned(gold))
     if "all" in (answer.op, gold.op):
+        if {answer.op, gold.op} <= {"all", "rel", "list"} and variables(answer) != variables(gold):
+            return Decision(False, "ast", "another name")
         ranges = as_interval(answer) or answer, as_interval(gold) or gold
         if ranges[0].op in ("seq", "union") and ranges[1].op in ("seq", "union"):
             return same(*ranges)
@@ -186,7 +188,8 @@ def _same_members(answers: list[Node], golds: list[Node]) -> Decision:
         return Decision(False, "ast", "a list where one answer is asked")
 
     names = {found[0] for gold in golds if (found := assigned(gold))}
-    if len(names) > 1 and any(answer.op != "rel" for answer in answers):
+    # The values of x_1 and x_2 need no names: they are those of one x.
+    if len({name.partition("_")[0] for name in names}) > 1 and any(answer.op != "rel" for answer in answers):
         return Decision(False, "ast", "each value needs its name")
 
     def member(item: Node, of: list[Node], *, mine: bool) -> Decision:

@@ -230,6 +230,7 @@ class Residue:
 
     def __init__(self, point: int = 0) -> None:
         self.point, self.opaque = point, False
+        self.level = 0  # sums and integrals around what is read
 
     def value(self, node: Node) -> int:
         """Raises Undefined, or TooLarge where an exponent is."""
@@ -301,10 +302,10 @@ class Residue:
         variable = args[BINDERS[op]].args[0]
         if op == "diff" or (op == "int" and len(args) == 2):
             return _hashed(op, _point("var", variable, self.point), self.value(args[0]))
-        others = [arg for arg in args if isinstance(arg, Node) and arg != args[BINDERS[op]]]
-        body = others.pop(0 if op == "int" else -1)
-        limits = [self._limit(bound) for bound in others]
-        index = Node("var", (_INDEX,))
+        body = args[0] if op == "int" else args[-1]
+        around = args[2:] if op == "int" else args[1:-1]
+        limits = [self._limit(bound) for bound in around if isinstance(bound, Node)]
+        index = Node("var", (f"{_INDEX} {self.level}",))  # its own in each sum within a sum
         runs = [index]
         if op in ("sum", "prod"):  # counted from zero, upwards and downwards
             low, high = args[1:3]
@@ -323,7 +324,9 @@ class Residue:
                 if outside and inside:
                     rest = inside[0] if len(inside) == 1 else Node("*", inside)
                     return self.value(Node("*", tuple(outside))) * term(rest) % PRIME
+            self.level += 1
             bodies = sorted(self.value(substituted(body, variable, run)) for run in runs)
+            self.level -= 1
             return _hashed(op + (args[2] if op == "lim" else ""), *limits, *bodies)
 
         return term(body)
@@ -337,7 +340,7 @@ class Residue:
             return self._name("var", name)
         if node.op == "call" or node.op == "sub":
             # A function nobody defined is one more variable for each of its arguments.
-            values = [_hashed(arg.args[0]) if arg.op == "text" else self.value(arg) for arg in node.args[1:]]
+            values = [self.value(arg) for arg in node.args[1:]]
             return _hashed(f"{node.op} {node.args[0]}", self.point, *values)
         if node.op in BINDERS:
             return self._bound(node)

@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 from shuhari.rewards.node import MAX_CHARS, MAX_TOKENS, TooLarge, Unparsable
-from shuhari.rewards.units import UNITS
+from shuhari.rewards.units import UNITS, read
 
 
 class Token(NamedTuple):
@@ -61,6 +61,15 @@ _NUMBER = r"[-+]?[0-9][0-9.,]*(?:/[0-9]+)?"
 METRES = re.compile(_NUMBER + r"[ ~]*m(?: *\^ *\{?[23]\}?)?(?: */ *s(?: *\^ *\{?2\}?)?)?")
 _GLUED = "|".join(sorted(_SHORT_UNITS - {"in", "per", "sq", "cu", "pct"}))
 GLUED = re.compile(rf"({_NUMBER})(?:{_GLUED})(?:\^\{{?[23]\}}?)?")
+# What stands over or before a name, and belongs to it.
+FIGURES = {
+    **{name: name for name in "overline vec hat tilde angle triangle overleftrightarrow".split()},
+    "bar": "overline",
+    "overrightarrow": "vec",
+    "widehat": "hat",
+    "widetilde": "tilde",
+    "measuredangle": "angle",
+}
 # LaTeX commands that are another token, or nothing at all.
 _COMMANDS = {
     **dict.fromkeys(("cdot", "times", "ast", "cdotp"), Token("op", "*")),
@@ -95,11 +104,7 @@ _COMMANDS = {
     **dict.fromkeys(("nicefrac", "sfrac"), Token("cmd", "frac")),
     **dict.fromkeys(("downarrow", "searrow"), Token("cmd", "down")),
     **dict.fromkeys(("uparrow", "nearrow"), Token("cmd", "up")),
-    **dict.fromkeys(
-        ("overrightarrow", "overleftrightarrow", "vec", "hat", "widehat", "tilde", "bar"),
-        Token("cmd", "overline"),
-    ),
-    **dict.fromkeys(("measuredangle",), Token("cmd", "angle")),
+    **{name: Token("cmd", FIGURES[name]) for name in FIGURES},
     **dict.fromkeys(("emptyset", "varnothing"), Token("cmd", "emptyset")),
     **dict.fromkeys(("circ", "degree"), Token("cmd", "circ")),
     **dict.fromkeys(("infty",), Token("cmd", "infty")),
@@ -107,10 +112,7 @@ _COMMANDS = {
     **dict.fromkeys(("land",), Token("text", "and")),
     **{
         name: Token("cmd", name)
-        for name in (
-            "sqrt int sum prod lim in lfloor rfloor lceil rceil choose over R cup cap pmod overline angle "
-            "triangle"
-        ).split()
+        for name in ("sqrt int sum prod lim in lfloor rfloor lceil rceil choose over R cup cap pmod").split()
     },
     "pi": Token("const", "pi"),
     "imath": Token("const", "i"),
@@ -218,7 +220,9 @@ def _command(name: str) -> Token | None:
 
 def _styled(text: str, *, behind_number: bool) -> list[Token]:
     """`\\text{...}` and its kin: a function, a letter, or words."""
-    content = text[text.index("{") + 1 : -1].replace("~", " ").replace("\\ ", " ").strip()
+    content = text[text.index("{") + 1 : -1].replace("~", " ").replace("\\ ", " ")
+    behind_number |= content[:1] == " "  # `\\mathrm{~m}` is a unit wherever it stands
+    content = content.strip()
     word = _WORDS.get(content)
     known = word and (word.kind in ("fn", "const", "text") or word.text in ("%", "circ", "mod"))
     if word and known and not (content == "min" and text.startswith("\\text")):
@@ -236,6 +240,9 @@ def _styled(text: str, *, behind_number: bool) -> list[Token]:
         and not (behind_number and content in UNITS)
     ):
         return [Token("letter", content)]
+    parts = re.split(r"\b(and|or)\b", content)
+    if len(parts) == 3 and all(not part.strip() or read(part) for part in parts[::2]):
+        return [Token("text", part.strip()) for part in parts if part.strip()]
     return [Token("text", content)] if content else []
 
 

@@ -17,6 +17,11 @@ _BEHIND = frozenset("'_{^([")  # what makes a letter more than a letter
 _ARITHMETIC = frozenset("+-*/^")
 
 
+def _joined(tokens: list[Token]) -> str:
+    """How they are written, groups aside."""
+    return "".join(token.text for token in tokens if token not in (("op", "{"), ("op", "}")))
+
+
 class Names(Commands):
     """Parses names; `functions` tells how a function's letter before a bracket is read."""
 
@@ -53,7 +58,13 @@ class Names(Commands):
         parts = [Token("letter", t.text) if t.text in ("i", "e") else t for t in inside]  # no constants here
         kinds = {token.kind for token in parts}
         computed = any(token.kind == "op" and token.text in _ARITHMETIC for token in parts)
-        computed |= any(token.text in self.bound for token in parts) or kinds == {"num", "letter"}
+        computed |= any(token.text in self.bound for token in parts)
+        # `a_{2n}` is computed; `v_{0x}` and `T_{1A}` are names.
+        computed |= (
+            [t.kind for t in parts] == ["num", "letter"]
+            and parts[0].text[0] != "0"
+            and parts[1].text.islower()
+        )
         if computed and kinds <= {"num", "letter", "op"}:
             # Letters side by side are several indices, as the i and j of a matrix's element.
             apart = kinds == {"letter"} or (kinds <= {"letter", "op"} and "," in [t.text for t in parts])
@@ -69,7 +80,7 @@ class Names(Commands):
                 return Node("sub", (letter, *(self.fresh(group) for group in groups)))
             except Unparsable:
                 pass
-        return Node("var", (f"{letter}_{''.join(token.text for token in inside)}",))
+        return Node("var", (f"{letter}_{_joined(inside)}",))
 
     def fresh(self, tokens: list[Token]) -> Node:
         """The tree of some tokens by themselves."""
@@ -120,7 +131,7 @@ class Names(Commands):
                 raise
         # An event, as in P(A|B) or P(X = 2), is told by how it is written.
         self.at = start + len(inside) + 2
-        return Node("call", (name, Node("var", ("".join(token.text for token in inside),))))
+        return Node("call", (name, Node("var", (_joined(inside),))))
 
     def unbrace(self) -> None:
         """Read `f{(x)}`, as sympy writes it, as `f(x)`."""

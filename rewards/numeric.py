@@ -71,6 +71,7 @@ class Evaluator:
         if op == "num":
             return self.mp.mpf(args[0]) if self.exact else self._double(args[0])
         if op == "dec":
+            self.spread = max(self.spread, LOG10_2 * args[0].denominator.bit_length())  # all its digits count
             return self._fraction(args[0])
         if op == "var":
             if args[0] not in self.point:
@@ -203,6 +204,8 @@ class Evaluator:
                 if outer
                 else self._apply(inner, [self._divide(1, x)])
             )
+        if op == "erf" or op == "zeta":  # how near to 1 it is, and so what may hide in rounding
+            self.spread = max(self.spread, abs(float(mp.re(x))) ** (2 if op == "erf" else 1) / 2)
         if op in ("gamma", "zeta", "erf", "erfc"):
             return getattr(mpmath.mp if op == "zeta" and self.exact else mp, op)(x)
         if op == "abs":

@@ -7,7 +7,8 @@ implicit, all of one strength and from the left), sign, power (from the right), 
 from functools import lru_cache
 from itertools import pairwise
 
-from shuhari.rewards.lexer import END, GLUED, METRES, Token, tokenize
+from shuhari.rewards.commands import determinant
+from shuhari.rewards.lexer import END, FIGURES, GLUED, METRES, Token, tokenize
 from shuhari.rewards.node import MAX_DEPTH, Node, TooLarge, Unparsable, number
 from shuhari.rewards.sets import EMPTY
 from shuhari.rewards.spelling import usual_latex
@@ -19,23 +20,8 @@ _NUMERIC = frozenset("+-0123456789")
 _CLOSERS = {"(": ")", "[": "]", "\\{": "\\}"}
 _STARTS_FACTOR = frozenset({"letter", "const", "fn"})
 _STARTS_FACTOR_CMD = frozenset(
-    {
-        "frac",
-        "binom",
-        "sqrt",
-        "int",
-        "sum",
-        "prod",
-        "lim",
-        "lfloor",
-        "lceil",
-        "matrix",
-        "vmatrix",
-        "overline",
-        "angle",
-        "triangle",
-    }
-)
+    "frac binom sqrt int sum prod lim lfloor lceil matrix vmatrix".split()
+) | frozenset(FIGURES.values())
 
 
 class _Parser(Statements):
@@ -325,7 +311,7 @@ class _Parser(Statements):
         node = self.sum()
         self.bars -= 1
         self.expect("|")
-        return Node("abs", (node,))
+        return determinant(node.args) if node.op == "matrix" else Node("abs", (node,))
 
 
 @lru_cache(maxsize=4096)

@@ -71,7 +71,7 @@ def _edges(nodes: list[Node]) -> list[Node] | None:
             found += [Node("+", (args[0], one)) for one in (number(1), number(-1))] + [args[0]]
         elif op in ("min", "max"):
             found += [Node("+", (a, Node("neg", (b,)))) for a, b in combinations(args, 2)]
-        branches |= op in _ZERO | _ONE | {"min", "max"}
+        branches |= op in _ZERO | _ONE | _TURNS | {"min", "max"}
     return [edge for edge in dict.fromkeys(found) if variables(edge)] if branches else []
 
 

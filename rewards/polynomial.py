@@ -9,7 +9,8 @@ from shuhari.rewards.node import Node, TooLarge, variables
 
 Polynomial = dict[tuple[int, ...], Fraction]  # exponents of the names, and coefficients
 
-MAX_DEGREE, MAX_TERMS = 24, 200
+MAX_DEGREE, MAX_TERMS, MAX_TURNS = 24, 200, 14
+BITS = 80  # of a zero
 
 
 def multiplied(a: Polynomial, b: Polynomial) -> Polynomial:
@@ -88,6 +89,8 @@ def turns(line: list[Fraction]) -> list[Fraction]:
 
     `line[i]` is the coefficient of the i-th power. Zeros are bracketed between those of the derivative.
     """
+    if len(line) > MAX_TURNS:
+        raise TooLarge("a polynomial of too high a degree")
     if len(line) < 2:
         return []
     if len(line) == 2:
@@ -102,8 +105,8 @@ def turns(line: list[Fraction]) -> list[Fraction]:
 
 
 def _zero(whole: list[int], low: Fraction, high: Fraction) -> Fraction | None:
-    """The zero between two points of different signs, to 160 bits below the size of the interval."""
-    bits = 160 + max(0, low.denominator.bit_length(), high.denominator.bit_length())
+    """The zero between two points of different signs, to BITS bits."""
+    bits = BITS + max(low.denominator.bit_length(), high.denominator.bit_length())
     a, b = (end.numerator * (1 << bits) // end.denominator for end in (low, high))
 
     def sign(x: int) -> int:
@@ -115,7 +118,7 @@ def _zero(whole: list[int], low: Fraction, high: Fraction) -> Fraction | None:
     left, right = sign(a), sign(b)
     if left * right >= 0:
         return None
-    for _ in range(200):
+    for _ in range(2 * BITS):
         middle = (a + b) // 2
         if middle == a:
             break
@@ -123,6 +126,7 @@ def _zero(whole: list[int], low: Fraction, high: Fraction) -> Fraction | None:
         if not here:
             return Fraction(middle, 1 << bits)
         a, b = (middle, b) if here == left else (a, middle)
-        if b - a < (1 << max(0, (abs(a) | abs(b)).bit_length() - 140)):
+        if b - a < (1 << max(0, (abs(a) | abs(b)).bit_length() - BITS)):
             break
-    return Fraction(a + b, 2 << bits)
+    surplus = max(0, a.bit_length() - BITS)
+    return Fraction(a >> surplus << surplus, 1 << bits)

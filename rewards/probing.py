@@ -120,7 +120,12 @@ def _probe(answer: Node, gold: Node) -> bool | None:
             close = None not in values and abs(values[0] - values[1]) <= 1e-7 * max(map(abs, values))
             if close and confirmed >= CONFIRMED and not used & _WHOLE:
                 continue
-            verdict = _compare(answer, gold, point, real)
+            try:
+                verdict = _compare(answer, gold, point, real)
+            except TooLarge:
+                if not names:
+                    raise
+                verdict = None
             if verdict is False and (real or imaginary or not names):
                 return False
             if verdict is False:
@@ -184,7 +189,7 @@ def _compare(answer: Node, gold: Node, point: Mapping[str, float | Fraction], re
                 agree = mpmath.mpf(10) ** -int(AGREE * digits)
                 return bool(abs(left - right) <= agree * max(abs(left), abs(right)))
         if needed > MAX_PRECISION:
-            return None
+            raise TooLarge("more digits than are computed")
         digits = needed
 
 

@@ -7,6 +7,7 @@ from shuhari.rewards.exact import rational
 from shuhari.rewards.node import Node, operators, variables
 
 Link = tuple[str, Node, Node]  # a relation and its two sides
+_RATIOS = frozenset({"sin", "cos", "tan", "cot"})
 _FLIPPED = {"<": ">", "<=": ">="}
 
 
@@ -24,6 +25,8 @@ def assigned(node: Node) -> tuple[str, Node] | None:
         and all(map(_is_place, left.args[1:]))
     ):
         return str(left.args[0]), right
+    if left.op in _RATIOS and left.args[0].op == "var" and not variables(right):
+        return f"{left.op} {left.args[0].args[0]}", right  # as in \\sin A = 3/5
     if not variables(right) and (figure := _figure(left)):
         return figure, right
     if left.op == right.op == "seq" and all(arg.op == "var" for arg in _listed(left)):

@@ -5,7 +5,7 @@ cell: the ends cut the line into points and gaps, and each of these is in the se
 """
 
 from fractions import Fraction
-from math import inf, isclose
+from math import inf
 from typing import Any
 
 from shuhari.rewards.exact import rational
@@ -16,7 +16,8 @@ MINUS_INFINITY = Node("neg", (INFINITY,))
 REALS = Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
 EMPTY = Node("set", ())
 ALGEBRA = frozenset({"union", "cap", "minus"})
-_End = Fraction | float
+_End = Fraction | float  # a float is infinite
+_MANY = 10**60
 
 
 def normal(node: Node) -> Node | None:
@@ -80,10 +81,15 @@ def _numeric(node: Node, ends: list[tuple[_End, Node]]) -> tuple[Any, ...] | Non
     else:
         return None
     values = [end(item) for item in found]
-    if None in values:
+    if None in values or (op == "seq" and not _is_interval(args, *values)):
         return None
     ends += zip(values, found, strict=True)  # type: ignore[arg-type]
     return (op, *values) if op == "set" else (op, args[0] == "[", args[1] == "]", *values)
+
+
+def _is_interval(args: tuple[Any, ...], low: Any, high: Any) -> bool:
+    """Whether it runs upwards: `(2,1)` is a pair, and no interval."""
+    return args[0] in "([" and (low < high or (args[:2] == ("[", "]") and _equal(low, high)))
 
 
 def _holds(known: tuple[Any, ...], value: _End) -> bool:
@@ -105,12 +111,8 @@ def _holds(known: tuple[Any, ...], value: _End) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Exact for rational numbers; roots and the like, which are doubles here, may differ in rounding."""
-    if a == b:
-        return True
-    if type(a) is float or type(b) is float:
-        return isclose(a, b, rel_tol=1e-12, abs_tol=1e-15)
-    return False
+    """Roots and the like, which are known to many digits, may differ in the last ones."""
+    return bool(a == b) or (inf not in (abs(a), abs(b)) and abs(a - b) < abs(a) / _MANY)
 
 
 def _between(low: _End | None, high: _End | None) -> _End:
@@ -122,12 +124,12 @@ def _between(low: _End | None, high: _End | None) -> _End:
 
 
 def end(node: Node) -> _End | None:
-    """An end of an interval as a number that can be ordered, exact where it is rational."""
+    """An end of an interval as a number that can be ordered, exact or to many digits."""
     if node in (INFINITY, MINUS_INFINITY):
         return inf if node == INFINITY else -inf
     exact = rational(node)
     if exact is not None:
         return Fraction(exact)
-    from shuhari.rewards.probing import double  # mpmath takes its time to import
+    from shuhari.rewards.probing import many_digits  # mpmath takes its time to import
 
-    return double(node)
+    return many_digits(node)

@@ -130,17 +130,23 @@ def _character(char: str) -> str:
 
 _TWICE = re.compile(r"\\\\(?=[A-Za-z{}])")  # a backslash that was escaped once too often
 _PRIMES = re.compile(r"\^\s*(?:\{\s*)?((?:\\prime\s*)+|'+)\}?")
+_ROMAN_COUNT = re.compile(r"\\(?:mathrm|text)\{([CP])\}_\{?(\w+)\}?\^\{?(\w+)\}?")
 _COUNT = re.compile(
     r"(?:\{\s*\}\s*|(?<![\w}\])]))[_^]\s*\{?(\w+)\}?\s*(?:\\(?:mathrm|text)\s*)?\{?([CP])\}?\s*_\s*\{?(\w+)\}?"
 )
 _SUBSCRIPT_LAST = re.compile(r"((?<![A-Za-z\\])[A-Za-z]|\\[a-zA-Z]+ ?|\})\^(\{[^{}]*\}|\w)_(\{[^{}]*\}|\w)")
 _LOOKS = re.compile(r"\\(?:[hv]space|[hv]?phantom|color|textcolor)\*?\s*\{[^{}]*\}")
 _ROMAN = re.compile(r"\{\s*\\(?:rm|bf|it|sf|tt)\s+([A-Za-z]+)\s*\}")
+_OUTWARD = re.compile(r"([\[\]])([^\[\]]+,[^\[\]]+)([\[\]])")  # `]2,3[`, as the French write it
 _DOTTED = re.compile(r"(\.[0-9]*)\\dot\s*\{?([0-9])\}?(?:([0-9]*)\\dot\s*\{?([0-9])\}?)?")
 
 
 def _counted(found: re.Match[str]) -> str:
     n, name, k = found.groups()
+    return _counting(name, n, k)
+
+
+def _counting(name: str, n: str, k: str) -> str:
     return f"\\binom{{{n}}}{{{k}}}" if name == "C" else f"\\frac{{({n})!}}{{({n}-{k})!}}"
 
 
@@ -152,12 +158,19 @@ def usual_latex(text: str) -> str:
         text = _PRIMES.sub(lambda m: "'" * (m.group(1).count("\\") or m.group(1).count("'")), text)
     if "C_" in text or "P_" in text or "C}_" in text or "P}_" in text:
         text = _COUNT.sub(_counted, text)
+    if "{C}_" in text or "{P}_" in text:
+        text = _ROMAN_COUNT.sub(lambda m: _counting(m[1], m[2], m[3]), text)
     if "_" in text and "^" in text:
         text = _SUBSCRIPT_LAST.sub(r"\1_\3^\2", text)
     if "{\\" in text:
         text = _ROMAN.sub(r"\\mathrm{\1}", text)
     if "color" in text or "phantom" in text or "space" in text:
         text = _LOOKS.sub(" ", text)
+    if text[:1] == "]" or text[-1:] == "[":
+        text = _OUTWARD.sub(
+            lambda m: f"{'[' if m[1] == '[' else '('}{m[2]}{']' if m[3] == ']' else ')'}", text
+        )
+    text = text.replace("\\text{,}", ",")
     if text.startswith("\\text") and (found := _STYLE.fullmatch(text)) and any(map(str.isdigit, found[1])):
         text = found[1]  # all of it is in roman: \\text{12 cm}
     if "\\dot" in text:
@@ -171,8 +184,10 @@ _LAYOUT = re.compile(
 STYLES = "text|textnormal|textup|textrm|textbf|textit|textsf|texttt|mathrm|mathbf|mathit|mbox"
 _STYLE = re.compile(rf"\\(?:{STYLES})\s*\{{([^{{}}]*)\}}")
 _FRACTION = re.compile(r"\\[dtc]frac(?![a-zA-Z])")
+_DOTS = re.compile(r"\\[lc]?dots(?![a-zA-Z])")
 _BLACKBOARD = re.compile(r"\\mathbb\s*([A-Z])")
-_HOUR = re.compile(r"(?<![A-Za-z])([ap])\.m\.?", re.IGNORECASE)
+_HOUR = re.compile(r"(?<=[0-9])\s*([ap])\.?m\b\.?", re.IGNORECASE)
+_END = re.compile(r"(?<!\.)[.,;]$")  # one mark, and no dots that go on
 _WORDLIKE = re.compile("[A-Za-z0-9.]")
 
 
@@ -181,14 +196,15 @@ def bare(text: str) -> str:
 
     A space stays where it keeps apart two words, two numbers, or a command and its argument.
     """
-    text = _FRACTION.sub(r"\\frac", _HOUR.sub(r"\1m", _STYLE.sub(r"\1", text)))
+    text = _FRACTION.sub(r"\\frac", _HOUR.sub(lambda m: f" {m[1].lower()}m", _STYLE.sub(r"\1", text)))
+    text = _DOTS.sub("...", text)
     text = _BLACKBOARD.sub(r"\\mathbb{\1}", text)
 
     def kept(found: re.Match[str]) -> str:
         before, after = text[found.start() - 1 : found.start()], text[found.end() : found.end() + 1]
         return " " if _WORDLIKE.match(before) and _WORDLIKE.match(after) else ""
 
-    return _LAYOUT.sub(kept, text).strip(".,; ")
+    return _END.sub("", _LAYOUT.sub(kept, text.strip()))
 
 
 def is_readable(text: str) -> bool:

@@ -110,7 +110,15 @@ class Statements(Names):
             node = Node("*", (node, number(phrase.scale)))
         if phrase.percent:
             node = Node("percent", (node,))
-        return Node("unit", (node, phrase.unit)) if phrase.unit else node
+        if phrase.unit is None:
+            return node
+        if self.next.kind == "num":  # as in 1 hour 30 minutes
+            rest = self.measured(self.product())
+            if rest.op != "unit" or rest.args[1].powers != phrase.unit.powers:
+                raise Unparsable("a number behind a unit of another kind")
+            ratio = number(rest.args[1].factor / phrase.unit.factor)
+            node = Node("+", (node, Node("*", (rest.args[0], ratio))))
+        return Node("unit", (node, phrase.unit))
 
     def signed_text(self) -> str:
         self.at += braced if (braced := self.peek("{")) else 0

@@ -77,7 +77,8 @@ $ dollar dollars usd USD buck bucks | 1 | dollar
 cent cents ¢ | 1/100 | dollar
 dime dimes | 1/10 | dollar
 nickel nickels | 1/20 | dollar
-penny pennies pence | 1 | penny
+penny pennies | 1/100 | dollar
+pence | 1/100 | sterling
 euro euros EUR | 1 | euro
 sterling GBP | 1 | sterling
 rupee rupees Rs | 1 | rupee
@@ -175,7 +176,7 @@ class Phrase(NamedTuple):
 @lru_cache(maxsize=4096)
 def read(text: str) -> Phrase | None:
     """The words behind a number as scale and unit; None where they are neither."""
-    words = " ".join(text.replace("\\cdot", "*").replace(".", " ").split()).strip(" .")
+    words = " ".join(text.replace("\\cdot", "*").replace(".", " ").replace("^ ", "^").split()).strip(" .")
     words = re.sub(r"^degrees? (?=celsius|fahrenheit)", "", words, flags=re.IGNORECASE)
     scale = 1
     while found := re.match(r"([a-z]+)s?(?:\s+(?:of\s+)?|$)", words, re.IGNORECASE):
@@ -212,7 +213,10 @@ def _product(words: str) -> Unit | None:
         elif lower in _POWERS and expected:
             ahead = _POWERS[lower]
         elif (lower in _BEHIND or piece[0] == "^" or piece.isdigit()) and last and not expected:
-            power = _BEHIND.get(lower) or int(piece.lstrip("^"))
+            digits = piece.lstrip("^")
+            if lower not in _BEHIND and not digits.lstrip("-").isdigit():
+                return None
+            power = _BEHIND.get(lower) or int(digits)
             if abs(power) > 9:
                 return None
             put(last[0], last[1] * (power - 1))

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, get_args
@@ -36,10 +37,15 @@ _CHOICE = re.compile(r"\(?([A-Za-z])\)?[.:]?|\(?([A-Za-z])(?:\)|[.:])\s.*", re.D
 # A gold that may be an option, and an answer that can only be one: `B) 5 cm`, `\text{(B)}`.
 _OPTION = re.compile(r"\(?[A-E]\)?")
 _LABELLED = re.compile(r"\(?[A-E](?:\)|[.:])(?:\s.*)?|\([A-E]\)|[A-E]", re.DOTALL)
+_SECOND_OPTION = re.compile(
+    r"\s\(?[A-Z](?:\)|[.:])(?:\s|\Z)|\A\(?[A-Za-z]\)?[.:]?\s*(?:or|and|&|/|,)\s*\(?[A-Z]\b"
+)
 _STYLED = re.compile(rf"\\(?:{STYLES})\s*\{{([^{{}}]*)\}}")
 # A name in capitals, such as SAS or May, is a word and no product of letters.
 _NAME = re.compile("[A-Z][A-Za-z]{2,}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
+_LETTERS = re.compile(r"(?:[A-Za-z (){}\[\],;]|\\[{}])+")
+_OTHER_WORD = "letters in another order: a product, or another word"
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.;:'!?()-]*")
 # Short words that would otherwise be read as products of letters.
@@ -110,6 +116,10 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
                 second = second._replace(metres=True)
             if _differ(first, second, text, truth.text):
                 found = _agreed(found, text, gold, kind, second)
+            if found.equal and kind == "auto" and _reordered(text, truth.text, prompt):
+                found = Decision(None, "text", _OTHER_WORD)
+            if found.equal is False and "mathbb" in text and "mathbb" in truth.text:
+                found = Decision(None, found.rung, "a family, told by a parameter")
             if found.equal and ":" in text + truth.text and _are_clocks(text, truth.text):
                 found = Decision(None, found.rung, "a ratio, or the time of day")
     except GoldFault as fault:
@@ -241,7 +251,7 @@ def _letter(text: str) -> str:
     """The option a multiple-choice answer names."""
     plain = _STYLED.sub(r"\1", text).strip(" $.{}*")
     found = _CHOICE.fullmatch(plain)
-    if not found or re.search(r"\s\(?[A-Z](?:\)|[.:])(?:\s|\Z)", plain):
+    if not found or _SECOND_OPTION.search(plain):
         raise Unparsable("not one option's letter")
     return (found.group(1) or found.group(2)).upper()
 
@@ -327,8 +337,6 @@ def _judge(text: str, truth: _Gold, form: str, prompt: str, reading: Reading) ->
 def _by_value(text: str, truth: _Gold, form: str, prompt: str, reading: Reading) -> tuple[Decision, str]:
     """The decision by what both sides mean, and what is wrong with the form."""
     assert truth.node is not None
-    if truth.kind == "auto" and _permuted(text, truth.text) and not _are_variables(truth.text, prompt):
-        return Decision(None, "text", "letters in another order: a product, or another word"), ""
     labelled = _LABELLED.fullmatch(_STYLED.sub(r"\1", text))
     if truth.kind == "auto" and _OPTION.fullmatch(truth.text) and labelled:
         equal = _letter(text) == _letter(truth.text)
@@ -345,10 +353,14 @@ def _by_value(text: str, truth: _Gold, form: str, prompt: str, reading: Reading)
     return found, why
 
 
-def _permuted(text: str, gold: str) -> bool:
-    """Whether both are words of the same letters in another order."""
-    words_ = text.isalpha() and gold.isalpha() and text.isascii()
-    return words_ and text != gold and sorted(text) == sorted(gold)
+def _reordered(text: str, gold: str, prompt: str) -> bool:
+    """Whether both are made of words alone, some of them of the same letters in another order."""
+    if not (_LETTERS.fullmatch(text) and _LETTERS.fullmatch(gold)):
+        return False
+    mine, theirs = (Counter(re.findall("[A-Za-z]{2,}", side.replace(" ", ""))) for side in (text, gold))
+    others = [sorted(word) for word in mine - theirs]
+    moved = [word for word in theirs - mine if sorted(word) in others]
+    return not all(_are_variables(word, prompt) for word in moved)
 
 
 def _are_variables(word: str, prompt: str) -> bool:
