@@ -73,11 +73,12 @@ class _Parser(Statements):
 
     def product(self) -> Node:
         """Factors, or their ratio: of two a quotient, of more the quotients of neighbours."""
-        terms = [self.factors()]
+        first = self.factors()
+        if not self.peek(":"):
+            return first
+        terms = [first]
         while self.accept(":"):
             terms.append(self.factors())
-        if len(terms) == 1:
-            return terms[0]
         quotients = [Node("/", pair) for pair in pairwise(terms)]
         return quotients[0] if len(quotients) == 1 else Node("seq", (":", ":", *quotients))
 
@@ -323,7 +324,7 @@ def parse(text: str, functions: bool = True, metres: bool = True, units: bool = 
     """
     if metres and "m" in text and METRES.fullmatch(text):
         text = text.replace("m", " \\text{m}", 1)
-    elif units and text[:1] in _NUMERIC and (found := GLUED.fullmatch(text)):
+    elif units and text[:1] in _NUMERIC and text.lower() != text.upper() and (found := GLUED.fullmatch(text)):
         text = f"{found[1]} {text[found.end(1) :]}"
     tokens = tokenize(usual_latex(text), units=units)
     if tokens[0] is END:

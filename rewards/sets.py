@@ -16,8 +16,8 @@ MINUS_INFINITY = Node("neg", (INFINITY,))
 REALS = Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
 EMPTY = Node("set", ())
 ALGEBRA = frozenset({"union", "cap", "minus"})
-_End = Fraction | float  # a float is infinite
-_MANY = 10**60
+_End = Fraction | int | float  # a float is infinite
+_MANY = 10**60  # what is not exact has more than 60 digits, of which as many are right
 
 
 def normal(node: Node) -> Node | None:
@@ -112,24 +112,27 @@ def _holds(known: tuple[Any, ...], value: _End) -> bool:
 
 def _equal(a: Any, b: Any) -> bool:
     """Roots and the like, which are known to many digits, may differ in the last ones."""
-    return bool(a == b) or (inf not in (abs(a), abs(b)) and abs(a - b) < abs(a) / _MANY)
+    if a == b or type(a) is float or type(b) is float:
+        return bool(a == b)
+    exact = a.denominator < _MANY and b.denominator < _MANY
+    return not exact and abs(a - b) < Fraction(abs(a)) / _MANY
 
 
 def _between(low: _End | None, high: _End | None) -> _End:
     if low is None and high is None:
-        return Fraction(0)
+        return 0
     if low is None or high is None:
-        return low + 1 + abs(low) if low is not None else high - 1 - abs(high)  # type: ignore[operator, arg-type]
-    return (low + high) / 2
+        return low + 1 if low is not None else high - 1  # type: ignore[operator]
+    return Fraction(low + high) / 2
 
 
 def end(node: Node) -> _End | None:
     """An end of an interval as a number that can be ordered, exact or to many digits."""
-    if node in (INFINITY, MINUS_INFINITY):
-        return inf if node == INFINITY else -inf
+    if node.op == "inf" or node == MINUS_INFINITY:
+        return inf if node.op == "inf" else -inf
     exact = rational(node)
     if exact is not None:
-        return Fraction(exact)
+        return exact
     from shuhari.rewards.probing import many_digits  # mpmath takes its time to import
 
     return many_digits(node)

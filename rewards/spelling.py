@@ -128,6 +128,7 @@ def _character(char: str) -> str:
     return _SYMBOLS.get(plain, char)
 
 
+_RARE = re.compile(r"[\\_'\[\]]")  # none of the notations below does without these
 _TWICE = re.compile(r"\\\\(?=[A-Za-z{}])")  # a backslash that was escaped once too often
 _PRIMES = re.compile(r"\^\s*(?:\{\s*)?((?:\\prime\s*)+|'+)\}?")
 _ROMAN_COUNT = re.compile(r"\\(?:mathrm|text)\{([CP])\}_\{?(\w+)\}?\^\{?(\w+)\}?")
@@ -152,6 +153,8 @@ def _counting(name: str, n: str, k: str) -> str:
 
 def usual_latex(text: str) -> str:
     """Rarer notations as usual ones: `z^{\\prime}`, `{}_5C_2` (choose) and `0.\\dot{3}` (repeats)."""
+    if not _RARE.search(text):
+        return text
     if "\\\\" in text and "\\begin" not in text:
         text = _TWICE.sub(r"\\", text)
     if "prime" in text or "^'" in text or "^{'" in text:

@@ -128,9 +128,10 @@ class Statements(Names):
         return text
 
     def union(self) -> Node:
-        node = self.intersection()
-        if self.next.kind != "cmd" and node.op not in ("seq", "set", "cap"):
+        node = self.sum()
+        if self.next.kind != "cmd" and node.op not in ("seq", "set"):
             return node
+        node = self.intersection(node)
         parts = [node]
         while True:
             if self.accept("cup") or self._union_letter(node):
@@ -144,8 +145,8 @@ class Statements(Names):
                 break
         return parts[0] if len(parts) == 1 else Node("union", tuple(parts))
 
-    def intersection(self) -> Node:
-        node = self.sum()
+    def intersection(self, first: Node | None = None) -> Node:
+        node = first or self.sum()
         while self.accept("cap"):
             node = Node("cap", (node, self.sum()))
         return node
