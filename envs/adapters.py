@@ -157,6 +157,31 @@ def blackjack_env(**arguments: Any) -> DiscreteEnv:
     return DiscreteEnv("Blackjack-v1", ("stick", "hit"), blackjack, text, **arguments)
 
 
+WRITERS = {
+    "FrozenLake": frozenlake_env,
+    "Taxi": taxi_env,
+    "CliffWalking": cliffwalking_env,
+    "Blackjack": blackjack_env,
+}  # by Gymnasium's name
+
+
+def as_text(env: gymnasium.Env[Any, Any], arguments: dict[str, Any]) -> gymnasium.Env[Any, Any]:
+    """The environment as text, where it has numbered actions and observes numbers; else as it is.
+
+    Gymnasium's own toys have texts of ours; of any other, actions and observations are their numbers.
+    """
+    spaces = gymnasium.spaces
+    seen = env.observation_space
+    parts = tuple(seen) if isinstance(seen, spaces.Tuple) else (seen,)
+    numbers = all(isinstance(part, (spaces.Discrete, spaces.MultiDiscrete)) for part in parts)
+    if env.spec is None or not numbers or not isinstance(env.action_space, spaces.Discrete):
+        return env
+    env.close()
+    if env.spec.namespace is None and env.spec.name in WRITERS:
+        return WRITERS[env.spec.name](**arguments)
+    return DiscreteEnv(env.spec.id, **arguments)
+
+
 class ReasoningGymEnv(TaskEnv):
     """A generator of reasoning-gym (optional: `pip install reasoning-gym`).
 

@@ -107,9 +107,10 @@ def reset(
     given = env.reset(seed=seed, options=options)
     if not isinstance(given, tuple) or len(given) != 2:
         raise fault(env, "what reset returns", given, "(observation, info)")
-    if given[0] == "":
+    observation = text(env, "reset's observation", given[0])
+    if not observation:
         raise fault(env, "reset's observation", "", "text to answer")
-    return text(env, "reset's observation", given[0]), _info(env, "reset", given[1])
+    return observation, _info(env, "reset", given[1])
 
 
 def opening(

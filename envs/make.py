@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from shuhari.envs.adapters import as_text
 from shuhari.envs.contract import fault, finite
 from shuhari.envs.text import Task, TaskEnv, TextEnv
 from shuhari.rewards import Verdict
@@ -103,7 +104,8 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
     load_plugins()
     try:
         # What it gives is checked where it is used (`contract.py`): Gymnasium's checker would only warn.
-        return gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
+        made = gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
+        return as_text(made, arguments)
     except Exception as error:  # a plug-in's module may fail in any way when it is imported or built
         raise ValueError(f"{where}: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
 

@@ -11,6 +11,7 @@ from shuhari.envs import FreeText, Task, TaskEnv, TextEnv, make_env
 from shuhari.envs.adapters import DiscreteEnv, cliffwalking_env, taxi_env
 from shuhari.envs.check import check, transcript
 from shuhari.envs.cli import main
+from shuhari.envs.make import open_env
 from shuhari.rewards import Verdict
 
 OURS = sorted(i for i, spec in gymnasium.registry.items() if spec.namespace == "shuhari")
@@ -156,6 +157,23 @@ def test_legal_is_what_an_action_mask_says_and_an_env_without_a_limit_gets_one()
     short = DiscreteEnv("CliffWalking-v1", max_episode_steps=5)
     short.reset(seed=0)
     assert [short.step("0")[3] for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_gymnasiums_own_ids_are_text_too() -> None:
+    for plain, ours in (
+        ("FrozenLake-v1", "FrozenLake"),
+        ("CliffWalking-v1", "CliffWalking"),
+        ("Blackjack-v1", "Blackjack"),
+    ):
+        env, same = open_env(plain, {}), open_env(f"shuhari/{ours}-v0", {})
+        assert env.reset(seed=3) == same.reset(seed=3)
+    assert (
+        open_env("FrozenLake-v1", {"is_slippery": False}).unwrapped.inner.spec.kwargs["is_slippery"] is False
+    )
+    images = open_env(
+        "CartPole-v1", {}
+    )  # observes real numbers: it is for a person to say what is to be read
+    assert not isinstance(images.reset(seed=0)[0], str)
 
 
 def test_the_command_lists_checks_and_answers_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
