@@ -69,6 +69,7 @@ REFUSED = {  # architecture: its name in README, what it says
     "stablelm": ("StableLM", "does not call our attention once a layer"),
 }
 PROMPTS = [tuple(5 + (7 * i * (n + 3)) % 85 for i in range(n)) for n in (3, 19)]
+TOKENS = 8  # greedy; windows are tested over 60 (test_windows.py)
 # What PEFT says of mixtures of experts, and of GPT-2's transposed weights.
 PEFT = ("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning", "ignore:fan_in_fan_out:UserWarning")
 
@@ -82,7 +83,7 @@ def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path:
     policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
     said = {}
     for adapter in ("default", "past"):
-        completions = Generator(policy).generate(PROMPTS, 24, temperature=0, adapter=adapter)
+        completions = Generator(policy).generate(PROMPTS, TOKENS, temperature=0, adapter=adapter)
         said[adapter] = [list(c.tokens) for c in completions]
         pairs = [(p, c.tokens) for p, c in zip(PROMPTS, completions, strict=True)]
         with torch.no_grad():
@@ -96,7 +97,7 @@ def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path:
                 ids = torch.tensor([prompt])
                 given = {"do_sample": False, "pad_token_id": policy.eos, "eos_token_id": policy.eos}
                 output = policy.model.generate(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, **given
+                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, **given
                 )
                 assert tokens == output[0, len(prompt) :].tolist()
     assert said["default"] != said["past"]
