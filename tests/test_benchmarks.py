@@ -48,6 +48,7 @@ def bad(rows: Rows) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.long
 def test_rollouts_and_what_comes_before_them(tmp_path: Path) -> None:
     done, rows = dry(tmp_path / "f.jsonl", "--only", "ahead", "smoke", "rollouts", "peers")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -68,6 +69,7 @@ def test_rollouts_and_what_comes_before_them(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) < 30
 
 
+@pytest.mark.long
 def test_a_crash_a_hang_and_a_wrong_value_each_cost_one_item(tmp_path: Path) -> None:
     faults = {"GPU_BENCHMARK_FAULT": "decode=crash,training=hang,correct=wrong"}
     parts = ("decode", "shared", "training", "correct")

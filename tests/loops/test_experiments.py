@@ -63,6 +63,7 @@ def test_problems(name: str, tmp_path: Path) -> None:
 PLAYERS = {"random", "base", "expert", "expert_mode", "imitation", "search_alone", "selfplay"}
 
 
+@pytest.mark.long
 def test_a_game_too_large_to_measure_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("shuhari.loops.evaluate.listed_game.SAMPLE", 60)

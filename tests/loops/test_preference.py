@@ -37,6 +37,7 @@ def addition(out: Path, second: Any) -> TrainConfig:
     )
 
 
+@pytest.mark.long
 def test_pairs_made_by_the_verifier_train_the_policy_above_imitation(tmp_path: Path) -> None:
     pairs = VerifiedPairsConfig(
         objective=PreferenceConfig(reference="imitation"),

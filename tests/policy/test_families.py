@@ -81,10 +81,11 @@ def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path:
     policy = checkpoints.random_policy(tmp_path, kind, **given)
     assert (policy.path == "lean") == (kind in checkpoints.LEAN)
     policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
-    said = {}
+    said, sure = {}, {}
     for adapter in ("default", "past"):
         completions = Generator(policy).generate(PROMPTS, TOKENS, temperature=0, adapter=adapter)
         said[adapter] = [list(c.tokens) for c in completions]
+        sure[adapter] = [c.logprobs for c in completions]
         pairs = [(p, c.tokens) for p, c in zip(PROMPTS, completions, strict=True)]
         with torch.no_grad():
             learner_N = completion_logprobs(policy, pairs, adapter=adapter).logprobs_N
@@ -100,7 +101,7 @@ def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path:
                     input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=TOKENS, **given
                 )
                 assert tokens == output[0, len(prompt) :].tolist()
-    assert said["default"] != said["past"]
+    assert sure["default"] != sure["past"]
 
 
 @pytest.mark.parametrize("kind", REFUSED)
