@@ -210,14 +210,6 @@ def many_digits(node: Node) -> Fraction | None:
     return -size if sign else size
 
 
-def double(node: Node) -> float | None:
-    """The value of a real constant as a double; None where it has none."""
-    try:
-        return float(Evaluator(mpmath.fp, {}, real=True).value(node))
-    except NO_VALUE:
-        return None
-
-
 def constant_ratio(left: Node, right: Node, *, proven: bool) -> float | None:
     """left/right where it is one real number other than 0 wherever both have values; else None.
 

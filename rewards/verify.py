@@ -46,6 +46,7 @@ _NAME = re.compile("[A-Z][A-Za-z]{2,}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}")
 _LETTERS = re.compile(r"(?:[A-Za-z (){}\[\],;]|\\[{}])+")
 _OTHER_WORD = "letters in another order: a product, or another word"
+_FAMILY = re.compile(r"\\in\s*\\mathbb\s*\{?[ZN]")  # a parameter runs through the whole numbers
 _CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2})?")
 _PROSE = re.compile(r"[A-Za-z][A-Za-z ,.;:'!?()-]*")
 # Short words that would otherwise be read as products of letters.
@@ -118,7 +119,7 @@ def _verify(answer: str, gold: str, kind: str, form: str, prompt: str) -> tuple[
                 found = _agreed(found, text, gold, kind, second)
             if found.equal and kind == "auto" and _reordered(text, truth.text, prompt):
                 found = Decision(None, "text", _OTHER_WORD)
-            if found.equal is False and "mathbb" in text and "mathbb" in truth.text:
+            if found.equal is False and _FAMILY.search(text) and _FAMILY.search(truth.text):
                 found = Decision(None, found.rung, "a family, told by a parameter")
             if found.equal and ":" in text + truth.text and _are_clocks(text, truth.text):
                 found = Decision(None, found.rung, "a ratio, or the time of day")

@@ -1,10 +1,9 @@
 """Checkpoints as people have them: begin-of-text, sizes that do not fit, padding, rotary scaling."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import pytest
 import torch
 from tokenizers import AddedToken
@@ -21,14 +20,6 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.requests import Request
 from shuhari.policy.sequences import completion_logprobs
 from shuhari.policy.tokenizer import build_tokenizer
-
-# A sibling module without making `tests` a package.
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 BOS = 0  # <pad> of our tokenizer, here its begin-of-text
 

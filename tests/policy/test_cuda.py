@@ -5,13 +5,11 @@
 Together with `tests/kernels` in one process they are skipped too: those have Triton interpret its kernels.
 """
 
-import importlib.util
 import os
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -20,13 +18,6 @@ from shuhari.policy import pool
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import Policy
 from shuhari.policy.requests import Completion, Request
-
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 DEVICE = "cuda"
 pytestmark = [

@@ -1,24 +1,15 @@
 """Which model families are taken: each says greedily what transformers says. README names them from here."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import pytest
 import torch
 
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import CheckpointError, Policy
 from shuhari.policy.sequences import completion_logprobs
-
-# A sibling module without making `tests` a package.
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 WINDOW = {"sliding_window": 8}

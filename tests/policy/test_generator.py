@@ -1,11 +1,10 @@
 """Requests through the generator: several adapters, stops, choices, trouble, and too small a memory."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -14,14 +13,6 @@ from shuhari.policy.generator import Generator
 from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.requests import Completion, Request
 from shuhari.policy.sampling import spread, uniform
-
-# A sibling module without making `tests` a package.
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 KINDS = (*checkpoints.LEAN, "gpt_neox")
 ADAPTERS = (LEARNING, "past", None)

@@ -1,9 +1,7 @@
-import importlib.util
-import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -17,14 +15,6 @@ from shuhari.policy.player import LMPlayer
 from shuhari.policy.render import Renderer
 from shuhari.policy.sequences import completion_logprobs
 from shuhari.policy.tokenizer import build_tokenizer
-
-# A sibling module without making `tests` a package.
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 OTHER = "gpt_neox"
 KINDS = (*checkpoints.LEAN, OTHER)

@@ -1,11 +1,10 @@
 """The GPU's engine, run on a CPU by its kernels' definitions: it says what the other engine says."""
 
-import importlib.util
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -15,13 +14,6 @@ from shuhari.policy.lm import LEARNING, Policy
 from shuhari.policy.pool import PoolEngine, Ranges
 from shuhari.policy.requests import Completion, Request
 from shuhari.policy.sequences import completion_logprobs
-
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 
 @pytest.fixture(scope="module", params=checkpoints.LEAN)

@@ -1,10 +1,9 @@
 """The learner's log-probabilities, packed or padded, in fp32 or beside a 16-bit base, are the sampler's."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import pytest
 import torch
 
@@ -13,13 +12,6 @@ from shuhari.policy import lean
 from shuhari.policy.generator import Generator
 from shuhari.policy.lm import CheckpointError, Policy
 from shuhari.policy.sequences import completion_logprobs
-
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 TEXTS = ("12+3=", "x.o", "a longer prompt", "12+3=", "q")
 BF16 = pytest.mark.skipif(

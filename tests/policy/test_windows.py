@@ -1,11 +1,10 @@
 """Sliding windows: text and log-probabilities are transformers', in both engines and on both paths."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 import pytest
 import torch
@@ -14,14 +13,6 @@ from shuhari.policy.generator import Generator
 from shuhari.policy.lm import CheckpointError, Policy
 from shuhari.policy.requests import Request
 from shuhari.policy.sequences import completion_logprobs
-
-# A sibling module without making `tests` a package.
-_spec = importlib.util.spec_from_file_location("checkpoints", Path(__file__).with_name("checkpoints.py"))
-assert _spec
-assert _spec.loader
-checkpoints: Any = importlib.util.module_from_spec(_spec)
-sys.modules["checkpoints"] = checkpoints
-_spec.loader.exec_module(checkpoints)
 
 WINDOW, NEW = 8, 60
 KINDS = ["full_attention", "sliding_attention", "full_attention"]

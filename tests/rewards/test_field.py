@@ -82,6 +82,12 @@ def test_what_is_proven_on_every_piece_is_correct(answer: str, gold: str) -> Non
     assert verify(answer, gold).status == "correct"
 
 
+def test_families_with_other_parameters_are_undecided_and_domains_are_not() -> None:
+    gold = "\\frac{\\pi}{4}+k\\pi, k\\in\\mathbb{Z}"
+    assert verify(gold.replace("k", "n"), gold).status == "unknown"
+    assert verify("\\mathbb{R}\\setminus\\{1\\}", "\\mathbb{R}\\setminus\\{0\\}").status == "wrong"
+
+
 def test_a_gold_that_cannot_be_read_is_matched_by_the_same_text_alone() -> None:
     for gold in ("12:00", "1, 2, \\ldots, n", "(10^9)!", "n=3k, k \\in \\mathbb{Z}"):
         assert verify(f" {gold} ", gold).status == "correct"
