@@ -24,7 +24,7 @@ import pyspiel
 
 import shuhari.envs
 from shuhari.envs import TaskEnv
-from shuhari.envs.openspiel import OpenSpielEnv
+from shuhari.envs.games.env import OpenSpielEnv
 
 assert shuhari.envs
 SECONDS, REPEATS = 0.3, 3

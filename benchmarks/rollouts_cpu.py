@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import Policy
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.policy import Policy
 
 PROMPTS, SAMPLES, RANK = 16, 16, 16
 BATCHES = (1, 4, 16, 64, 256, 512)  # prompts of one sample each, 32 + 32 tokens

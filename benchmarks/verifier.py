@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from shuhari.rewards import verify
-from shuhari.rewards.extract import extract
-from shuhari.rewards.node import Unparsable
-from shuhari.rewards.parser import parse
-from shuhari.rewards.rewrites import KINDS, pairs
+from shuhari.rewards.math.extract import extract
+from shuhari.rewards.math.node import Unparsable
+from shuhari.rewards.math.parser import parse
+from shuhari.rewards.math.rewrites import KINDS, pairs
+from shuhari.rewards.math.verify import _gold
 from shuhari.rewards.statistics import wilson
-from shuhari.rewards.verify import _gold
 
 PAIRS = Path(__file__).parents[1] / "tests" / "rewards" / "pairs.jsonl"
 CHEAP = ("text", "ast", "rational", "modular", "parse", "limit", "value")

@@ -5,9 +5,9 @@ from importlib.util import find_spec
 
 import gymnasium
 
-from shuhari.envs.make import load_plugins, make_env
+from shuhari.envs.base import FreeText, Task, TaskEnv, TextEnv
 from shuhari.envs.player import Player
-from shuhari.envs.text import FreeText, Task, TaskEnv, TextEnv
+from shuhari.envs.register import load_plugins, make_env
 from shuhari.envs.types import Episode, Step, Trace, Turn
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 # The passive checker re-checks every observation of every step: `shuhari envs --check` does that once.
 _register = partial(gymnasium.register, disable_env_checker=True, order_enforce=False)
 
-_register("shuhari/OpenSpiel-v0", "shuhari.envs.openspiel:OpenSpielEnv")
+_register("shuhari/OpenSpiel-v0", "shuhari.envs.games.env:OpenSpielEnv")
 for _name, _game in {
     "TicTacToe": "tic_tac_toe",
     "ConnectFour4x4": "connect_four(rows=4,columns=4)",
@@ -45,23 +45,27 @@ for _name, _game in {
     "Pig": "pig",
     "2048": "2048",
 }.items():
-    _register(f"shuhari/{_name}-v0", "shuhari.envs.openspiel:OpenSpielEnv", kwargs={"game": _game})
+    _register(f"shuhari/{_name}-v0", "shuhari.envs.games.env:OpenSpielEnv", kwargs={"game": _game})
 
-_register("shuhari/Addition-v0", "shuhari.envs.addition:AdditionEnv")
+_register("shuhari/Addition-v0", "shuhari.envs.problems.addition:AdditionEnv")
 for _module, _names in {
-    "arithmetic": ("Subtraction", "Multiplication", "Modular", "Gcd", "Fractions"),
-    "algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
-    "calculus": ("Differentiate", "Integrate"),
-    "countdown": ("Countdown",),
-    "calculator": ("Calculator",),
-    "dataset": ("Dataset",),
+    "problems.arithmetic": ("Subtraction", "Multiplication", "Modular", "Gcd", "Fractions"),
+    "problems.algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
+    "problems.calculus": ("Differentiate", "Integrate"),
+    "problems.countdown": ("Countdown",),
+    "tools.calculator": ("Calculator",),
+    "problems.dataset": ("Dataset",),
 }.items():
     for _name in _names:
         _register(f"shuhari/{_name}-v0", f"shuhari.envs.{_module}:{_name}Env")
 _register(
-    "shuhari/IntegrateForward-v0", "shuhari.envs.calculus:IntegrateEnv", kwargs={"direction": "forward"}
+    "shuhari/IntegrateForward-v0",
+    "shuhari.envs.problems.calculus:IntegrateEnv",
+    kwargs={"direction": "forward"},
 )
-_register("shuhari/CalculatorJson-v0", "shuhari.envs.calculator:CalculatorEnv", kwargs={"syntax": "json"})
+_register(
+    "shuhari/CalculatorJson-v0", "shuhari.envs.tools.calculator:CalculatorEnv", kwargs={"syntax": "json"}
+)
 for _name in ("FrozenLake", "CliffWalking", "Taxi", "Blackjack"):
     _register(f"shuhari/{_name}-v0", f"shuhari.envs.adapters:{_name.lower()}_env")
 if find_spec("reasoning_gym") is not None:

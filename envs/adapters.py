@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from shuhari.envs.text import Task, TaskEnv, TextEnv
+from shuhari.envs.base import Task, TaskEnv, TextEnv
 from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict, verify
 

@@ -13,8 +13,8 @@ import numpy as np
 from gymnasium.utils.env_checker import check_env
 
 from shuhari.envs import contract
-from shuhari.envs.make import open_env
-from shuhari.envs.text import TaskEnv, TextEnv
+from shuhari.envs.base import TaskEnv, TextEnv
+from shuhari.envs.register import open_env
 from shuhari.rewards import selftest
 
 GARBAGE = ("", "=", "the answer", "\x00", "12", "x=1", "1" * 5000, "\u00e9\U0001f600")

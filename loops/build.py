@@ -14,11 +14,11 @@ import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.contract import probe, traces
-from shuhari.envs.graph import GameGraph, listed
-from shuhari.envs.heldout import HeldOutProblems
-from shuhari.envs.make import open_env
-from shuhari.envs.openspiel import OpenSpielEnv
-from shuhari.envs.simulator import Referees
+from shuhari.envs.games.env import OpenSpielEnv
+from shuhari.envs.games.graph import GameGraph, listed
+from shuhari.envs.games.simulator import Referees
+from shuhari.envs.problems.heldout import HeldOutProblems
+from shuhari.envs.register import open_env
 from shuhari.envs.traces import read_pairs, read_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
@@ -40,9 +40,9 @@ from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
 from shuhari.loops.scoreboard import player_of
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy, Tokens
-from shuhari.policy.player import LMPlayer, Models
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.render import Renderer
 
 RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")  # of players

@@ -16,20 +16,20 @@ from rich.console import Console
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from shuhari.envs.make import documents
+from shuhari.envs.register import documents
 from shuhari.loops.config import PretrainConfig, check
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.report.monitor import progress_bar
-from shuhari.policy import lean
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.model import llama
 
 HELDOUT = 2048  # documents kept apart to measure bits per character
 MAX_LENGTH = 256  # positions the base is configured for, in tokens
 
 
-def next_token_loss(weights: lean.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
+def next_token_loss(weights: llama.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
     """Mean negative log-likelihood per token, in nats; padding does not count."""
-    logits_BTV = lean.logits(weights, lean.hidden(weights, rows_BT[:, :-1]))
+    logits_BTV = llama.logits(weights, llama.hidden(weights, rows_BT[:, :-1]))
     return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=ignore)
 
 
@@ -69,11 +69,11 @@ def pretrain(cfg: PretrainConfig) -> Path:
     model = LlamaForCausalLM(config)
     cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), torch.arange(MAX_LENGTH)[None])
 
-    def project(modules: Sequence[Any]) -> lean.Projection:
-        return lean.Projection(lean.whole([m.weight for m in modules]))
+    def project(modules: Sequence[Any]) -> llama.Projection:
+        return llama.Projection(llama.whole([m.weight for m in modules]))
 
-    def weights() -> lean.Weights:
-        return lean.gather(model, project, cos_1TD[0], sin_1TD[0])
+    def weights() -> llama.Weights:
+        return llama.gather(model, project, cos_1TD[0], sin_1TD[0])
 
     named = list(model.named_parameters())
     optimizer = Optimizer(

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from shuhari.envs import Trace
 from shuhari.envs.types import RankedPair
-from shuhari.policy.lm import REMEMBERED, Policy, Tokens
+from shuhari.policy.policy import REMEMBERED, Policy, Tokens
 
 
 class Renderer:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player, RandomPlayer, draw
-from shuhari.envs.simulator import Positions, Simulator
 from shuhari.envs.types import Turn
 
 UNLIKELY = 1e-9  # the least chance of a move in what is improved: values can still bring it back

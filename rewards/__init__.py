@@ -1,10 +1,10 @@
 """What counts as right? Verdicts and the verifiers that give them. Knows nothing of envs or torch."""
 
-from shuhari.rewards.integer import verify_integer
+from shuhari.rewards.math.integer import verify_integer
+from shuhari.rewards.math.verify import verify
 from shuhari.rewards.rubric import Rubric, get_reward, reward
 from shuhari.rewards.selftest import error_rates, selftest
 from shuhari.rewards.verdict import Form, Kind, Status, Verdict
-from shuhari.rewards.verify import verify
 
 __all__ = [
     "Form",

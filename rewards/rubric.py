@@ -13,8 +13,8 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any
 
+from shuhari.rewards.math.verify import verify
 from shuhari.rewards.verdict import Verdict
-from shuhari.rewards.verify import verify
 
 Outcome = Verdict | float | bool | None
 RewardFunction = Callable[..., Outcome]

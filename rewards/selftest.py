@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from shuhari.rewards.extract import extract
-from shuhari.rewards.node import Unparsable
-from shuhari.rewards.rewrites import KINDS, pairs
+from shuhari.rewards.math.extract import extract
+from shuhari.rewards.math.node import Unparsable
+from shuhari.rewards.math.rewrites import KINDS, pairs
+from shuhari.rewards.math.verify import verify
 from shuhari.rewards.statistics import wilson
 from shuhari.rewards.verdict import Verdict
-from shuhari.rewards.verify import verify
 
 CONSTANTS = ("0", "1", "-1", "2", "x", "A", "yes", "True", "nan", "\\boxed{}", "I do not know.")
 TASKS = 20  # of an environment

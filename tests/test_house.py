@@ -69,7 +69,7 @@ def test_training_never_reads_evaluation(room: str) -> None:
 
 
 PHASES = ("imitate", "selfplay", "harder")
-BUILDERS = ("build.py", "config.py", "cli.py")  # what reads the configuration
+BUILDERS = ("build.py", "config.py", "main.py")  # what reads the configuration
 
 
 def kinds_asked(tree: ast.AST, words: set[str]) -> list[str]:

@@ -32,7 +32,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def shuhari(arguments: list[str], environment: dict[str, str]) -> str:
-    command = [sys.executable, "-P", "-m", "shuhari.loops.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -9,8 +9,8 @@ from gpu_parts.machine import Machine
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from shuhari.policy.lm import Policy
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.policy import Policy
 
 
 def _shape(kind: str, C: int, wide: int, layers: int, H: int, D: int, vocabulary: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from gpu_parts.machine import Call, Item, Machine, Row, seconds
 
-from shuhari.policy import pool
+from shuhari.policy.inference import gpu_engine as pool
 
 ROUNDS = 3
 
@@ -47,7 +47,7 @@ def _sizes(m: Machine) -> tuple[int, int, int, int]:
 def _generations(m: Machine, shape: str) -> Iterator[Row]:
     from gpu_parts.models import policy_of, prompts
 
-    from shuhari.policy.generator import Generator
+    from shuhari.policy.inference.generator import Generator
 
     P, S, G, B = _sizes(m)
     pool.BURST = m.pick(pool.BURST, 1)
@@ -82,7 +82,7 @@ def _generations(m: Machine, shape: str) -> Iterator[Row]:
 
 def _delta(policy: Any, pairs: list[Any], completions: list[Any]) -> Row:
     """How far the learner's log-probabilities are from the sampler's, packed as in training."""
-    from shuhari.policy.sequences import completion_logprobs
+    from shuhari.policy.scoring import completion_logprobs
 
     sampler = torch.tensor([x for c in completions[: len(pairs)] for x in c.logprobs])
     with torch.no_grad():
@@ -95,7 +95,7 @@ def _delta(policy: Any, pairs: list[Any], completions: list[Any]) -> Row:
 
 def _burst(m: Machine, policy: Any, generator: Any, rows: list[Any], S: int) -> Row:
     """A step in the middle of a generation: the bare graph, the burst around it, and the host's share."""
-    from shuhari.policy.requests import Request
+    from shuhari.policy.inference.request import Request
 
     for i, row in enumerate(rows):
         generator.submit(Request(row, S, 1.0, i))

@@ -26,8 +26,8 @@ def _captured(m: Machine, model: str) -> Iterator[Row]:
     """Steps of the same rows from the same state: logits after each, and the tokens drawn."""
     from gpu_parts.models import policy_of, prompts
 
-    from shuhari.policy import pool
-    from shuhari.policy.requests import Live, Request
+    from shuhari.policy.inference import gpu_engine as pool
+    from shuhari.policy.inference.request import Live, Request
 
     policy = policy_of(m, model)
     engine = pool.PoolEngine(policy, 4096)
@@ -56,7 +56,7 @@ def _updated(m: Machine, model: str) -> Iterator[Row]:
     """A generator that has captured its graphs says, after an update, what a new one says."""
     from gpu_parts.models import policy_of, prompts
 
-    from shuhari.policy.generator import Generator
+    from shuhari.policy.inference.generator import Generator
 
     policy, rows, new = policy_of(m, model), prompts(2, m.pick(300, 4), m.pick(5, 2)), m.pick(12, 4)
     old = Generator(policy, memory=MEMORY, engine="pool")

@@ -12,7 +12,7 @@ from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.sequences import Pair
+from shuhari.policy.scoring import Pair
 
 
 class AcceptedAnswers(SamplingSource):

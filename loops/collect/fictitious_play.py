@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from shuhari.envs.games.simulator import Simulator
 from shuhari.envs.player import Floats, Player, RandomPlayer
-from shuhari.envs.simulator import Simulator
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.player import LMPlayer
+from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.search import PolicyTable, TabularPlayer, situation_values
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
-from shuhari.policy.lm import LEARNING
+from shuhari.policy.policy import LEARNING
 
 Groups = dict[int, list[Episode]]  # by task seed: those that have a verdict
 

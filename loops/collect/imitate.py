@@ -6,7 +6,7 @@ from shuhari.envs import Trace
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import ImitateConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.generator import Generator
+from shuhari.policy.inference.generator import Generator
 from shuhari.policy.render import Renderer
 
 HELDOUT = 1000  # held-out traces, at most; and at most a tenth of all

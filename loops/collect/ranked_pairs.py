@@ -12,7 +12,7 @@ from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.lm import Tokens
+from shuhari.policy.policy import Tokens
 from shuhari.policy.render import Renderer
 
 Pair = tuple[Tokens, Tokens, Tokens]  # prompt, better and worse completion

@@ -14,15 +14,15 @@ from typing import Any
 import gymnasium
 
 from shuhari.envs import Player, contract
+from shuhari.envs.base import turn_of
 from shuhari.envs.contract import EnvFault, name_of, said
-from shuhari.envs.text import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
-from shuhari.policy.choices import legal_mass
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Tokens
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Completion, Request
+from shuhari.policy.inference.sampler import nth_seed, spread
+from shuhari.policy.masked_scoring import legal_mass
+from shuhari.policy.policy import LEARNING, Tokens
 from shuhari.policy.render import Renderer
-from shuhari.policy.requests import Completion, Request
-from shuhari.policy.sampling import nth_seed, spread
 
 MOST = 1024  # environments at work: more episodes wait until one is free
 WEIGHED = 64  # prompts behind a figure of the mass of legal actions

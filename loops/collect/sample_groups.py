@@ -13,8 +13,8 @@ from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import SampleGroupsConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.lm import Tokens
-from shuhari.policy.requests import Choices
+from shuhari.policy.inference.request import Choices
+from shuhari.policy.policy import Tokens
 
 FEWEST = 8  # problems of a round, however long their episodes are
 SWEEPS = 4  # over a round's decisions, for the values of their prompts

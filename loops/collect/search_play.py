@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Player, RandomPlayer
-from shuhari.envs.simulator import Positions, Simulator
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.player import LMPlayer
+from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values, improved
 
 

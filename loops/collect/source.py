@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from shuhari.envs.games.simulator import Simulator
 from shuhari.envs.player import Player, draw
-from shuhari.envs.simulator import Simulator
 from shuhari.envs.types import Turn
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.replay import Replay
-from shuhari.policy.lm import Tokens
+from shuhari.policy.policy import Tokens
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 

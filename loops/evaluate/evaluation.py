@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
-from shuhari.policy.player import LMPlayer, Models
+from shuhari.policy.lm_player import LMPlayer, Models
 
 Row = dict[str, Any]  # a player's figures: what stands in report.json
 Contestant = TypeVar(

@@ -1,10 +1,10 @@
 """How well does each player play a game that hides something? By NashConv, exact over the whole game tree."""
 
-from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
+from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
 from shuhari.envs.player import Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
-from shuhari.policy.lm import LEARNING
-from shuhari.policy.player import Models
+from shuhari.policy.lm_player import Models
+from shuhari.policy.policy import LEARNING
 from shuhari.rewards.statistics import share
 
 

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shuhari.envs.experts import PerfectPlayer
-from shuhari.envs.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
-from shuhari.policy.lm import LEARNING
-from shuhari.policy.player import Models
+from shuhari.policy.lm_player import Models
+from shuhari.policy.policy import LEARNING
 from shuhari.policy.search import PolicyTable, Table, play_out
 from shuhari.rewards.statistics import share, wilson
 

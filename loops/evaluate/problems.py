@@ -6,7 +6,15 @@ import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
 from shuhari.envs.contract import traces
-from shuhari.envs.heldout import HELDOUT, SEEDS, ExpertAnswers, ExpertMode, HeldOutProblems, Solved, accepted
+from shuhari.envs.problems.heldout import (
+    HELDOUT,
+    SEEDS,
+    ExpertAnswers,
+    ExpertMode,
+    HeldOutProblems,
+    Solved,
+    accepted,
+)
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import pass_at, share, wilson

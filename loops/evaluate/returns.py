@@ -6,8 +6,8 @@ import numpy as np
 
 from shuhari.envs import Episode
 from shuhari.envs.contract import opening
-from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.player import RandomPlayer
+from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation

@@ -7,9 +7,9 @@ from itertools import chain, groupby
 import torch
 from torch import Tensor
 
-from shuhari.policy.lm import Tokens
-from shuhari.policy.requests import Choices
-from shuhari.policy.sequences import SequenceLogprobs
+from shuhari.policy.inference.request import Choices
+from shuhari.policy.policy import Tokens
+from shuhari.policy.scoring import SequenceLogprobs
 
 
 @dataclass(frozen=True)

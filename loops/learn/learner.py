@@ -9,9 +9,9 @@ from torch import Tensor
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.policy.choices import masked_logprobs
-from shuhari.policy.lm import Policy
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.masked_scoring import masked_logprobs
+from shuhari.policy.policy import Policy
+from shuhari.policy.scoring import completion_logprobs
 
 GIVEN = ("weights", "advantages", "groups", "sampler")  # columns that a source fills, or does not
 

@@ -6,7 +6,7 @@ import torch
 
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.scoring import completion_logprobs
 
 EVERY = 25  # steps between looks at the held-out traces
 KEPT = ("stopped", "_best", "_worse", "_best_state")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from shuhari.envs.addition import AdditionEnv, worked
+from shuhari.envs.problems.addition import AdditionEnv, worked
 
 
 def test_worked_by_hand() -> None:

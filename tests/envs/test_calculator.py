@@ -4,7 +4,7 @@ import gymnasium
 import pytest
 
 import shuhari.envs
-from shuhari.rewards.calculate import calculate
+from shuhari.rewards.math.calculate import calculate
 
 assert shuhari.envs
 

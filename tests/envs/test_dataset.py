@@ -13,7 +13,7 @@ import pytest
 
 from shuhari.envs import TaskEnv, Trace
 from shuhari.envs.check import check
-from shuhari.envs.dataset import DataError, DatasetEnv
+from shuhari.envs.problems.dataset import DataError, DatasetEnv
 
 ROWS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(60)]
 

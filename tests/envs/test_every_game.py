@@ -6,11 +6,11 @@ import numpy as np
 import pyspiel
 import pytest
 
-from shuhari.envs.cli import main
-from shuhari.envs.games import GAMES
-from shuhari.envs.nash import Unsolved, information_turns
-from shuhari.envs.openspiel import OpenSpielEnv
-from shuhari.envs.referee import Referee
+from shuhari.envs.games.env import OpenSpielEnv
+from shuhari.envs.games.equilibrium import Unsolved, information_turns
+from shuhari.envs.games.referee import Referee
+from shuhari.envs.games.text import GAMES
+from shuhari.loops.cli.envs import main
 
 KINDS = {kind.short_name: kind for kind in pyspiel.registered_games()}
 MOVES = 200  # at most, of a random game

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from shuhari.envs.dataset import DataError, DatasetEnv
+from shuhari.envs.problems.dataset import DataError, DatasetEnv
 from shuhari.envs.traces import TraceError, read_pairs, read_traces
 
 ROWS = [{"question": f"What is {n}+1, {n % 3}?", "answer": str(n + 1)} for n in range(40)]

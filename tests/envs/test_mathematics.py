@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 import shuhari.envs
-from shuhari.envs.mathematics import MathEnv
-from shuhari.rewards.check import by_derivative, by_leaves, by_substitution
-from shuhari.rewards.node import Unparsable
-from shuhari.rewards.parser import parse
+from shuhari.envs.problems.mathematics import MathEnv
+from shuhari.rewards.math.constraints import by_derivative, by_leaves, by_substitution
+from shuhari.rewards.math.node import Unparsable
+from shuhari.rewards.math.parser import parse
 
 assert shuhari.envs
 MATH = sorted(
@@ -98,7 +98,7 @@ def test_countdown_uses_every_number_once() -> None:
 
 
 def test_an_unknown_derivative_is_refused() -> None:
-    from shuhari.rewards.derivative import derivative
+    from shuhari.rewards.math.derivative import derivative
 
     with pytest.raises(Unparsable, match="floor"):
         derivative(parse("floor(x)"), "x")

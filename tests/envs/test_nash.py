@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shuhari.envs.connect_four import ConnectFourSolver
-from shuhari.envs.graph import GameGraph, backward
-from shuhari.envs.nash import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
+from shuhari.envs.games.connect_four_solver import ConnectFourSolver
+from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
+from shuhari.envs.games.graph import GameGraph, backward
+from shuhari.envs.games.referee import Referee
 from shuhari.envs.player import Player, RandomPlayer
-from shuhari.envs.referee import Referee
 from shuhari.envs.types import Turn
 
 
@@ -87,7 +87,7 @@ def test_positions_are_kept_on_disk_and_a_damaged_file_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr("shuhari.envs.graph.WORTH_KEEPING", 10)
+    monkeypatch.setattr("shuhari.envs.games.graph.WORTH_KEEPING", 10)
     found = GameGraph.complete(Referee("tic_tac_toe"))
     assert len(found) == 5_478
     (path,) = tmp_path.glob("shuhari/*.npz")

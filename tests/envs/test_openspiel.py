@@ -2,11 +2,11 @@ import gymnasium
 import numpy as np
 import pytest
 
-from shuhari.envs.experts import MCTSPlayer
-from shuhari.envs.graph import GameGraph, backward, optimal_moves
-from shuhari.envs.openspiel import MAX_ILLEGAL, OpenSpielEnv
+from shuhari.envs.games.env import MAX_ILLEGAL, OpenSpielEnv
+from shuhari.envs.games.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.players import MCTSPlayer
+from shuhari.envs.games.referee import IllegalMove, Referee
 from shuhari.envs.player import GreedyPlayer, RandomPlayer
-from shuhari.envs.referee import IllegalMove, Referee
 
 
 @pytest.fixture(scope="module")

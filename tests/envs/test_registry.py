@@ -10,8 +10,8 @@ import shuhari.envs
 from shuhari.envs import FreeText, Task, TaskEnv, TextEnv, make_env
 from shuhari.envs.adapters import DiscreteEnv, cliffwalking_env, taxi_env
 from shuhari.envs.check import check, transcript
-from shuhari.envs.cli import main
-from shuhari.envs.make import open_env
+from shuhari.envs.register import open_env
+from shuhari.loops.cli.envs import main
 from shuhari.rewards import Verdict
 
 OURS = sorted(i for i, spec in gymnasium.registry.items() if spec.namespace == "shuhari")

@@ -13,10 +13,10 @@ import pytest
 import shuhari.envs.check
 from shuhari.envs import FreeText, Task, TaskEnv, Trace, make_env
 from shuhari.envs.check import check
-from shuhari.loops import cli
+from shuhari.loops.cli import main as cli
 from shuhari.loops.config import AcceptedAnswersConfig, ImitateConfig, PolicyConfig, TrainConfig
 from shuhari.loops.learn.objectives import DistillConfig
-from shuhari.policy.lm import Policy
+from shuhari.policy.policy import Policy
 from shuhari.rewards import Verdict
 
 

@@ -11,15 +11,15 @@ import pytest
 from rich.console import Console
 
 from shuhari.envs import Episode, Task, TaskEnv
-from shuhari.envs.heldout import HeldOutProblems
 from shuhari.envs.player import Player
+from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
 from shuhari.loops.evaluate.problems import PolicyAnswers, Problems, solved
 from shuhari.loops.report.report import Report
 from shuhari.loops.scoreboard import Scoreboard
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 from shuhari.rewards import Verdict
 from shuhari.rewards.statistics import mean_interval

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from shuhari.loops import cli
+from shuhari.loops.cli import main as cli
 from shuhari.loops.config import TrainConfig, store_types
 from shuhari.loops.train import train
 

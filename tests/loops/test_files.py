@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shuhari.loops import cli
+from shuhari.loops.cli import main as cli
 
 QUICK = [
     "phases.imitate.steps=2",
@@ -154,7 +154,7 @@ def test_nested_shapes_are_refused_in_one_line(
 
 
 def test_warnings_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shuhari.envs.questions import LeftOut
+    from shuhari.envs.problems.questions import LeftOut
 
     monkeypatch.setattr("sys.argv", ["shuhari", "--version"])
     cli.main()

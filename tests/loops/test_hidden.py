@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from shuhari.envs.nash import nash_conv
+from shuhari.envs.games.equilibrium import nash_conv
+from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
-from shuhari.envs.simulator import Referees
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.phases import Phase
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.player import LMPlayer
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable, situation_values
 

@@ -10,9 +10,9 @@ from shuhari.envs import Trace
 from shuhari.loops.collect.imitate import Imitate
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.config import ImitateConfig
-from shuhari.policy.lm import Policy
+from shuhari.policy.inference.request import Completion
+from shuhari.policy.policy import Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.requests import Completion
 
 
 def test_a_trace_of_several_turns_has_the_tokens_of_a_conversation() -> None:

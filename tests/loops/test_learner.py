@@ -14,7 +14,7 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.phases import Phase
-from shuhari.policy.lm import CheckpointError, Policy
+from shuhari.policy.policy import CheckpointError, Policy
 
 
 def learner(policy: Policy, objective: str, micro_batch: int = 10**6, steps: int = 1) -> Learner:
@@ -102,7 +102,7 @@ def test_a_toy_source_trains_with_any_objective(objective: str) -> None:
     policy = Policy("math", rank=4, alpha=8.0)
 
     def margin() -> float:
-        from shuhari.policy.sequences import completion_logprobs
+        from shuhari.policy.scoring import completion_logprobs
 
         with torch.no_grad():
             pairs = next(Toy(1, np.random.default_rng(0)).batches(0)).pairs

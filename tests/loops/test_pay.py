@@ -7,7 +7,7 @@ import gymnasium
 import pytest
 
 from shuhari.envs import FreeText
-from shuhari.loops import cli
+from shuhari.loops.cli import main as cli
 from shuhari.loops.config import AcceptedAnswersConfig, PolicyConfig, SampleGroupsConfig, TrainConfig
 from shuhari.loops.learn.objectives import PolicyGradientConfig
 from shuhari.loops.train import train

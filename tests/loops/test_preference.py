@@ -17,8 +17,8 @@ from shuhari.loops.config import (
 )
 from shuhari.loops.learn.objectives import PreferenceConfig
 from shuhari.loops.train import train
-from shuhari.policy.lm import Policy
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.policy import Policy
+from shuhari.policy.scoring import completion_logprobs
 
 GOOD = {"prompt": "1+1=", "chosen": "2", "rejected": "3"}
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from shuhari.loops.config import PretrainConfig
 from shuhari.loops.pretrain import pretrain
-from shuhari.policy.lm import BASES, Policy
+from shuhari.policy.policy import BASES, Policy
 
 
 @pytest.mark.parametrize("name", ["games", "math", "gymnasium"])

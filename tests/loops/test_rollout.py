@@ -15,12 +15,12 @@ from shuhari.loops.collect.accepted_answers import accepted
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.sample_groups import Line, advantages, credited, lines
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.choices import masked_logprobs
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.player import LMPlayer
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.masked_scoring import masked_logprobs
+from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.scoring import completion_logprobs
 from shuhari.rewards import Verdict
 
 GAME = "shuhari/TicTacToe-v0"

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from shuhari.envs.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.referee import Referee
+from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
-from shuhari.envs.referee import Referee
-from shuhari.envs.simulator import Referees
 from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 

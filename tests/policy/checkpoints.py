@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from shuhari.policy.lm import Policy
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.policy import Policy
 
 SIZES = {
     "hidden_size": 64,

@@ -12,14 +12,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from shuhari.envs import Trace
 from shuhari.envs.types import RankedPair, Turn
-from shuhari.policy.cli import main
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import CheckpointError, Policy
-from shuhari.policy.player import LMPlayer
+from shuhari.loops.cli.generate import main
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Request
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import CheckpointError, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.requests import Request
-from shuhari.policy.sequences import completion_logprobs
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.scoring import completion_logprobs
 
 BOS = 0  # <pad> of our tokenizer, here its begin-of-text
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy import pool
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import Policy
-from shuhari.policy.requests import Completion, Request
+from shuhari.policy.inference import gpu_engine as pool
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Completion, Request
+from shuhari.policy.policy import Policy
 
 DEVICE = "cuda"
 pytestmark = [

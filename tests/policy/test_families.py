@@ -7,9 +7,9 @@ import checkpoints
 import pytest
 import torch
 
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import CheckpointError, Policy
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.policy import CheckpointError, Policy
+from shuhari.policy.scoring import completion_logprobs
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 WINDOW = {"sliding_window": 8}

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.requests import Completion, Request
-from shuhari.policy.sampling import spread, uniform
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Completion, Request
+from shuhari.policy.inference.sampler import spread, uniform
+from shuhari.policy.policy import LEARNING, Policy
 
 KINDS = (*checkpoints.LEAN, "gpt_neox")
 ADAPTERS = (LEARNING, "past", None)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from shuhari.policy.own import FIRST, OwnKeys
+from shuhari.policy.inference.completion_keys import FIRST, OwnKeys
 
 LAYERS, HEADS, D = 2, 3, 4
 LIKE = [torch.zeros(0, HEADS, 0, D)] * LAYERS

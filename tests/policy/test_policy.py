@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shuhari.envs.types import Turn
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, CheckpointError, Policy
-from shuhari.policy.player import LMPlayer
+from shuhari.policy.character_tokenizer import build_tokenizer
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import LEARNING, CheckpointError, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.sequences import completion_logprobs
-from shuhari.policy.tokenizer import build_tokenizer
+from shuhari.policy.scoring import completion_logprobs
 
 OTHER = "gpt_neox"
 KINDS = (*checkpoints.LEAN, OTHER)
@@ -220,7 +220,7 @@ class TestCheckpoints:
 
 
 def test_draws_follow_their_probabilities_and_never_what_has_none() -> None:
-    from shuhari.policy.sampling import draw
+    from shuhari.policy.inference.sampler import draw
 
     probabilities_V = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.2, 0.0])
     n = 20_000

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import LEARNING, Policy
-from shuhari.policy.pool import PoolEngine, Ranges
-from shuhari.policy.requests import Completion, Request
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.gpu_engine import PoolEngine, Ranges
+from shuhari.policy.inference.request import Completion, Request
+from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.scoring import completion_logprobs
 
 
 @pytest.fixture(scope="module", params=checkpoints.LEAN)

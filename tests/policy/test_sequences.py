@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from shuhari.kernels import packed as packed_kernels
-from shuhari.policy import lean
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import CheckpointError, Policy
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.model import llama
+from shuhari.policy.policy import CheckpointError, Policy
+from shuhari.policy.scoring import completion_logprobs
 
 TEXTS = ("12+3=", "x.o", "a longer prompt", "12+3=", "q")
 BF16 = pytest.mark.skipif(
@@ -54,7 +54,7 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
         calls.append(len(arguments[0]))
         return packed_kernels.packed_attention(*arguments)
 
-    monkeypatch.setattr("shuhari.policy.memory.packed_attention", counted)
+    monkeypatch.setattr("shuhari.policy.inference.prompt_cache.packed_attention", counted)
     completion_logprobs(policy, [((5,) * 20, (6, 7, 8))] * 8)
     assert set(calls) == {20 + 8 * 2}  # the prompt once, and no last tokens
     calls.clear()
@@ -106,7 +106,7 @@ def test_fused_weights_are_the_modules_own_memory(kind: str, tmp_path: Path) -> 
         assert layer.qkv.weight.shape[0] == sum(
             getattr(block.self_attn, f"{x}_proj").weight.shape[0] for x in "qkv"
         )
-    assert lean.whole([torch.ones(2, 3), torch.ones(1, 3)]).shape == (3, 3)  # apart: a copy
+    assert llama.whole([torch.ones(2, 3), torch.ones(1, 3)]).shape == (3, 3)  # apart: a copy
 
 
 def test_what_cannot_be_used_is_one_line() -> None:

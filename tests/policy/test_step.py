@@ -16,7 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from shuhari.kernels.decode import Reads, plan
-from shuhari.policy import lean, pool
+from shuhari.policy.inference import gpu_engine as pool
+from shuhari.policy.model import llama
 
 triton = pytest.importorskip("triton")
 C, D, H, HKV, WIDE, V, R, LAYERS, POSITIONS = 256, 64, 14, 2, 512, 5000, 16, 2, 4096
@@ -45,20 +46,20 @@ class Copies(TorchFunctionMode):
         return to
 
 
-def weights(norms: bool, bias: bool, window: int | None) -> lean.Weights:
+def weights(norms: bool, bias: bool, window: int | None) -> llama.Weights:
     """A model of two layers with an adapter, all on the device; the second has the window."""
 
     def made(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
         return torch.empty(*shape, dtype=dtype, device="cuda")
 
-    def projection(out: int, width: int, bias: bool = False) -> lean.Projection:
-        return lean.Projection(made(out, width), made(out) if bias else None, (made(R, width), made(out, R)))
+    def projection(out: int, width: int, bias: bool = False) -> llama.Projection:
+        return llama.Projection(made(out, width), made(out) if bias else None, (made(R, width), made(out, R)))
 
     def norm(n: int) -> Tensor:
         return made(n, dtype=torch.float32)
 
     layers = [
-        lean.Layer(
+        llama.Layer(
             norm1=norm(C),
             qkv=projection((H + 2 * HKV) * D, C, bias),
             q_norm=norm(D) if norms else None,
@@ -72,7 +73,7 @@ def weights(norms: bool, bias: bool, window: int | None) -> lean.Weights:
         for layer in range(LAYERS)
     ]
     tables = (made(POSITIONS, D, dtype=torch.float32), made(POSITIONS, D, dtype=torch.float32))
-    return lean.Weights(made(V, C), layers, norm(C), made(V, C), *tables, H, HKV, 1e-6, torch.bfloat16)
+    return llama.Weights(made(V, C), layers, norm(C), made(V, C), *tables, H, HKV, 1e-6, torch.bfloat16)
 
 
 @pytest.mark.parametrize(("norms", "window"), [(False, None), (True, None), (True, 40)])
@@ -125,10 +126,10 @@ def test_an_adapters_product_is_added_in_place_and_differentiable(shape: tuple[i
         torch.randn(*n, dtype=torch.float64) for n in ((6, 8), (6,), (3, 8), (6, 3), shape)
     )
     with Names() as names, torch.no_grad():
-        plain = lean.Projection(weight, None, (a, b))(x)
+        plain = llama.Projection(weight, None, (a, b))(x)
     assert "aten.addmm_.default" in names.called
     assert "aten.addmm.default" not in names.called  # it copies what it adds to
     torch.testing.assert_close(plain, x @ weight.T + x @ a.T @ b.T)
     for each in (a, b, x):
         each.requires_grad_()
-    assert torch.autograd.gradcheck(lambda a, b, x: lean.Projection(weight, bias, (a, b))(x), (a, b, x))
+    assert torch.autograd.gradcheck(lambda a, b, x: llama.Projection(weight, bias, (a, b))(x), (a, b, x))

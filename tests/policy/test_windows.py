@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy.generator import Generator
-from shuhari.policy.lm import CheckpointError, Policy
-from shuhari.policy.requests import Request
-from shuhari.policy.sequences import completion_logprobs
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Request
+from shuhari.policy.policy import CheckpointError, Policy
+from shuhari.policy.scoring import completion_logprobs
 
 WINDOW, NEW = 8, 60
 KINDS = ["full_attention", "sliding_attention", "full_attention"]

@@ -12,7 +12,7 @@ import atheris
 
 with atheris.instrument_imports(include=["shuhari.rewards"]):
     from shuhari.rewards import verify
-    from shuhari.rewards.rewrites import KINDS
+    from shuhari.rewards.math.rewrites import KINDS
 
 ALL_KINDS = ("auto", *KINDS)
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from shuhari.rewards import verify
-from shuhari.rewards.rewrites import KINDS, pairs
+from shuhari.rewards.math.rewrites import KINDS, pairs
 
 PIECES = (
     "1 2 0 10 3.5 .5 x y a e i \\pi pi + - * / ^ ** ( ) [ ] { } \\{ \\} | , ; = < > \\le \\frac "

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shuhari.rewards import verify
-from shuhari.rewards.pool import Pool, WorkerFault
+from shuhari.rewards.sandbox.worker_pool import Pool, WorkerFault
 
 _spec = importlib.util.spec_from_file_location("hostile", Path(__file__).with_name("hostile.py"))
 assert _spec is not None
@@ -139,7 +139,7 @@ def test_a_thousand_checks_of_which_some_hang_or_allocate() -> None:
 def test_no_orphan_is_left_when_the_caller_is_killed() -> None:
     code = (
         "import threading, time\n"
-        "from shuhari.rewards.pool import Pool\n"
+        "from shuhari.rewards.sandbox.worker_pool import Pool\n"
         "pool = Pool(1, seconds=60)\n"
         "pool.call(int, 1)\n"
         "print(pool._processes.nursery.pid, pool._processes.idle[0].pid, flush=True)\n"
@@ -200,7 +200,7 @@ def test_the_command_line_answers_every_line() -> None:
         '{"answer": "x", "gold": "nan"}',
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "shuhari.loops.cli", "verify"],
+        [sys.executable, "-m", "shuhari.loops.cli.main", "verify"],
         input=b"\xef\xbb\xbf" + "\n".join(lines).encode() + b'\n{"answer": "\xff", "gold": "1"}\n',
         capture_output=True,
         check=True,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shuhari.envs.addition import AdditionEnv
+from shuhari.envs.problems.addition import AdditionEnv
 from shuhari.rewards import Rubric, Verdict, get_reward, reward, selftest, verify
-from shuhari.rewards.integer import verify_integer
+from shuhari.rewards.math.integer import verify_integer
 
 
 def test_a_bonus_counts_only_once_the_answer_is_right() -> None:

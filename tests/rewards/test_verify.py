@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from shuhari.rewards import error_rates, verify
-from shuhari.rewards.golds import GOLDS
-from shuhari.rewards.node import Node, number
-from shuhari.rewards.parser import parse
-from shuhari.rewards.render import Renderer
-from shuhari.rewards.rewrites import KINDS, differ, mutate
-from shuhari.rewards.scalar import same_expression
+from shuhari.rewards.math.golds import GOLDS
+from shuhari.rewards.math.node import Node, number
+from shuhari.rewards.math.parser import parse
+from shuhari.rewards.math.printing import Renderer
+from shuhari.rewards.math.rewrites import KINDS, differ, mutate
+from shuhari.rewards.math.scalar import same_expression
 
 HERE = Path(__file__).parent
 PAIRS = [json.loads(line) for line in (HERE / "pairs.jsonl").read_text().splitlines()]
@@ -154,6 +154,6 @@ def test_a_fault_of_ours_is_an_error_and_raises_nothing(monkeypatch: pytest.Monk
     def broken(*args: object) -> None:
         raise KeyError("boom")
 
-    monkeypatch.setattr(sys.modules["shuhari.rewards.verify"], "_judge", broken)
+    monkeypatch.setattr(sys.modules["shuhari.rewards.math.verify"], "_judge", broken)
     verdict = verify("1", "2")
     assert (verdict.status, verdict.rung) == ("error", "verifier")

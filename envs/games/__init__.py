@@ -1,0 +1,1 @@
+"""Games: OpenSpiel's rules under a text environment, positions as arrays, players and equilibria."""

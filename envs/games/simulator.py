@@ -1,0 +1,106 @@
+"""What search stands on: many positions of one game at once, behind one face.
+
+`GameGraph` is a fast simulator for games that can be listed, `Referees` one for every game.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from shuhari.envs.games.referee import Referee
+from shuhari.envs.player import Floats, Ints
+from shuhari.envs.types import Turn
+
+Positions = npt.NDArray[Any]  # [N] handles, which no move changes: whoever holds one stands where it stood
+
+
+class Simulator(Protocol):
+    """One game. A *situation* is what the mover sees of a position, by number: who is asked, is asked once.
+
+    turns: of each situation met so far, what its mover sees
+    width: legal moves of a position, at most
+    """
+
+    turns: list[Turn]
+
+    @property
+    def width(self) -> int: ...
+
+    def start(self, n: int, rng: np.random.Generator) -> Positions:
+        """`n` games at their beginning, after chance has moved."""
+        ...
+
+    def positions(self, turns: Sequence[Turn]) -> Positions:
+        """Where these turns stand, [N], in a game that hides nothing."""
+        ...
+
+    def situations(self, positions: Positions) -> Ints:
+        """[N], of positions that are not over."""
+        ...
+
+    def seats(self, positions: Positions) -> Ints:
+        """Who moves, [N]; -1 where the game is over."""
+        ...
+
+    def play(self, positions: Positions, moves_N: Ints, rng: np.random.Generator) -> Positions:
+        """What follows each position's n-th legal move, and what chance does then, [N]."""
+        ...
+
+    def returns(self, positions: Positions) -> Floats:
+        """Every seat's return so far, [N, seats]."""
+        ...
+
+
+class Referees:
+    """The simulator of any sequential game: a position is a referee."""
+
+    def __init__(self, game: str) -> None:
+        self.game, self.turns = game, list[Turn]()
+        self._numbers: dict[tuple[int, str], int] = {}
+        self._width = int(Referee(game).game.num_distinct_actions())
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    def start(self, n: int, rng: np.random.Generator) -> Positions:
+        return _array([self._settled(Referee(self.game), rng) for _ in range(n)])
+
+    def positions(self, turns: Sequence[Turn]) -> Positions:
+        return _array([Referee.deserialize(turn.state) for turn in turns])
+
+    def situations(self, positions: Positions) -> Ints:
+        return np.array([self._number(referee) for referee in positions], dtype=np.int64)
+
+    def seats(self, positions: Positions) -> Ints:
+        return np.array([referee.seat for referee in positions], dtype=np.int64)
+
+    def play(self, positions: Positions, moves_N: Ints, rng: np.random.Generator) -> Positions:
+        following = []
+        for before, move in zip(positions, moves_N, strict=True):
+            referee = before.clone()
+            referee.apply(referee.legal_actions[move])
+            following.append(self._settled(referee, rng))
+        return _array(following)
+
+    def returns(self, positions: Positions) -> Floats:
+        return np.array([referee.returns for referee in positions], dtype=np.float64)
+
+    def _settled(self, referee: Referee, rng: np.random.Generator) -> Referee:
+        referee.resolve_chance(rng)
+        return referee
+
+    def _number(self, referee: Referee) -> int:
+        key = referee.seat, referee.observation
+        if key not in self._numbers:
+            self._numbers[key] = len(self.turns)
+            self.turns.append(referee.turn())
+        return self._numbers[key]
+
+
+def _array(referees: Sequence[Referee]) -> Positions:
+    positions = np.empty(len(referees), dtype=object)
+    positions[:] = referees
+    return positions

@@ -1,0 +1,50 @@
+"""Countdown: make a target of given numbers, each used once, with + - * / and brackets."""
+
+from fractions import Fraction
+
+import numpy as np
+
+from shuhari.envs.problems.mathematics import MathEnv, Problem, between
+from shuhari.rewards import Verdict
+from shuhari.rewards.math.constraints import by_leaves
+
+
+class CountdownEnv(MathEnv):
+    """`difficulty + 2` numbers, solvable by construction. Any expression that uses each once is right."""
+
+    task_text = "Make the target of the numbers, each used once, with + - * / and brackets."
+
+    def problem(self, rng: np.random.Generator) -> Problem:
+        while True:
+            numbers = [between(rng, 1, 9 + 5 * (self.difficulty - 1)) for _ in range(self.difficulty + 2)]
+            made = _combine(rng, numbers)
+            if made is not None:
+                break
+        text, value, steps = made
+        question = f"{','.join(map(str, numbers))}={value}"
+        key = f"{sorted(numbers)}={value}"
+        return Problem(question, text, key, tuple(steps))
+
+    def judge(self, problem: Problem, completion: str) -> Verdict:
+        numbers, _, target = problem.question.partition("=")
+        return by_leaves(completion, [int(n) for n in numbers.split(",")], int(target))
+
+
+def _combine(rng: np.random.Generator, numbers: list[int]) -> tuple[str, int, list[str]] | None:
+    """A random expression over all the numbers with a whole value from 1 to 99, and its steps."""
+    pool = [(str(n), Fraction(n)) for n in numbers]
+    steps = []
+    while len(pool) > 1:
+        i, j = rng.choice(len(pool), 2, replace=False).tolist()
+        (left, a), (right, b) = pool[i], pool[j]
+        operation = "+-*/"[between(rng, 0, 3)]
+        if operation == "/" and (b == 0 or (a / b).denominator != 1):
+            operation = "-"
+        value = {"+": a + b, "-": a - b, "*": a * b}.get(operation)
+        value = a / b if value is None else value
+        if value < 0 or value > 500:
+            return None
+        steps.append(f"{a}{operation}{b}={value}")
+        pool = [p for k, p in enumerate(pool) if k not in (i, j)] + [(f"({left}{operation}{right})", value)]
+    text, total = pool[0]
+    return (text[1:-1], int(total), steps) if 1 <= total <= 99 else None

@@ -1,0 +1,93 @@
+"""`shuhari generate`: samples of a checkpoint on the screen, as they end, and how fast they came."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.inference.request import Request
+from shuhari.policy.inference.sampler import spread
+from shuhari.policy.load import CheckpointError, base_path
+from shuhari.policy.policy import LEARNING, Policy
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="shuhari generate",
+        description="Sample completions of a prompt.",
+        epilog="example: shuhari generate '47+85=' --base math --adapter runs/addition/DATE/adapter-selfplay",
+    )
+    parser.add_argument("prompt", help="the text to go on from; - reads it from standard input")
+    parser.add_argument("--base", default="games", help="a shipped base or a checkpoint's folder (games)")
+    parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder, as of a run")
+    parser.add_argument("-n", "--samples", type=int, default=4)
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
+    parser.add_argument("--stop", action="append", default=[], help="text that ends a sample; repeatable")
+    parser.add_argument("--choice", action="append", default=[], help="one text to choose among; repeatable")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto", help="cpu or cuda (a GPU where there is one)")
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16 (on a GPU the default), float16")
+    parser.add_argument("--threads", type=int, help="of the processor (all)")
+    parser.add_argument("--memory", type=float, help="MiB of keys and values (1024; a quarter of a GPU's)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a sample, and nothing else")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Exit status 0, or 2 with one line for what the user got wrong."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in ("samples", "max_new_tokens", "threads", "memory"):
+        if (value := getattr(options, name)) is not None and value <= 0:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be greater than 0")
+    prompt = sys.stdin.read().removesuffix("\n") if options.prompt == "-" else options.prompt
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        base_path(options.base)
+        where = {"device": options.device, "dtype": options.dtype}
+        policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
+    except CheckpointError as error:
+        words = str(error).replace("adapter=", "--adapter ", 1)
+        for option in ("base", "device", "dtype"):
+            words = words.replace(f"policy.{option}=", f"--{option} ")
+        print(f"shuhari: {words}", file=sys.stderr)
+        return 2
+    generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
+    tokens, adapter = policy.opening(prompt), LEARNING if options.adapter else None
+    asked = options.max_new_tokens, options.temperature
+    given: Any = {"adapter": adapter, "stop": tuple(options.stop), "choices": tuple(options.choice)}
+    requests = [Request(tokens, *asked, seed, **given) for seed in spread(options.seed, options.samples)]
+    started, made, refused = time.monotonic(), 0, ""
+    numbers = {generator.submit(request): n for n, request in enumerate(requests, 1)}
+    while not generator.idle:
+        for ticket, completion in generator.step():
+            refused = refused or completion.error
+            made += len(completion.tokens)
+            if options.json:
+                row = {"sample": numbers[ticket], "text": completion.text, "finished": completion.finished}
+                row |= {"tokens": list(completion.tokens), "logprobs": list(completion.logprobs)}
+                print(json.dumps(row | ({"error": completion.error} if completion.error else {})), flush=True)
+            elif not completion.error:
+                end = "" if completion.finished else " …"
+                total = sum(completion.logprobs)
+                print(
+                    f"{numbers[ticket]}: {completion.text}{end}   (log-probability {total:.2f})", flush=True
+                )
+    if refused:
+        print(f"shuhari: {refused}", file=sys.stderr)
+        return 2
+    seconds = time.monotonic() - started
+    if not options.json:
+        for note in policy.notes:
+            print(f"note: {note}")
+        ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
+        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
+    return 0

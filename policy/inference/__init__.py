@@ -1,0 +1,1 @@
+"""Prompts to completions: what is asked, in which order it runs, and where keys and values lie."""

@@ -1,0 +1,48 @@
+"""The language model as a player of games: it chooses among the legal moves by their probability."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from shuhari.envs.player import Floats, Player
+from shuhari.envs.types import Turn
+from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.render import Renderer
+from shuhari.policy.scoring import sharing_rows
+
+MOST = 256  # turns of one forward pass: more leave the processor's caches, and take 1.4 times as long
+
+
+class LMPlayer(Player):
+    """A policy with one of its adapters, or (`adapter=None`) the bare base."""
+
+    def __init__(self, policy: Policy, renderer: Renderer, adapter: str | None = LEARNING) -> None:
+        self.policy, self.renderer, self.adapter = policy, renderer, adapter
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        return self.policy.versions[self.adapter]
+
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
+        """The model's probabilities, renormalised over each turn's legal moves, at temperature 1."""
+        return self.probabilities_and_mass(turns)[0]
+
+    def probabilities_and_mass(self, turns: Sequence[Turn]) -> tuple[list[Floats], list[float]]:
+        """The same, and how much probability the model gave to legal moves before renormalising."""
+        known = [x for i in range(0, len(turns), MOST) for x in self._logprobs(turns[i : i + MOST])]
+        shares = [np.exp(x - x.max()) for x in known]  # which do not vanish, however small the mass is
+        return [p / p.sum() for p in shares], [float(np.exp(x).sum()) for x in known]
+
+    def _logprobs(self, turns: Sequence[Turn]) -> list[Floats]:
+        """Of each turn's legal moves, as texts among all there are."""
+        prompts = [self.renderer.first(turn.observation) for turn in turns]
+        moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
+        pairs = [(prompt, move) for prompt, own in zip(prompts, moves, strict=True) for move in own]
+        with self.policy.inference():
+            scored = sharing_rows(self.policy, pairs, self.adapter)
+        logprobs = np.zeros(len(pairs))
+        np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
+        return np.split(logprobs, np.cumsum([len(own) for own in moves])[:-1])
+
+
+Models = Callable[[str | None], LMPlayer]  # the player with an adapter, or (None) with the bare base

@@ -1,0 +1,78 @@
+"""What a policy says where only some texts are allowed: log-probabilities of what was sampled, for losses.
+
+A generator draws token by token among what may follow on the way to one of the choices (`Request.choices`),
+so the behaviour policy is the model masked in that way, and its log-probabilities are the masked ones. A
+token that is the only way on has probability 1, and is no decision.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from shuhari.policy.inference.request import Choices, following
+from shuhari.policy.policy import LEARNING, Policy, Tokens
+from shuhari.policy.scoring import Pair, SequenceLogprobs, completion_logprobs, sharing_rows
+
+
+def masked_logprobs(
+    policy: Policy, sequences: Sequence[Pair], choices: Sequence[Choices], adapter: str | None = LEARNING
+) -> SequenceLogprobs:
+    """Of (prompt, completion) pairs, differentiable in the adapter, each masked to its `choices`.
+
+    Where a sequence has choices only its decisions are scored; where it has none, every token.
+    """
+    free = [i for i, allowed in enumerate(choices) if not allowed]
+    if len(free) == len(sequences) or not choices:
+        return completion_logprobs(policy, sequences, adapter=adapter)
+    starts = [0]
+    for _, completion in sequences:
+        starts.append(starts[-1] + len(completion))
+    # By length: distinct contexts with what may follow; and of each decision its row, token, owner and place.
+    shapes: dict[int, tuple[dict[tuple[Tokens, frozenset[int]], int], list[tuple[int, int, int, int]]]] = {}
+    for number, ((prompt, completion), allowed) in enumerate(zip(sequences, choices, strict=True)):
+        for t, token in enumerate(completion if allowed else ()):
+            if len(ways := following(allowed, completion[:t])) > 1:
+                context = prompt + completion[:t]
+                rows, decisions = shapes.setdefault(len(context), ({}, []))
+                row = rows.setdefault((context, ways), len(rows))
+                decisions.append((row, token, number, starts[number] + t))
+    scored = [_decisions(policy, *shape, adapter) for shape in shapes.values()]
+    if free:
+        s = completion_logprobs(policy, [sequences[i] for i in free], adapter=adapter)
+        place = [starts[i] + t for i in free for t in range(len(sequences[i][1]))]
+        owner_N = torch.tensor(free, device=s.sequence_N.device)[s.sequence_N]
+        place_N = torch.tensor(place, device=s.token_N.device)[s.token_N]
+        scored.append((s.logprobs_N, s.entropy_N, owner_N, place_N))
+    return SequenceLogprobs(*(torch.cat(column) for column in zip(*scored, strict=True)))
+
+
+def _decisions(
+    policy: Policy,
+    rows: dict[tuple[Tokens, frozenset[int]], int],
+    decisions: list[tuple[int, int, int, int]],
+    adapter: str | None,
+) -> tuple[torch.Tensor, ...]:
+    """Log-probability, entropy, owner and place of decisions after contexts of one length."""
+    device = policy.device
+    logits_RV = policy.logits(torch.tensor([list(c) for c, _ in rows], device=device), 1, adapter)[:, -1]
+    hidden_RV = torch.ones_like(logits_RV, dtype=torch.bool)
+    ways = [(row, token) for (_, tokens), row in rows.items() for token in tokens]
+    hidden_RV[tuple(torch.tensor(ways, device=device).T)] = False
+    logprobs_RV = logits_RV.masked_fill(hidden_RV, -torch.inf).log_softmax(-1)
+    row_N, token_N, owner_N, place_N = torch.tensor(decisions, device=device).T
+    known_RV = logprobs_RV.detach()
+    entropy_R = -(known_RV.exp() * known_RV.masked_fill(hidden_RV, 0.0)).sum(-1)
+    return logprobs_RV[row_N, token_N], entropy_R[row_N], owner_N, place_N
+
+
+def legal_mass(
+    policy: Policy, turns: Sequence[tuple[Tokens, Choices]], adapter: str | None = LEARNING
+) -> float:
+    """The probability that the unmasked policy gives to saying one of the choices: the mean over prompts."""
+    pairs = [(prompt, choice) for prompt, choices in turns for choice in choices]
+    with policy.inference():
+        scored = sharing_rows(policy, pairs, adapter)
+    logprobs = np.zeros(len(pairs))
+    np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
+    return float(np.exp(logprobs).sum() / len(turns))

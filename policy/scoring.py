@@ -1,0 +1,148 @@
+"""Log-probabilities of given completions, for losses: the learner's side of what the generator sampled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
+from shuhari.kernels.packed import Segments
+from shuhari.policy.inference.prompt_cache import packed_row
+from shuhari.policy.model import llama
+from shuhari.policy.policy import LEARNING, Policy, Tokens
+
+Pair = tuple[Tokens, Tokens]  # prompt and completion
+
+# The share of a padded batch's tokens up to which it is packed. Packing moves queries, keys and values to and
+# fro in every layer, which a batch without much padding or repetition does not earn back.
+PACKED = 0.75
+
+
+# Different completions a row, on average, from which on those that differ in their last token only share it.
+SHARED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceLogprobs:
+    """Of N completion tokens: log-probability and entropy (nats), whose they are, and which in a row of all.
+
+    `token_N`: the place of each in the sequences' completions laid end to end.
+    """
+
+    logprobs_N: Tensor
+    entropy_N: Tensor
+    sequence_N: Tensor
+    token_N: Tensor
+
+
+def completion_logprobs(
+    policy: Policy, sequences: Sequence[Pair], packed: bool | None = None, adapter: str | None = LEARNING
+) -> SequenceLogprobs:
+    """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
+
+    Completions that differ in their last token only, as a game's moves do, share a row where there are
+    enough of them. `packed`: without padding, and each distinct prompt once for all its completions; by
+    default on a GPU, and where that leaves few enough tokens. Otherwise rows are padded on the right, where
+    causal attention cannot see.
+    """
+    if packed is None:
+        distinct = set(sequences)
+        if SHARED * len({prompt + completion[:-1] for prompt, completion in distinct}) <= len(distinct):
+            return sharing_rows(policy, sequences, adapter)
+        prompts = {prompt for prompt, _ in sequences}
+        tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
+        padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
+        packed = policy.path == "lean" and (policy.device.type == "cuda" or tokens <= PACKED * padded)
+    return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
+
+
+def sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+    """One row for the completions of a prompt that differ in their last token; rows of a shape at once."""
+    shapes: dict[tuple[int, int], tuple[dict[Tokens, int], list[int], list[int], list[int]]] = {}
+    n = 0
+    for number, (prompt, completion) in enumerate(sequences):
+        T = len(completion)
+        rows, row, owner, token = shapes.setdefault((len(prompt), T), ({}, [], [], []))
+        place = rows.setdefault(prompt + completion[:-1] if T > 1 else prompt, len(rows))
+        row += [place] * T
+        owner += [number] * T
+        token += range(n, n + T)
+        n += T
+    targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
+    scored = []
+    for (_, T), (rows, row, owner, token) in shapes.items():
+        row_N, owner_N, token_N = (torch.tensor(x, device=policy.device) for x in (row, owner, token))
+        at_N = torch.arange(T, device=policy.device).repeat(len(row) // T)
+        logits_BKV = policy.logits(torch.tensor(list(rows), device=policy.device), T, adapter)
+        logprobs_BKV = logits_BKV.log_softmax(-1)
+        known_BKV = logprobs_BKV.detach()
+        entropy_N = -(known_BKV.exp() * known_BKV).sum(-1)[row_N, at_N]
+        scored.append((logprobs_BKV[row_N, at_N, targets_N[token_N]], entropy_N, owner_N, token_N))
+    return SequenceLogprobs(*(torch.cat(column) for column in zip(*scored, strict=True)))
+
+
+def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+    lengths = [len(p) + len(c) for p, c in sequences]
+    rows_BT = torch.full((len(sequences), max(lengths)), policy.eos)
+    scored_BT = torch.zeros(rows_BT.shape, dtype=torch.bool)
+    for i, (prompt, completion) in enumerate(sequences):
+        rows_BT[i, : lengths[i]] = torch.tensor(prompt + completion)
+        scored_BT[i, len(prompt) : lengths[i]] = True
+    # What stands at position t predicts token t + 1; before the shortest prompt's end nothing is scored.
+    keep = rows_BT.shape[1] - min(len(p) for p, _ in sequences)
+    scored_BK = scored_BT[:, -keep:].to(policy.device)
+    targets_N = rows_BT[:, -keep:].to(policy.device)[scored_BK]
+    tokens_BT = rows_BT[:, :-1].to(policy.device)
+    if policy.path == "lean":
+        weights = policy.weights(adapter)
+        h_NC = llama.hidden(weights, tokens_BT, keep)[scored_BK]
+        return _scored(weights, h_NC, targets_N, scored_BK.nonzero()[:, 0])
+    logprobs_N, entropy_N = token_logprobs(policy.logits(tokens_BT, keep, adapter)[scored_BK], targets_N)
+    return _in_order(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
+
+
+def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+    """One row: each prompt, then its completions, but for their last tokens, which predict nothing."""
+    members: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, _) in enumerate(sequences):
+        members.setdefault(prompt, []).append(i)
+    tokens: list[int] = []
+    lengths: list[int] = []
+    prompts: list[int] = []
+    read: list[list[int]] = [[]] * len(sequences)  # the places that predict each completion's tokens
+    for prompt, rows in members.items():
+        root = len(lengths)
+        tokens += prompt
+        lengths.append(len(prompt))
+        prompts.append(-1)
+        last = len(tokens) - 1
+        for i in rows:
+            completion = sequences[i][1]
+            read[i] = [last, *range(len(tokens), len(tokens) + len(completion) - 1)]
+            tokens += completion[:-1]
+            lengths.append(len(completion) - 1)
+            prompts.append(root)
+    segments = Segments.pack(lengths, prompts, policy.device)
+
+    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
+        return packed_row(q, k, v, segments, window)
+
+    weights = policy.weights(adapter)
+    tokens_1N = torch.tensor([tokens], device=policy.device)
+    h_1NC = llama.hidden(weights, tokens_1N, None, attend, segments.positions_N[None])
+    read_N = torch.tensor([place for places in read for place in places], device=policy.device)
+    targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
+    owners = [i for i, (_, completion) in enumerate(sequences) for _ in completion]
+    return _scored(weights, h_1NC[0][read_N], targets_N, torch.tensor(owners, device=policy.device))
+
+
+def _scored(weights: llama.Weights, h_NC: Tensor, targets_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
+    head_VC = weights.head_VC
+    logprobs_N, entropy_N = linear_logprobs(h_NC.to(head_VC.dtype), head_VC, targets_N)
+    return _in_order(logprobs_N, entropy_N, sequence_N)
+
+
+def _in_order(logprobs_N: Tensor, entropy_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
+    token_N = torch.arange(len(logprobs_N), device=logprobs_N.device)
+    return SequenceLogprobs(logprobs_N, entropy_N, sequence_N, token_N)

@@ -1,0 +1,1 @@
+"""Mathematical answers: read without executing them, compared by an equivalence ladder."""

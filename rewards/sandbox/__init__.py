@@ -1,0 +1,1 @@
+"""Processes that may be killed, for work that can hang, crash or eat memory."""
