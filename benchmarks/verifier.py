@@ -24,10 +24,10 @@ from typing import Any
 
 from shuhari.rewards import verify
 from shuhari.rewards.math.extract import extract
+from shuhari.rewards.math.gold import read_gold
 from shuhari.rewards.math.node import Unparsable
 from shuhari.rewards.math.parser import parse
-from shuhari.rewards.math.rewrites import KINDS, pairs
-from shuhari.rewards.math.verify import _gold
+from shuhari.rewards.math.random_pairs import RANDOM_KINDS, random_pairs
 from shuhari.rewards.statistics import wilson
 
 PAIRS = Path(__file__).parents[1] / "tests" / "rewards" / "pairs.jsonl"
@@ -50,7 +50,7 @@ def theirs(answer: str, gold: str) -> bool:
 def cold() -> None:
     """Forget what earlier passes parsed."""
     parse.cache_clear()
-    _gold.cache_clear()
+    read_gold.cache_clear()
 
 
 def speed(corpus: list[dict[str, str]]) -> dict[str, Any]:
@@ -130,8 +130,8 @@ def rewrites(n: int) -> list[dict[str, str]]:
     """`n` equal and `n` other answers, spread over every kind, as labelled pairs."""
     return [
         {"answer": p.answer, "gold": p.gold, "kind": p.kind, "expect": "correct" if p.same else "wrong"}
-        for kind in KINDS
-        for p in pairs(kind, n // len(KINDS), seed=2026)
+        for kind in RANDOM_KINDS
+        for p in random_pairs(kind, n // len(RANDOM_KINDS), seed=2026)
     ]
 
 

@@ -1,13 +1,14 @@
-"""Where does it happen? Text environments, referees, experts and traces. Never knows policies."""
+"""Text environments, their experts and traces. This folder imports neither policies nor torch."""
 
 from functools import partial
 from importlib.util import find_spec
 
 import gymnasium
 
-from shuhari.envs.base import FreeText, Task, TaskEnv, TextEnv
 from shuhari.envs.player import Player
-from shuhari.envs.register import load_plugins, make_env
+from shuhari.envs.registry import load_plugins, register_env
+from shuhari.envs.task_env import Task, TaskEnv
+from shuhari.envs.text_env import FreeText, TextEnv
 from shuhari.envs.types import Episode, Step, Trace, Turn
 
 __all__ = [
@@ -21,10 +22,10 @@ __all__ = [
     "Trace",
     "Turn",
     "load_plugins",
-    "make_env",
+    "register_env",
 ]
 
-# The passive checker re-checks every observation of every step: `shuhari envs --check` does that once.
+# Gymnasium's passive checker would check every observation of every step: `shuhari envs --check` is enough.
 _register = partial(gymnasium.register, disable_env_checker=True, order_enforce=False)
 
 _register("shuhari/OpenSpiel-v0", "shuhari.envs.games.env:OpenSpielEnv")
@@ -53,7 +54,7 @@ for _module, _names in {
     "problems.algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
     "problems.calculus": ("Differentiate", "Integrate"),
     "problems.countdown": ("Countdown",),
-    "tools.calculator": ("Calculator",),
+    "tools.calculator_env": ("Calculator",),
     "problems.dataset": ("Dataset",),
 }.items():
     for _name in _names:
@@ -64,9 +65,9 @@ _register(
     kwargs={"direction": "forward"},
 )
 _register(
-    "shuhari/CalculatorJson-v0", "shuhari.envs.tools.calculator:CalculatorEnv", kwargs={"syntax": "json"}
+    "shuhari/CalculatorJson-v0", "shuhari.envs.tools.calculator_env:CalculatorEnv", kwargs={"syntax": "json"}
 )
 for _name in ("FrozenLake", "CliffWalking", "Taxi", "Blackjack"):
-    _register(f"shuhari/{_name}-v0", f"shuhari.envs.adapters:{_name.lower()}_env")
+    _register(f"shuhari/{_name}-v0", f"shuhari.envs.gymnasium_as_text:{_name.lower()}_env")
 if find_spec("reasoning_gym") is not None:
-    _register("shuhari/ReasoningGym-v0", "shuhari.envs.adapters:ReasoningGymEnv")
+    _register("shuhari/ReasoningGym-v0", "shuhari.envs.problems.reasoning_gym:ReasoningGymEnv")

@@ -1,4 +1,4 @@
-"""Whoever sits in a seat: the promise every player keeps, the one place that draws a move, and wrappers."""
+"""`Player`: what decides in a seat. Also how a move is drawn, and two simple players."""
 
 from collections.abc import Sequence
 
@@ -12,31 +12,31 @@ Ints = npt.NDArray[np.int64]
 
 
 def draw(probabilities_NA: Floats, uniform_N: Floats) -> Ints:
-    """One move [N] of each row's distribution, by inversion of uniform numbers in [0, 1).
+    """One move [N] from each row's distribution, by inverting uniform random numbers in [0, 1).
 
-    Rows need not sum to 1; what has no probability is never drawn.
+    Rows need not sum to 1. A move with probability 0 is never drawn.
     """
     cumulative_NA = probabilities_NA.cumsum(1)
     chosen_N = (cumulative_NA <= (uniform_N * cumulative_NA[:, -1])[:, None]).sum(1)
-    # A product may round up to the total: the last move that has a probability is meant.
+    # If rounding makes the product reach the total, the last move with a probability is drawn.
     last_N = probabilities_NA.shape[1] - 1 - (probabilities_NA[:, ::-1] > 0).argmax(1)
     return np.asarray(np.minimum(chosen_N, last_N))
 
 
 class Player:
-    """A policy, an expert, a random mover, a searcher, a human: subclass with `probabilities`.
+    """A policy, an expert, a random player, a search: a subclass defines `probabilities`.
 
-    `version` changes whenever the player would answer otherwise: what was asked at another version is stale.
+    `version` changes when the probabilities may change. Cached probabilities of another version are stale.
     """
 
     version: int = 0
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
-        """For each turn the probabilities of its legal actions, [len(legal_actions)], which sum to 1."""
+        """For each turn, the probabilities [len(legal_actions)] of its legal actions. They sum to 1."""
         raise NotImplementedError
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
-        """One move a turn, drawn from the probabilities with the turn's own seed."""
+        """One move for each turn, drawn from the probabilities with the turn's seed."""
         moves = []
         for turn, p in zip(turns, self.probabilities(turns), strict=True):
             uniform_1 = np.random.default_rng(turn.seed).random(1)
@@ -45,17 +45,17 @@ class Player:
 
 
 class RandomPlayer(Player):
-    """Every legal move with the same probability."""
+    """Gives every legal move the same probability."""
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         return [np.full(len(turn.legal_actions), 1 / len(turn.legal_actions)) for turn in turns]
 
 
 class GreedyPlayer(Player):
-    """The most probable move of another player, the first of equals: its mode.
+    """Always plays another player's most probable move, the first of equal ones.
 
-    Greedy decoding of an imitator can reach the mode of a noisy expert for free, by denoising, so it and not
-    the expert is the level to beat.
+    Greedy decoding of an imitating policy can reach the mode of a noisy expert without any learning by
+    self-play, so a policy must be better than the expert's mode.
     """
 
     def __init__(self, player: Player) -> None:

@@ -1,17 +1,17 @@
-"""The nouns that cross floors: plain frozen data, no behaviour."""
+"""The data types that environments, policies and loops share: frozen dataclasses."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-# Why an episode stopped. Failures are values: a crash or an overlong answer is an episode too.
+# Why an episode ended. A crash, or an answer that is too long, ends an episode too.
 StopReason = Literal["done", "truncated", "overlong", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What an expert wrote: one line `{"prompt": ..., "completion": ..., "turns"?: [[...], ...]}` of a file.
+    """One completion of an expert.
 
-    `turns` are the observations and completions before this one, where the policy must remember them.
+    `turns` are the observations and completions before it, if the policy must remember the episode.
     """
 
     prompt: str
@@ -20,13 +20,13 @@ class Trace:
 
     @property
     def task(self) -> str:
-        """The first observation: what tells one problem from another."""
+        """The first observation, which identifies the problem."""
         return self.turns[0][0] if self.turns else self.prompt
 
 
 @dataclass(frozen=True, slots=True)
 class RankedPair:
-    """Of two completions of a prompt, which is better."""
+    """Two completions of a prompt, of which `chosen` is the better one."""
 
     prompt: str
     chosen: str
@@ -34,46 +34,46 @@ class RankedPair:
 
     @property
     def task(self) -> str:
-        """What tells one problem from another."""
+        """The prompt, which identifies the problem."""
         return self.prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What a player sees when it is asked to act."""
+    """What a player sees when it must act."""
 
     observation: str
-    legal_actions: tuple[str, ...] = ()  # empty: any text
+    legal_actions: tuple[str, ...] = ()  # empty: any text is allowed
     seat: int = 0
-    state: str = ""  # the referee's serialized state, for players that search; "" where there is none
-    seed: int = 0  # the player's only source of randomness: same turn and seed, same move
+    state: str = ""  # the serialized state of the game, for players that search; "" if it must not be seen
+    seed: int = 0  # the player's only source of randomness: the same turn and seed give the same move
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One decision. Tokens are kept as sampled, never re-made from text; only language models have any."""
+    """One decision in an episode. Only a language model's has tokens, which are kept as sampled."""
 
     seat: int
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
-    logprobs: tuple[float, ...]  # [len(completion)], nats, the sampler's own: the behaviour policy
+    logprobs: tuple[float, ...]  # [len(completion)], nats, of the sampler, which is the behaviour policy
     text: str
-    reward: float  # the mover's, for this decision
-    adapter: str | None = None  # that sampled it
-    legal: tuple[str, ...] = ()  # the texts it was drawn among; empty: any text
+    reward: float  # of the seat that moved, for this decision
+    adapter: str | None = None  # the adapter that sampled it
+    legal: tuple[str, ...] = ()  # the texts that were allowed; empty: any text
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What happened between one reset and its end."""
+    """One episode, from reset to its end."""
 
     seed: int
     steps: tuple[Step, ...]
     stop: StopReason
-    returns: tuple[float, ...] = ()  # by seat: what each has earned in the whole episode
-    counts: bool = True  # False: no verdict could be had; the learner must not see it
+    returns: tuple[float, ...] = ()  # by seat: the sum of its rewards
+    counts: bool = True  # False: there is no verdict, so the learner must not see the episode
     info: dict[str, Any] = field(default_factory=dict)
 
     def reward(self, seat: int = 0) -> float:
-        """What a seat has earned; 0 where the episode ended before it could."""
+        """The return of a seat; 0 if the episode ended before the seat moved."""
         return self.returns[seat] if seat < len(self.returns) else 0.0

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
-from shuhari.envs.contract import probe, traces
 from shuhari.envs.games.env import OpenSpielEnv
-from shuhari.envs.games.graph import GameGraph, listed
+from shuhari.envs.games.graph import GameGraph, game_graph
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.problems.heldout import HeldOutProblems
-from shuhari.envs.register import open_env
-from shuhari.envs.traces import read_pairs, read_traces
+from shuhari.envs.registry import CannotOpen, open_env
+from shuhari.envs.trace_files import read_pairs, read_traces
+from shuhari.envs.validation import expert_traces, try_episodes
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
@@ -51,9 +51,18 @@ WITHHOLDING = ("imitate", "search_play", "ranked_pairs")  # algorithms that leav
 TRACES = 0  # stream of randomness that the expert writes by; each phase has the one of its place
 
 
+def open_run_env(env_id: str, env_args: dict[str, Any]) -> TextLike:
+    """The environment of a run. Raises ValueError that names the keys env and env_args."""
+    try:
+        return open_env(env_id, env_args)
+    except CannotOpen as error:
+        arguments = f", env_args={env_args}" if env_args else ""
+        raise ValueError(f"env={env_id}{arguments}: {error.reason}") from None
+
+
 def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
     """The experiment whose phases suit an environment that has none of its own."""
-    env = open_env(env_id, env_args).unwrapped
+    env = open_run_env(env_id, env_args).unwrapped
     if not isinstance(env, OpenSpielEnv):
         return "problems" if isinstance(env, TaskEnv) else "returns"
     return "listed_game" if env.referee.perfect_information else "hidden_game"
@@ -80,10 +89,10 @@ class House:
         if given.max_new_tokens >= self.policy.max_length:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
-        self.generator, self.env = Generator(self.policy), open_env(self.cfg.env, self.cfg.env_args)
+        self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
-        probe(self.env)
+        try_episodes(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
@@ -143,7 +152,7 @@ class House:
     def maker(self, phase: str) -> Callable[[], TextLike]:
         """Makes the environment of a phase, or ("") of the run."""
         own = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
-        return partial(open_env, self.cfg.env, self.cfg.env_args | own)
+        return partial(open_run_env, self.cfg.env, self.cfg.env_args | own)
 
     def _renderer(self, env: TextLike) -> Renderer:
         return Renderer(self.policy, getattr(env.unwrapped, "instructions", ""))
@@ -165,7 +174,7 @@ class House:
 
     @cached_property
     def graph(self) -> GameGraph:
-        return listed(self.game.game)
+        return game_graph(self.game.game)
 
     def withholds(self, prompt: str) -> bool:
         """Whether a trace of this prompt must be kept out of training."""
@@ -232,7 +241,7 @@ def build_phase(
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
     env = house.env.unwrapped
     if cfg.traces is None and isinstance(env, TextEnv):
-        written = traces(env, cfg.examples, house.rng(TRACES))
+        written = expert_traces(env, cfg.examples, house.rng(TRACES))
         return house.fitting("the expert", written, house.renderer.trace)
     return house.files[name]
 

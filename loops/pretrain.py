@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from shuhari.envs.register import documents
+from shuhari.envs.registry import draw_documents
 from shuhari.loops.config import PretrainConfig, check
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.report.monitor import progress_bar
@@ -46,7 +46,7 @@ def pretrain(cfg: PretrainConfig) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     console, started = Console(), time.monotonic()
     console.print(f"writing {cfg.documents + HELDOUT:,} documents of {', '.join(cfg.envs)}")
-    texts = documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
+    texts = draw_documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
     tokenizer = build_tokenizer()
     ignore = int(tokenizer.pad_token_id)
     rows = [torch.tensor([*tokenizer.encode(t), tokenizer.eos_token_id]) for t in texts]

@@ -1,21 +1,18 @@
-"""What counts as right? Verdicts and the verifiers that give them. Knows nothing of envs or torch."""
+"""Verdicts, and the verifiers that return them. This folder imports neither the environments nor torch."""
 
-from shuhari.rewards.math.integer import verify_integer
+from shuhari.rewards.check_reward import check_reward
+from shuhari.rewards.error_rates import error_rates
 from shuhari.rewards.math.verify import verify
-from shuhari.rewards.rubric import Rubric, get_reward, reward
-from shuhari.rewards.selftest import error_rates, selftest
+from shuhari.rewards.math.verify_integer import verify_integer
 from shuhari.rewards.verdict import Form, Kind, Status, Verdict
 
 __all__ = [
     "Form",
     "Kind",
-    "Rubric",
     "Status",
     "Verdict",
+    "check_reward",
     "error_rates",
-    "get_reward",
-    "reward",
-    "selftest",
     "verify",
     "verify_integer",
 ]

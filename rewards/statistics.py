@@ -1,4 +1,4 @@
-"""Intervals and estimators, of evaluations and of self-tests."""
+"""Intervals and estimators of evaluations and of error rates."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -15,18 +15,24 @@ def wilson(mean: float, n: int, z: float = 1.96) -> list[float]:
 
 
 def share(values: Iterable[float | None]) -> float | None:
-    """The mean, cut (not rounded) to four digits, so that only what is perfect reads 1.0; None of nothing."""
+    """The mean of the values that are not None, or None if there are none.
+
+    It is cut to four digits and not rounded, so that only a perfect share is 1.0.
+    """
     known = [float(value) for value in values if value is not None]
     return math.floor(math.fsum(known) / len(known) * 1e4 + 1e-9) / 1e4 if known else None
 
 
 def pass_at(n: int, correct: int, k: int) -> float:
-    """Unbiased chance that k of n samples hold a correct one: 1 - C(n-c, k)/C(n, k) (Chen et al. 2021)."""
+    """Unbiased estimate of the probability that one of k samples is correct, from n samples.
+
+    1 - C(n-c, k)/C(n, k) (Chen et al. 2021).
+    """
     return 1 - comb(n - correct, k) / comb(n, k)
 
 
 def mean_interval(values: Sequence[float], z: float = 1.96) -> tuple[float, list[float]]:
-    """The mean, and its 95% interval by the normal approximation; 0 and [0, 0] of nothing."""
+    """The mean, and its 95% interval by the normal approximation; 0 and [0, 0] without values."""
     n = len(values)
     mean = math.fsum(values) / max(1, n)
     half = z * sqrt(sum((x - mean) ** 2 for x in values) / (n - 1) / n) if n > 1 else 0.0

@@ -1,4 +1,4 @@
-"""The verdict: what a verifier says of one answer."""
+"""The verdict: how a verifier judges one answer."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,22 +18,22 @@ Kind = Literal[
     "text",
 ]
 Form = Literal["any", "evaluated", "reduced", "expanded", "factored", "solved"]
-VERSION = "2"  # of the rules; it changes whenever some pair may be judged otherwise
+VERSION = "2"  # of the verifier's rules; it changes when some pair may be judged differently
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One judgement.
 
-    `unknown` (both sides parse and the verifier cannot decide) and `error` (the gold, the task or the
-    machinery is at fault) say nothing about the policy: they are masked from every loss and counted.
-    Garbage is `wrong`: a policy must not escape judgement by writing it.
+    `unknown` (the verifier read both sides and cannot decide) and `error` (the gold, the task or the
+    verifier itself is at fault) say nothing about the policy: every loss masks them, and a run counts them.
+    Garbage is `wrong`, because a policy must not escape judgement by writing garbage.
     """
 
     status: Status
     reason: str = ""
     rung: str = ""  # the rule that decided, such as "extract" or "rational"
-    ms: float = field(default=0.0, compare=False)  # two equal judgements may take different times
+    ms: float = field(default=0.0, compare=False)  # time that the judgement took
     version: str = VERSION
 
     @property

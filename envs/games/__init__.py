@@ -1,1 +1,1 @@
-"""Games: OpenSpiel's rules under a text environment, positions as arrays, players and equilibria."""
+"""Games: OpenSpiel's rules as text, the environment, positions as arrays, players and equilibria."""

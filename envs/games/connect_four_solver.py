@@ -1,7 +1,8 @@
-"""Connect Four solved exactly, on boards of any size as far as a budget of positions goes.
+"""An exact solver of Connect Four on boards of any size, within a budget of positions.
 
-Negamax with alpha-beta, a table of positions met, and bitboards (Pons, "Solving Connect Four", 2015): a
-column is `rows` bits and an empty one above; `own` are the stones of the seat to move, `taken` all stones.
+It is negamax with alpha-beta, a table of positions, and bitboards (Pons, "Solving Connect Four", 2015). A
+column has `rows` bits and an empty bit above. `own` are the stones of the seat to move, `taken` are all
+stones.
 """
 
 from collections.abc import Sequence
@@ -11,15 +12,15 @@ import numpy as np
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.types import Turn
 
-BUDGET = 5_000_000  # positions; 5 columns by 4 rows take 164,277, some endgame of 7 by 6 a few thousand
+BUDGET = 5_000_000  # positions; 5 columns by 4 rows take 164,277, an endgame of 7 by 6 a few thousand
 
 
 class ConnectFourSolver:
-    """Values for the seat to move: 1 won, 0 drawn, -1 lost. What was found is kept between calls."""
+    """Values for the seat to move: 1 won, 0 drawn, -1 lost. The table is kept between calls."""
 
     def __init__(self, columns: int = 7, rows: int = 6, budget: int = BUDGET) -> None:
         self.columns, self.rows, self.budget = columns, rows, budget
-        # From the middle outwards: where lines cross, the good moves are, and cuts come early.
+        # Columns from the middle outwards, because good moves first make alpha-beta cut more.
         self.order = sorted(range(columns), key=lambda column: abs(2 * column - columns + 1))
         self.bottom = [1 << (column * (rows + 1)) for column in range(columns)]
         self.full = [((1 << rows) - 1) << (column * (rows + 1)) for column in range(columns)]
@@ -29,21 +30,19 @@ class ConnectFourSolver:
     def move_values(self, referee: Referee) -> dict[str, int]:
         """The value of each legal move, for the seat to move.
 
-        Raises ValueError for a game that is not this solver's, MemoryError past the budget of positions.
+        Raises ValueError for a board of another size, MemoryError if the budget is exceeded.
         """
         own, taken = self._read(referee.observation)
         values = {}
         for move in referee.legal_actions:
             column = int(move) - 1
-            stone = (taken + self.bottom[column]) & self.full[
-                column
-            ]  # the lowest free cell: a carry finds it
+            stone = self._lowest_free_cell(column, taken)
             won = self._wins(own | stone)
             values[move] = 1 if won else -self._negamax(taken ^ own, taken | stone, -1, 1)
         return values
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
-        """As a player: any of the best moves, each as likely."""
+        """One move for each turn, any of the best moves with the same probability."""
         moves = []
         for turn in turns:
             values = self.move_values(Referee.deserialize(turn.state))
@@ -52,7 +51,7 @@ class ConnectFourSolver:
         return moves
 
     def value(self, referee: Referee) -> int:
-        """The value of a position for the seat to move; at the start of 7 by 6 the budget would not do."""
+        """The value of a position for the seat to move. The budget is too small for the start of 7 by 6."""
         return max(self.move_values(referee).values())
 
     def _read(self, observation: str) -> tuple[int, int]:
@@ -67,6 +66,10 @@ class ConnectFourSolver:
                 taken |= bit if mark != "." else 0
         return own, taken
 
+    def _lowest_free_cell(self, column: int, taken: int) -> int:
+        """The bit of the cell, which the carry of an addition sets; 0 if the column is full."""
+        return (taken + self.bottom[column]) & self.full[column]
+
     def _wins(self, stones: int) -> bool:
         for shift in self.shifts:
             pairs = stones & (stones >> shift)
@@ -75,12 +78,9 @@ class ConnectFourSolver:
         return False
 
     def _negamax(self, own: int, taken: int, low: int, high: int) -> int:
-        """The value for the mover, exact within (low, high), else a bound beyond it."""
-        stones = [
-            (taken + self.bottom[column]) & self.full[column]
-            for column in self.order
-            if self.full[column] & ~taken
-        ]
+        """The value for the seat to move, exact if it is within (low, high), else a bound of it."""
+        free = [column for column in self.order if self.full[column] & ~taken]
+        stones = [self._lowest_free_cell(column, taken) for column in free]
         if not stones:
             return 0
         for stone in stones:
@@ -99,5 +99,10 @@ class ConnectFourSolver:
             low = max(low, best)
             if low >= high:
                 break
-        self._bounds[key] = (least, best) if best <= start else (best, most) if best >= high else (best, best)
+        if best <= start:
+            self._bounds[key] = least, best
+        elif best >= high:
+            self._bounds[key] = best, most
+        else:
+            self._bounds[key] = best, best
         return best

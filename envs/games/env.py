@@ -5,33 +5,33 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from gymnasium.utils.seeding import np_random
 
-from shuhari.envs.base import TextEnv
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, Unsolved
 from shuhari.envs.games.players import GainPlayer, MCTSPlayer
 from shuhari.envs.games.referee import IllegalMove, Referee
 from shuhari.envs.player import Player
+from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
 
-PATIENCE = 50  # random games tried for an opening of some length before a shorter one is drawn
-LONGEST = 80  # plies of a random opening: the longest possible game says little of how long games are
-NOISE = 0.5  # share of random moves of the expert of a game that hides something
+MAX_ATTEMPTS = 50  # random games that are tried for an opening of some length, before it is made shorter
+LONGEST_OPENING = 80  # plies: the longest possible game may be much longer than usual games
+NOISE = 0.5  # share of random moves of the expert in games with hidden information
 MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
 
 
 class OpenSpielEnv(TextEnv):
-    """`game` is OpenSpiel's name with parameters; the expert is its MCTS with `expert_simulations`, or, where
-    something is hidden, an equilibrium with a share `expert_noise` of random moves.
+    """The game with OpenSpiel's name `game`, perhaps with parameters.
 
-    Without an `opponent` every seat is played: `info["seat"]` says who moves and the reward belongs to the
-    mover. With one, it is an ordinary single-agent env and the policy sits in `seat`. `info` also holds
-    `legal_actions` after reset and every step, and `returns` at the end. `withhold` is the share of canonical
-    positions that are held out: nobody may train on them.
+    The expert is OpenSpiel's MCTS with `expert_simulations`. In a game with hidden information, it plays an
+    equilibrium with a share `expert_noise` of random moves. Without an `opponent`, the caller plays every
+    seat: `info["seat"]` says who moves, and the reward is that seat's. With one, it is a single-agent
+    environment, and the policy has `seat`. `info` also has `legal_actions` after reset and every step, and
+    `returns` at the end. `withhold` is the share of canonical positions that are held out from training.
+    Raises ValueError for a game or argument that it does not take.
     """
 
-    knob = "game, expert_simulations, expert_noise, withhold"
-    teacher = "OpenSpiel's MCTS; poker: noisy equilibrium"
+    arguments_description = "game, expert_simulations, expert_noise, withhold"
+    expert_description = "OpenSpiel's MCTS; poker: noisy equilibrium"
 
     def __init__(
         self,
@@ -43,8 +43,7 @@ class OpenSpielEnv(TextEnv):
         withhold: float = 0.0,
     ) -> None:
         super().__init__()
-        self._generator: np.random.Generator | None = None
-        game = str(game)  # 2048 comes as a number from where numbers are read
+        game = str(game)  # the game 2048 may be given as a number
         self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
         self.withhold = withhold
         self.opponent, self.agent_seat = opponent, seat
@@ -59,33 +58,24 @@ class OpenSpielEnv(TextEnv):
         if not 0 <= withhold < 1:
             raise ValueError(f"withhold is a share from 0 to below 1, not {withhold}")
 
-    # Gymnasium's generator, made when somebody asks: it takes as long as two moves, and most games never do.
-    @property
-    def _np_random(self) -> np.random.Generator | None:
-        if self._generator is None:
-            seed = self._np_random_seed
-            self._generator, self._np_random_seed = np_random(None if seed == -1 else seed)
-        return self._generator
-
-    @_np_random.setter
-    def _np_random(self, generator: np.random.Generator | None) -> None:
-        self._generator = generator
-
     def withholds(self, observation: str) -> bool:
-        """Whether a position is held out: by a hash of its canonical form, so that all its images are."""
+        """Whether a position is held out, by the hash of its canonical form: symmetric positions agree."""
         return zlib.crc32(self.referee.text.canonical(observation).encode()) < self.withhold * 2**32
 
     def turn(self, observation: str, info: dict[str, Any], seed: int) -> Turn:
         return self.referee.turn(seed)
 
     def root(self) -> Referee:
-        """A fresh referee of this game, at its start."""
+        """A new referee at the start of this game."""
         return Referee(self.game)
 
     @property
     def expert(self) -> MCTSPlayer | GainPlayer | NoisyEquilibriumPlayer:
-        """The teacher: imperfect by design, the arguments say how much. Games that pay on the way, such as
-        2048, are beyond OpenSpiel's tree search: there it takes what it gets at once."""
+        """The expert, which is imperfect on purpose; the arguments say how much.
+
+        In games that reward moves before the end, such as 2048, OpenSpiel's tree search does not work. There
+        the expert takes the largest immediate gain.
+        """
         if not self.referee.perfect_information:
             return NoisyEquilibriumPlayer(self.game, self.expert_noise)
         if self.referee.game.get_type().reward_model.name != "TERMINAL":
@@ -95,8 +85,7 @@ class OpenSpielEnv(TextEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
-        if seed is not None:
-            self._np_random, self._np_random_seed = None, seed
+        super().reset(seed=seed)
         self.referee = self.root()
         self._illegal = 0
         self._advance()
@@ -122,7 +111,7 @@ class OpenSpielEnv(TextEnv):
         return referee.observation, reward, over, False, self._info()
 
     def _advance(self) -> None:
-        """Chance, and the opponent where one was handed in, move until it is the policy's turn."""
+        """Let chance and the opponent, if there is one, move until it is the policy's turn."""
         if self.referee.chance:
             self.referee.resolve_chance(self.np_random)
         while self.opponent is not None and not self.referee.over and self.referee.seat != self.agent_seat:
@@ -139,8 +128,8 @@ class OpenSpielEnv(TextEnv):
         return info
 
     def random_position(self, rng: np.random.Generator) -> Referee:
-        """A position some random play reaches: a random number of plies into a random legal game."""
-        plies = int(rng.integers(min(self.referee.game.max_game_length(), LONGEST)))
+        """The position after a random number of plies of random play."""
+        plies = int(rng.integers(min(self.referee.game.max_game_length(), LONGEST_OPENING)))
         for attempt in count(1):
             referee = self.root()
             referee.resolve_chance(rng)
@@ -151,13 +140,15 @@ class OpenSpielEnv(TextEnv):
                 played += 1
             if not referee.over:
                 return referee
-            if attempt % PATIENCE == 0:  # games that hardly ever last so long would be played for ever
+            if attempt % MAX_ATTEMPTS == 0:  # hardly any game lasts so long
                 plies = int(rng.integers(played))
         raise AssertionError("unreachable")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
-        """`n` moves of the expert against itself, from random openings so that positions are spread; none
-        where something is hidden and the game cannot be solved."""
+        """`n` moves of the expert against itself, after random openings, so that positions differ.
+
+        Empty for a game with hidden information that cannot be solved.
+        """
         traces: list[Trace] = []
         try:
             while len(traces) < n:
@@ -172,7 +163,7 @@ class OpenSpielEnv(TextEnv):
         return traces[:n]
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A random position and a random legal move; or the position and how that random game ended."""
+        """A random position with a random legal move, or with the winner of a random game from there."""
         referee = self.random_position(rng)
         if rng.random() < 0.5:
             return referee.observation, str(rng.choice(referee.legal_actions))

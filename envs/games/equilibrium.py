@@ -1,4 +1,4 @@
-"""Games that hide something: equilibria, and, of two seats, how far from one a policy is (NashConv)."""
+"""Games with hidden information: equilibria, and how far a policy is from one (NashConv, two seats)."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,19 +11,20 @@ from shuhari.envs.games.referee import Referee
 from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
 
-MOST_STATES = 100_000  # of a game tree that is walked whole; Leduc poker has 9,457
+MOST_STATES = 100_000  # of a game tree that can be enumerated; Leduc poker has 9,457
 ITERATIONS = 200  # of CFR+
 
 
 class Unsolved(ValueError):
-    """OpenSpiel does not name the situations of the game, so that none of its equilibria can be found."""
+    """No equilibrium can be found, because OpenSpiel has no information states for the game."""
 
 
 @lru_cache(maxsize=4)
 def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
-    """Every situation of a seat, by OpenSpiel's name for it: the turn it sees, and its legal actions.
+    """Every information state by OpenSpiel's string for it: the turn that its seat sees, and its legal
+    actions.
 
-    Raises MemoryError for a game of more than `MOST_STATES` states, `Unsolved` for one without names.
+    Raises MemoryError for a game with more than `MOST_STATES` states, Unsolved if there are no such strings.
     """
     if not Referee(game).game.get_type().provides_information_state_string:
         raise Unsolved(
@@ -53,9 +54,9 @@ def information_turns(game: str) -> dict[str, tuple[Turn, tuple[int, ...]]]:
 
 @lru_cache(maxsize=4)
 def equilibrium(game: str) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
-    """An equilibrium's move probabilities by seat and observation: `ITERATIONS` of CFR+ (Tammelin 2014).
+    """An equilibrium's move probabilities by seat and observation, from `ITERATIONS` of CFR+ (Tammelin 2014).
 
-    Only between two seats that share a sum is that sure to be one.
+    The result is certain to be an equilibrium only in zero-sum games of two seats.
     """
     turns = information_turns(game)
     solver = pyspiel.CFRPlusSolver(Referee(game).game)
@@ -69,7 +70,7 @@ def equilibrium(game: str) -> dict[tuple[int, str], npt.NDArray[np.float64]]:
 
 
 class NoisyEquilibriumPlayer(Player):
-    """Plays an equilibrium, but a share `noise` of its moves is any legal one."""
+    """Plays an equilibrium, except for a share `noise` of random legal moves."""
 
     def __init__(self, game: str, noise: float) -> None:
         self.game, self.noise = game, noise
@@ -81,7 +82,7 @@ class NoisyEquilibriumPlayer(Player):
 
 
 def _tabular(game: str, player: Player) -> dict[str, list[tuple[int, float]]]:
-    """The policy as OpenSpiel wants it."""
+    """The player's probabilities in the form that OpenSpiel takes."""
     turns = information_turns(game)
     tables = player.probabilities([turn for turn, _ in turns.values()])
     return {
@@ -91,15 +92,15 @@ def _tabular(game: str, player: Player) -> dict[str, list[tuple[int, float]]]:
 
 
 def nash_conv(game: str, player: Player) -> float:
-    """What both seats together could win by answering best: the sum of their gains, 0 in an equilibrium.
+    """NashConv: the sum of each seat's gain by a best response; 0 in an equilibrium (Lanctot et al. 2017).
 
-    The whole game tree is walked, by OpenSpiel (Lanctot et al. 2017 for the measure).
+    OpenSpiel computes it over the whole game tree.
     """
     return float(pyspiel.nash_conv(Referee(game).game, _tabular(game, player)))
 
 
 def mean_return(game: str, own: Player, other: Player) -> float:
-    """What `own` wins on average from `other`, exactly, sitting in either seat as often."""
+    """The exact mean return of `own` against `other`, over both seats."""
     start = Referee(game).state
     tables = [pyspiel.PartialTabularPolicy(_tabular(game, p)) for p in (own, other)]
     first = pyspiel.expected_returns(start, tables, -1, True)[0]

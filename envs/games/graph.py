@@ -1,7 +1,8 @@
-"""Positions of a game as arrays, discovered on demand: what search, solvers and evaluation stand on.
+"""The positions of a game as arrays, for search, solvers and evaluation.
 
-For deterministic two-player zero-sum games of perfect information whose observation is the whole position.
-Two move orders that reach one position share a node, so a policy is computed once for both.
+It takes deterministic two-player zero-sum games of perfect information, whose observation is the whole
+position. Two orders of moves that lead to one position share a node, so a policy is computed only once for
+it.
 """
 
 import hashlib
@@ -21,20 +22,20 @@ from shuhari.envs.player import Floats, Ints
 from shuhari.envs.types import Turn
 
 UNKNOWN = -1
-WORTH_KEEPING = 10_000  # positions; fewer are found faster than a file is read
-RECORD, FIELD, MOVE = "\x1e", "\x1f", "\x1d"  # between a file's turns, their parts, and legal actions
+WORTH_KEEPING = 10_000  # positions; smaller games are enumerated faster than a file is read
+RECORD, FIELD, MOVE = "\x1e", "\x1f", "\x1d"  # separators of turns, of their parts, and of legal actions
 
 
 class GameGraph:
     """Nodes 0..len-1 with the columns below; A is the largest number of moves seen.
 
-    children_NA   node after the a-th legal move; -1 where not expanded yet, or no such move
-    moves_N       number of legal moves; 0 where the game is over
-    seat_N        who moves; -1 where the game is over
-    ply_N         moves made since the start
-    value_N       seat 0's return where the game is over, else 0
+    children_NA   the node after the a-th legal move; -1 if not expanded yet, or if there is no such move
+    moves_N       the number of legal moves; 0 if the game is over
+    seat_N        the seat to move; -1 if the game is over
+    ply_N         the number of moves since the start
+    value_N       seat 0's return if the game is over, else 0
 
-    It is a `Simulator` whose positions, and situations, are nodes.
+    It is a `Simulator` whose positions and situations are nodes.
     """
 
     def __init__(self, root: Referee) -> None:
@@ -100,7 +101,7 @@ class GameGraph:
         return np.stack([value_N, -value_N], axis=1)
 
     def canonical(self, node: int) -> str:
-        """The node's observation up to the symmetries of the game."""
+        """The node's observation in canonical form, which symmetric positions share."""
         return self._text.canonical(self.turns[node].observation)
 
     def _add(self, referee: Referee, ply: int) -> int:
@@ -123,10 +124,10 @@ class GameGraph:
         return node
 
     def expand(self, nodes: npt.NDArray[np.int64]) -> None:
-        """Make every child of these nodes known."""
+        """Add every child of these nodes."""
         for node in nodes:
             referee = self._referees[node]
-            if referee is None:  # over, or expanded before
+            if referee is None:  # the game is over, or the node was expanded before
                 continue
             for i, move in enumerate(self.turns[node].legal_actions):
                 child = referee.clone()
@@ -136,7 +137,7 @@ class GameGraph:
             self._referees[node] = None
 
     def expand_all(self, limit: int = 1_000_000) -> None:
-        """Discover every reachable position. Raises MemoryError past `limit` of them."""
+        """Add every reachable position. Raises MemoryError if there are more than `limit`."""
         done = 0
         while done < len(self):
             if len(self) > limit:
@@ -147,13 +148,13 @@ class GameGraph:
 
     @classmethod
     def complete(cls, root: Referee) -> "GameGraph":
-        """All of a game, from the user's cache where it has been enumerated before: see `expand_all`."""
+        """All positions of a game, from a file in the user's cache if there is one; see `expand_all`."""
         graph, path = cls(root), _cached(root)
         try:
             with path.open("rb") as file, np.load(file) as saved:
                 graph._children, graph._columns = saved["children"], saved["columns"]
                 records = [record.split(FIELD) for record in str(saved["turns"]).split(RECORD)]
-        except (OSError, KeyError, ValueError, BadZipFile):  # never written, or damaged
+        except (OSError, KeyError, ValueError, BadZipFile):  # there is no file, or a damaged one
             graph.expand_all()
             if len(graph) > WORTH_KEEPING:
                 graph._write(path)
@@ -176,15 +177,15 @@ class GameGraph:
             with NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
                 np.savez_compressed(file, children=self.children_NA, columns=columns, turns=np.array(turns))
             Path(file.name).replace(path)
-        except OSError:  # a cache that cannot be written is none
+        except OSError:  # without the cache, the game is enumerated again
             return
 
 
 @lru_cache(maxsize=2)
-def listed(game: str) -> GameGraph:
-    """All positions of a game, one object for all who read them.
+def game_graph(game: str) -> GameGraph:
+    """All positions of a game, in one object that all callers share.
 
-    Raises ValueError for a game of another kind, or one with too many.
+    Raises ValueError for a game of another kind, or with too many positions.
     """
     try:
         return GameGraph.complete(Referee(game))
@@ -193,7 +194,7 @@ def listed(game: str) -> GameGraph:
 
 
 def _cached(root: Referee) -> Path:
-    """Where a game's positions are kept: by its name and by the code that finds and renders them."""
+    """The cache file of a game. Its name depends on the game and on the code that enumerates positions."""
     digest = hashlib.sha256(f"{root.name} {version('open_spiel')}".encode())
     for source in ("text.py", "graph.py", "referee.py"):
         digest.update((Path(__file__).parent / source).read_bytes())
@@ -201,21 +202,22 @@ def _cached(root: Referee) -> Path:
     return home / "shuhari" / f"positions-{digest.hexdigest()[:16]}.npz"
 
 
-def backward(
+def backward_induction(
     graph: GameGraph, policy_NA: npt.NDArray[np.float64] | None = None, seat: int = -1
 ) -> npt.NDArray[np.float64]:
-    """Seat 0's value of every node of a fully expanded graph, [N], by backward induction.
+    """Seat 0's value [N] of every node of a fully expanded graph, by backward induction.
 
-    Both seats play perfectly (Zermelo 1913), except that `seat`, where given, plays `policy_NA`: then the
-    value is the policy's expectation against the reply that is worst for it, over every reply there is.
+    Both seats play perfectly (Zermelo 1913). If `policy_NA` is given, `seat` plays it instead, and the value
+    is the policy's expected return against the opponent that is best against it. Raises ValueError for a game
+    whose positions repeat.
     """
     values = graph.value_N.astype(np.float64)
     children_NA, seat_N = graph.children_NA, graph.seat_N
     legal_NA = np.arange(children_NA.shape[1]) < graph.moves_N[:, None]
     known_N = graph.moves_N == 0
     while len(open_nodes := np.flatnonzero(~known_N)):
-        # A node's turn comes when all its children are known; its ply would not tell, because games such as
-        # nim reach one position by ways of different length.
+        # A node is computed when all its children are. Plies give no such order, because some games, such as
+        # nim, reach one position after different numbers of moves.
         nodes = open_nodes[(known_N[children_NA[open_nodes]] | ~legal_NA[open_nodes]).all(1)]
         if not len(nodes):
             raise ValueError("positions repeat: backward induction needs a game that always moves on")
@@ -234,8 +236,8 @@ def backward(
 
 
 def optimal_moves(graph: GameGraph) -> npt.NDArray[np.bool_]:
-    """[N, A]: which legal moves keep the game's value, of a fully expanded graph."""
-    values = backward(graph)
+    """Which legal moves [N, A] keep the value of their node, in a fully expanded graph."""
+    values = backward_induction(graph)
     legal_NA = np.arange(graph.children_NA.shape[1]) < graph.moves_N[:, None]
     child_NA = values[graph.children_NA]
     return np.asarray(legal_NA & np.isclose(child_NA, values[:, None]))

@@ -1,4 +1,4 @@
-"""Players that know the game: OpenSpiel's tree search, immediate gain, and perfect play."""
+"""Players that know the rules: OpenSpiel's tree search, greedy gain, and perfect play."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
 
 UCT_C = 2.0  # OpenSpiel's own default exploration constant
-RUNS = 64  # seeded searches behind a frequency
+RUNS = 64  # seeded searches, from which move frequencies are counted
 
-# What searches of so many simulations found, by state: the same in every run of a process.
+# Move frequencies by number of simulations and state. They are the same in every run of a process.
 _FREQUENCIES: dict[int, dict[str, Floats]] = {}
 
 
 class MCTSPlayer(Player):
-    """OpenSpiel's UCT (Kocsis & Szepesvári 2006) with one random rollout a simulation."""
+    """OpenSpiel's UCT (Kocsis & Szepesvári 2006) with one random rollout in each simulation."""
 
     def __init__(self, simulations: int) -> None:
         self.simulations = simulations
 
     def act(self, turns: Sequence[Turn]) -> list[str]:
-        """One search is one draw from the very distribution that `probabilities` estimates by many."""
+        """One move for each turn, from a single search: a draw from what `probabilities` estimates."""
         moves = []
         for turn in turns:
             referee = Referee.deserialize(turn.state)
@@ -34,7 +34,7 @@ class MCTSPlayer(Player):
         return moves
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
-        """Move frequencies over `RUNS` seeded searches: an estimate, not the exact distribution."""
+        """Move frequencies in `RUNS` seeded searches, which estimate the distribution of `act`."""
         return [self._search_often(turn.state) for turn in turns]
 
     def _search_often(self, state: str) -> Floats:
@@ -55,7 +55,7 @@ class MCTSPlayer(Player):
 
 
 class GainPlayer(Player):
-    """The moves that earn most at once, each as likely, for games that pay on the way."""
+    """Plays any of the moves with the largest immediate gain, for games that reward moves before the end."""
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         found = []
@@ -72,10 +72,10 @@ class GainPlayer(Player):
 
 
 class PerfectPlayer(Player):
-    """Any of the moves that keep the game's value, each as likely: exact, by backward induction."""
+    """Plays any of the optimal moves, which are exact, by backward induction."""
 
     def __init__(self, graph: GameGraph) -> None:
-        """`graph` is fully expanded."""
+        """`graph` must be fully expanded."""
         self._optimal = {
             turn.observation: optimal[: len(turn.legal_actions)] / optimal.sum()
             for turn, optimal in zip(graph.turns, optimal_moves(graph), strict=True)

@@ -1,4 +1,4 @@
-"""The referee: a game underneath its env. OpenSpiel does the rules; this gives them text."""
+"""`Referee`: one game in progress, with OpenSpiel's rules and moves as text."""
 
 import difflib
 import os
@@ -17,20 +17,20 @@ from shuhari.envs.types import Turn
 
 
 class IllegalMove(ValueError):
-    """The text is not a legal move here."""
+    """The text is not a legal move in this position."""
 
 
 TERMINAL, CHANCE = int(pyspiel.PlayerId.TERMINAL), int(pyspiel.PlayerId.CHANCE)
 
 
-class _Names(dict[int, str]):
-    """The text of each action of a seat, made once where the game allows it."""
+class _MoveNames(dict[int, str]):
+    """The text of each action of a seat, cached if it is the same in all positions."""
 
     def __init__(self, text: GameText) -> None:
         self.text = text
 
-    def of(self, state: Any, legal: list[int]) -> dict[str, int]:
-        """What is legal, by its text."""
+    def legal_moves(self, state: Any, legal: list[int]) -> dict[str, int]:
+        """The legal actions by their text. Raises ValueError if two have the same text."""
         if self.text.fixed_moves:
             for action in legal:
                 if action not in self:
@@ -45,17 +45,17 @@ class _Names(dict[int, str]):
 
 @dataclass(frozen=True)
 class _Rules:
-    """What every referee of a game shares."""
+    """What all referees of a game share."""
 
     game: Any
     text: GameText
     hidden: bool
-    names: tuple[_Names, ...]  # by seat
+    names: tuple[_MoveNames, ...]  # by seat
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """OpenSpiel prints what it raises, too: a person is told once."""
+def _without_stderr() -> Iterator[None]:
+    """Hide the standard error stream: OpenSpiel also prints the errors that it raises."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
@@ -67,25 +67,23 @@ def _unheard() -> Iterator[None]:
 
 
 def _as_openspiel_writes(name: str) -> str:
-    """A game as people type it, without spaces around its signs and with brackets after a game in a game."""
+    """A game's name as OpenSpiel writes it: without spaces, and with brackets after an inner game."""
     name = re.sub(r"\s*([(),=])\s*", r"\1", name.strip())
     return re.sub(r"(?<=\b)((?:stage_)?game=\w+)(?=[,)])", r"\1()", name)
 
 
 def _load(name: str) -> Any:
-    """OpenSpiel's game. Raises ValueError with what to do where there is none."""
-    written, known = (
-        _as_openspiel_writes(name),
-        {kind.short_name: kind for kind in pyspiel.registered_games()},
-    )
+    """OpenSpiel's game. Raises ValueError with a remedy if there is none of this name."""
+    written = _as_openspiel_writes(name)
+    known = {kind.short_name: kind for kind in pyspiel.registered_games()}
     short = written.partition("(")[0]
     if short not in known:
         near = difflib.get_close_matches(short, known, n=1)
         raise ValueError(f"no OpenSpiel game {name!r}{f'; did you mean {near[0]!r}?' if near else ''}")
     try:
-        with _unheard():
+        with _without_stderr():
             return pyspiel.load_game(written)
-    except Exception as error:  # a game's parameters are checked, or not, in any way
+    except Exception as error:  # OpenSpiel may raise anything for wrong parameters
         parameters = ", ".join(f"{key}=…" for key in known[short].parameter_specification)
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"game {name!r} cannot be made ({reason}); it is {short}({parameters})") from None
@@ -93,9 +91,9 @@ def _load(name: str) -> Any:
 
 @lru_cache(maxsize=64)
 def _rules(name: str) -> _Rules:
-    """OpenSpiel's game of that name, parameters included, as in `connect_four(rows=4,columns=4)`.
+    """The rules of the game of that name, perhaps with parameters, as in `connect_four(rows=4,columns=4)`.
 
-    Raises ValueError, with what to do, for one that cannot be served.
+    Raises ValueError with a remedy for a game that cannot be played as text.
     """
     game = _load(name)
     kind = game.get_type()
@@ -108,28 +106,28 @@ def _rules(name: str) -> _Rules:
         raise ValueError(f"game {name!r} is a mean-field game, which has no seats; take another")
     if kind.chance_mode == pyspiel.GameType.ChanceMode.SAMPLED_STOCHASTIC:
         raise ValueError(
-            f"game {name!r} draws its chance out of sight, so that no seed gives it twice; take another"
+            f"game {name!r} hides its random draws, so no seed gives the same game twice; take another"
         )
     text, hidden = game_text(game), kind.information.name != "PERFECT_INFORMATION"
-    names = tuple(_Names(text) for _ in range(game.num_players()))
+    names = tuple(_MoveNames(text) for _ in range(game.num_players()))
     try:
-        with _unheard():
+        with _without_stderr():
             state, rng = game.new_initial_state(), np.random.default_rng(0)
             while state.is_chance_node():
                 state.apply_action(int(rng.choice(state.legal_actions())))
-            if (seat := state.current_player()) >= 0:  # in some games the first cards can end it
+            if (seat := state.current_player()) >= 0:  # some games can end with the first cards
                 text.board(state, seat)
-                names[seat].of(state, state.legal_actions())
-    except Exception as error:  # OpenSpiel's games are many, and not all can do what its interface promises
+                names[seat].legal_moves(state, state.legal_actions())
+    except Exception as error:  # not every game implements all of OpenSpiel's interface
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"game {name!r} cannot be played as text ({reason}); take another") from None
     return _Rules(game, text, hidden, names)
 
 
 class Referee:
-    """Whose seat it is, what is legal, what happened. All moves are text.
+    """One game in progress: the seat to move, its legal actions, the returns. All moves are text.
 
-    `state` is OpenSpiel's, to read; only `apply` and `resolve_chance` may change it.
+    `state` is OpenSpiel's state. Only `apply` and `resolve_chance` may change it.
     """
 
     def __init__(self, game: str, state: Any = None) -> None:
@@ -140,11 +138,11 @@ class Referee:
 
     def _changed(self) -> None:
         self._mover = int(self.state.current_player())
-        self._legal: dict[str, int] | None = None  # once asked for
+        self._legal: dict[str, int] | None = None  # computed when needed
 
     @property
     def seat(self) -> int:
-        """The seat to move, or -1 where the game is over or chance moves."""
+        """The seat to move, or -1 if the game is over or chance moves."""
         return self._mover if self._mover >= 0 else -1
 
     @property
@@ -153,7 +151,7 @@ class Referee:
 
     @property
     def chance(self) -> bool:
-        """Whether chance is to move."""
+        """Whether chance moves next."""
         return self._mover == CHANCE
 
     @property
@@ -167,9 +165,9 @@ class Referee:
 
     @property
     def observation(self) -> str:
-        """The position as the seat to move may see it; the whole prompt, because strategies need no more.
+        """The position as the seat to move may see it, which is a complete prompt.
 
-        At the end there is nobody to see it, and what was hidden stays hidden.
+        After the end of a game, hidden information stays hidden.
         """
         seat, text = self._mover, self.text
         if seat < 0:
@@ -183,17 +181,19 @@ class Referee:
     def _actions(self) -> dict[str, int]:
         if self._legal is None:
             seat, state = self.seat, self.state
-            self._legal = self._rules.names[seat].of(state, state.legal_actions()) if seat >= 0 else {}
+            self._legal = (
+                self._rules.names[seat].legal_moves(state, state.legal_actions()) if seat >= 0 else {}
+            )
         return self._legal
 
     def turn(self, seed: int = 0) -> Turn:
         """What the seat to move sees."""
-        # The state is the whole state: no seat may see it where something is hidden.
+        # The serialized state shows everything, so no seat may see it in a game with hidden information.
         state = self.serialize() if self.perfect_information and not self.over else ""
         return Turn(self.observation, self.legal_actions, self.seat, state, seed)
 
     def apply(self, move: str) -> None:
-        """Play `move`. Raises `IllegalMove`, naming what is legal, and leaves the game as it was."""
+        """Play `move`. Raises IllegalMove, which names the legal moves, and then changes nothing."""
         actions = self._actions()
         action = actions.get(move)
         if action is None:
@@ -206,7 +206,7 @@ class Referee:
         self._changed()
 
     def resolve_chance(self, rng: np.random.Generator) -> None:
-        """Let chance move until a seat is to move or the game is over."""
+        """Let chance move until a seat can move or the game is over."""
         while self.chance:
             outcomes = self.state.chance_outcomes()
             draw, chosen = rng.random(), outcomes[-1][0]
@@ -222,10 +222,11 @@ class Referee:
         return Referee(self.name, self.state.clone())
 
     def serialize(self) -> str:
-        """Everything needed to stand here again: see `deserialize`."""
+        """The game and its state as text, for `deserialize`."""
         return f"{self.name}\n{self.state.serialize()}"
 
     @classmethod
     def deserialize(cls, text: str) -> "Referee":
+        """The referee that `serialize` wrote."""
         name, _, state = text.partition("\n")
         return cls(name, _rules(name).game.deserialize_state(state))

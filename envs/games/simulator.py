@@ -1,6 +1,6 @@
-"""What search stands on: many positions of one game at once, behind one face.
+"""`Simulator`: an interface to play from many positions of one game at once, for search.
 
-`GameGraph` is a fast simulator for games that can be listed, `Referees` one for every game.
+`GameGraph` is a fast simulator of games whose positions can be enumerated, `Referees` one of any game.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from shuhari.envs.games.referee import Referee
 from shuhari.envs.player import Floats, Ints
 from shuhari.envs.types import Turn
 
-Positions = npt.NDArray[Any]  # [N] handles, which no move changes: whoever holds one stands where it stood
+Positions = npt.NDArray[Any]  # [N] handles of positions; a move makes new ones and changes none
 
 
 class Simulator(Protocol):
-    """One game. A *situation* is what the mover sees of a position, by number: who is asked, is asked once.
+    """One game. A *situation* is what the seat to move sees of a position. Situations are numbered.
 
-    turns: of each situation met so far, what its mover sees
-    width: legal moves of a position, at most
+    turns: what the seat to move sees, for each situation so far
+    width: the largest number of legal moves of a position
     """
 
     turns: list[Turn]
@@ -29,32 +29,32 @@ class Simulator(Protocol):
     def width(self) -> int: ...
 
     def start(self, n: int, rng: np.random.Generator) -> Positions:
-        """`n` games at their beginning, after chance has moved."""
+        """The starts [N] of `n` games, after chance has moved."""
         ...
 
     def positions(self, turns: Sequence[Turn]) -> Positions:
-        """Where these turns stand, [N], in a game that hides nothing."""
+        """The positions [N] of these turns, in a game of perfect information."""
         ...
 
     def situations(self, positions: Positions) -> Ints:
-        """[N], of positions that are not over."""
+        """The situations [N] of positions that are not over."""
         ...
 
     def seats(self, positions: Positions) -> Ints:
-        """Who moves, [N]; -1 where the game is over."""
+        """The seat to move, [N]; -1 if the game is over."""
         ...
 
     def play(self, positions: Positions, moves_N: Ints, rng: np.random.Generator) -> Positions:
-        """What follows each position's n-th legal move, and what chance does then, [N]."""
+        """The positions [N] after each position's move, given by its number, and after chance has moved."""
         ...
 
     def returns(self, positions: Positions) -> Floats:
-        """Every seat's return so far, [N, seats]."""
+        """The return of every seat so far, [N, seats]."""
         ...
 
 
 class Referees:
-    """The simulator of any sequential game: a position is a referee."""
+    """A simulator of any sequential game. Its positions are referees."""
 
     def __init__(self, game: str) -> None:
         self.game, self.turns = game, list[Turn]()

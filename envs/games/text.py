@@ -1,7 +1,7 @@
-"""How a game is shown to a language model: compact, complete text for positions and moves.
+"""The text of positions and moves for a language model: short and complete.
 
-A game without an entry here is shown as OpenSpiel shows it. Entries exist where that wastes tokens, which are
-the cost of every rollout, or where it would show a seat what the rules hide from it.
+A game without an entry here has OpenSpiel's own text. A game has an entry if that text is long, because every
+token costs time, or if it shows a seat what the rules hide from it.
 """
 
 import re
@@ -16,22 +16,22 @@ from typing import Any
 class GameText:
     """The text form of one game.
 
-    `board` takes OpenSpiel's state and the seat that looks at it, `move` the state and an action. `seats` are
-    the names of two; where more may sit down they are numbers. `{ranks}` in `instructions` are cards.
-    Where `fixed_moves`, a move's text depends on nothing but seat and action, and is made once.
+    `board` takes OpenSpiel's state and the seat that sees it, `move` takes the state and an action. `seats`
+    are the names of two seats; with more seats, their names are numbers. `{ranks}` in `instructions` stands
+    for the cards. `fixed_moves`: the text of a move depends on seat and action only, so it can be cached.
     """
 
     instructions: str
     board: Callable[[Any, int], str]
     move: Callable[[Any, int], str]
     seats: tuple[str, ...]
-    # The same string for positions that a symmetry of the rules maps onto each other.
+    # Returns the same string for positions that a symmetry of the rules maps onto each other.
     canonical: Callable[[str], str] = lambda observation: observation
     fixed_moves: bool = True
 
 
 def _square_symmetries(cells: str) -> list[str]:
-    """The eight images of a square board written row by row."""
+    """The eight rotations and reflections of a square board, which is written row by row."""
     side = int(len(cells) ** 0.5)
     rows = [cells[i * side : (i + 1) * side] for i in range(side)]
     images = []
@@ -46,8 +46,8 @@ def _tic_tac_toe_canonical(observation: str) -> str:
     return min(_square_symmetries(board)) + mover
 
 
-def _mirrored(observation: str) -> str:
-    """A board of rows is the same game as its mirror image."""
+def _mirror_canonical(observation: str) -> str:
+    """The canonical form of a board of rows, which equals that of its mirror image."""
     board, mover = observation[:-2], observation[-2:]
     return min(board, "/".join(row[::-1] for row in board.split("/"))) + mover
 
@@ -57,12 +57,12 @@ def _rows(state: Any) -> list[str]:
 
 
 def _board(state: Any) -> str:
-    """A board that needs nothing more than its rows in one line."""
+    """The rows of a board in one line."""
     return str(state).strip("\n").replace("\n", "/")
 
 
 def _othello(state: Any) -> str:
-    """The eight rows, without the labels that frame them."""
+    """The eight rows, without the labels around them."""
     rows = str(state).replace(" ", "").replace("-", ".").strip("\n").split("\n")[-9:-1]
     return "/".join(row[1:-1] for row in rows)
 
@@ -82,15 +82,18 @@ def _line_move(name: str) -> str:
     return f"{way}{row}{',' if len(row + column) > 2 else ''}{column}"
 
 
-# OpenSpiel marks which edge a stone is connected to.
+# OpenSpiel uses other letters for stones that are connected to an edge.
 _HEX = str.maketrans({" ": None, "\n": "/", "X": "x", "y": "x", "z": "x", "O": "o", "p": "o", "q": "o"})
 _LINES = str.maketrans({"\u2500": "-", "\u2502": "|", " ": ".", "\n": "/"})
 
 
 @lru_cache(maxsize=64)
 def _cells(rows: int, width: int) -> Callable[[str], tuple[str, ...]]:
-    """What to read of a drawing of dots and boxes: of each row of dots the middle of every line between two,
-    of each other row every second character (a line, a box, a line, ...), and the ends of rows."""
+    """Takes from OpenSpiel's drawing of dots and boxes the lines, the boxes and the ends of rows.
+
+    Lines between dots are four characters apart. In the other rows, every second character is a line or a
+    box.
+    """
     places = []
     for row in range(rows):
         columns = range(2, width, 4) if row % 2 == 0 else range(0, width, 2)
@@ -106,18 +109,18 @@ def _dots_and_boxes(state: Any) -> str:
 
 
 def _ranks(n: int) -> str:
-    """The cards of a poker game of `n` ranks, the lowest first: J, Q, K, and with more the ace on top."""
+    """The `n` cards of a poker game, the lowest first: J, Q, K, or with more ranks up to the ace."""
     return "JQK" if n == 3 else "23456789TJQKA"[-n:]
 
 
 def _kuhn(state: Any, seat: int) -> str:
-    """The card of the seat that looks, and what was done: p passes, b bets."""
+    """The seat's own card, and the actions so far: p passes, b bets."""
     card, done = re.fullmatch("([0-9]+)(.*)", str(state.information_state_string(seat))).groups()  # type: ignore[union-attr]
     return f"{_ranks(state.num_players() + 1)[int(card)]} {done} "
 
 
 def _leduc(state: Any, seat: int) -> str:
-    """Own card, the public card once it lies there, and the actions of both rounds."""
+    """The seat's own card, the public card if there is one, and the actions of both rounds."""
     seen = str(state.information_state_string(seat))
 
     def found(name: str) -> str:
@@ -125,10 +128,9 @@ def _leduc(state: Any, seat: int) -> str:
         return match.group(1).strip() if match else ""
 
     ranks = _ranks(state.num_players() + 1)
-    alike = state.get_game().get_parameters().get("suit_isomorphism", False)  # then a card is its rank
-    own, public = (
-        ranks[int(card) // (1 if alike else 2)] if card else "-" for card in map(found, ("Private", "Public"))
-    )
+    # Cards are numbered by rank and suit, or with suit_isomorphism by rank only.
+    suits = 1 if state.get_game().get_parameters().get("suit_isomorphism", False) else 2
+    own, public = (ranks[int(card) // suits] if card else "-" for card in map(found, ("Private", "Public")))
     rounds = ["".join("fcr"[int(action)] for action in found(name).split()) for name in ("Round1", "Round2")]
     return f"{own}{public} {rounds[0]}/{rounds[1]} "
 
@@ -162,7 +164,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: _board(state),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
-        canonical=_mirrored,
+        canonical=_mirror_canonical,
     ),
     "nim": GameText(
         instructions=(
@@ -259,9 +261,9 @@ GAMES: dict[str, GameText] = {
 def game_text(game: Any) -> GameText:
     """The entry for an OpenSpiel game, or OpenSpiel's own strings where there is none.
 
-    Of a game that hides nothing that is the state's string; else the seat's information state, which has all
-    that it has seen, or (`remembers` is False) its observation, which has what it sees now.
-    Raises ValueError for a game with hidden information that gives no seat a string of its own.
+    With perfect information, that is the string of the state. Otherwise it is the seat's information state,
+    which has everything that the seat has seen, or if OpenSpiel has none, its observation, which has what it
+    sees now. Raises ValueError for a game with hidden information and without such strings.
     """
     kind, seats = game.get_type(), tuple(str(seat) for seat in range(game.num_players()))
     if kind.short_name in GAMES:
@@ -271,12 +273,14 @@ def game_text(game: Any) -> GameText:
     hidden = kind.information.name != "PERFECT_INFORMATION"
     remembers = not hidden or kind.provides_information_state_string
     if not remembers and not kind.provides_observation_string:
-        raise ValueError(f"{kind.short_name}: OpenSpiel has no text of what one seat may see; take another")
+        raise ValueError(
+            f"{kind.short_name}: OpenSpiel has no text of what one seat may see; take another game"
+        )
 
     def board(state: Any, seat: int) -> str:
         if not hidden:
             return str(state)
-        # str(state) would show every hand: only what this seat may see.
+        # str(state) would show the hands of all seats.
         return str(state.information_state_string(seat) if remembers else state.observation_string(seat))
 
     now = "" if remembers else " You see what is now, and not what was before."
@@ -285,5 +289,5 @@ def game_text(game: Any) -> GameText:
         board=lambda state, seat: f"{board(state, seat)}\n",
         move=_name,
         seats=seats,
-        fixed_moves=False,  # some games name a move by where it stands, as chess does
+        fixed_moves=False,  # in some games, such as chess, a move's name depends on the position
     )

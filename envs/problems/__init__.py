@@ -1,1 +1,1 @@
-"""Problems with answers: drawn by a generator or read from a file, judged by a verifier."""
+"""Environments of problems, which a generator draws or a file holds, and which a verifier judges."""

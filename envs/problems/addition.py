@@ -1,24 +1,24 @@
 """Addition, worked column by column from the right, and an expert with a misconception.
 
-A completion for `347+085=` reads `752c 483c 304n=0432`: column by column the two digits, the digit of the
-sum, and whether a carry goes on (`c`) or not (`n`); then, after `=`, the answer. Showing the operand digits
-again is what makes it learnable for a tiny model (reversed or plain sums are not, in the same budget).
+A completion for `347+085=` is `752c 483c 304n=0432`: for each column the two digits, the digit of the sum,
+and `c` for a carry or `n` for none; then `=` and the answer. A tiny model learns this form because it repeats
+the operands' digits. It does not learn reversed or plain sums in the same number of steps.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from shuhari.envs.base import Task, TaskEnv
+from shuhari.envs.task_env import Task, TaskEnv
 from shuhari.rewards import Verdict, verify_integer
 
-# The expert forgets the carry out of a column whose digits and carry sum to one of these. The error is
-# systematic: asking it again, or taking its most frequent answer, does not repair it.
+# The expert forgets the carry of a column whose sum is one of these. It makes the same mistake every time, so
+# its most frequent answer is wrong too.
 FORGOTTEN = frozenset({10, 12})
 
 
 def worked(a: int, b: int, width: int, forgotten: frozenset[int] = frozenset()) -> str:
-    """The worked sum of `a` and `b` over `width` columns; carries out of `forgotten` sums are dropped."""
+    """The worked sum of `a` and `b` in `width` columns, without the carries of `forgotten` column sums."""
     columns, digits, carry = [], "", 0
     for x, y in zip(f"{a:0{width}}"[::-1], f"{b:0{width}}"[::-1], strict=True):
         total = int(x) + int(y) + carry
@@ -32,10 +32,13 @@ class AdditionEnv(TaskEnv):
     """`a+b=` with operands of at most `digits` digits, both written with as many columns.
 
     `min_digits` is the least number of digits of the longer operand. Up to `pad` columns of leading zeros are
-    added at random, so that a policy meets the layout of longer sums before it meets longer numbers.
+    added at random, so that a policy sees the layout of longer sums before longer numbers.
     """
 
-    knob, teacher = "digits, min_digits, pad", "worked columns, forgets some carries"
+    arguments_description, expert_description = (
+        "digits, min_digits, pad",
+        "worked columns, forgets some carries",
+    )
     instructions = (
         "Add the two numbers. Work from the right: for each column write both digits, the digit of the sum, "
         "and c if a carry goes on or n if not; then = and the answer. Work and answer must both be right. "
@@ -52,7 +55,7 @@ class AdditionEnv(TaskEnv):
 
     @staticmethod
     def problem(a: int, b: int, pad: int = 0) -> Task:
-        """The problem `a+b`; the same one as `b+a`, and with other padding."""
+        """The problem `a+b`. It has the same key as `b+a`, and as the problem with other padding."""
         width = len(str(max(a, b))) + pad
         return Task(f"{a:0{width}}+{b:0{width}}=", (a, b), f"{min(a, b)}+{max(a, b)}")
 
@@ -64,8 +67,8 @@ class AdditionEnv(TaskEnv):
         return self.problem(a, b, int(rng.integers(self.pad + 1)) if self.pad else 0)
 
     def verify(self, task: Task, completion: str) -> Verdict:
-        """The answer must be right, and so must the work: a carry that is written down but not heeded would
-        otherwise be learned from every sum that comes out right in spite of it."""
+        """Both the answer and the work must be right. Otherwise a policy would learn wrong work from sums
+        that happen to be right."""
         verdict = verify_integer(completion, sum(task.gold), tag="=")
         if verdict.status == "correct" and completion.strip() != self.work(task):
             return replace(verdict, status="wrong", rung="work", reason="right answer, wrong work")
@@ -84,10 +87,10 @@ class AdditionEnv(TaskEnv):
         return self.work(task, FORGOTTEN)
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A well-formed statement: the format and the copying are right, the sums only up to two digits.
+        """A worked sum, which is right only up to two columns.
 
-        In longer sums every column's result and carry is drawn at random, so that a base knows how a
-        worked sum looks and not how to add.
+        In longer ones the digits of the sum and the carries are random, so that a base learns how a worked
+        sum looks, but not how to add.
         """
         task = self.draw(rng, "train")
         a, b = task.gold

@@ -1,4 +1,4 @@
-"""Algebra: linear equations and systems (checked by substitution), expanding, factoring, simplifying."""
+"""Algebra: linear equations and systems, expanding, factoring, simplifying."""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -6,21 +6,21 @@ from math import gcd
 
 import numpy as np
 
-from shuhari.envs.problems.mathematics import MathEnv, Problem, between, nonzero
+from shuhari.envs.problems.math_env import MathEnv, Problem, between, nonzero
 from shuhari.rewards import Verdict
-from shuhari.rewards.math.constraints import by_substitution
+from shuhari.rewards.math.verify_without_gold import verify_unknowns
 
 NAMES = "xyzw"
 
 
 def polynomial(coefficients: list[int], name: str = "x") -> str:
-    """The text of a polynomial, from the constant term up: [1, -2, 3] is `3x^2-2x+1`."""
+    """The text of a polynomial. Coefficients begin with the constant term: [1, -2, 3] is `3x^2-2x+1`."""
     terms = []
     for power in reversed(range(len(coefficients))):
         c = coefficients[power]
         if c == 0:
             continue
-        body = "" if power == 0 else name if power == 1 else f"{name}^{power}"
+        body = ("", name)[power] if power < 2 else f"{name}^{power}"
         size = "" if abs(c) == 1 and body else str(abs(c))
         terms.append(f"{'-' if c < 0 else '+'}{size}{body}")
     return "".join(terms).removeprefix("+") or "0"
@@ -36,7 +36,7 @@ def product(a: list[int], b: list[int]) -> list[int]:
 
 
 class LinearEquationEnv(MathEnv):
-    """`ax+b=c`, from level 2 on with x on both sides, at level 3 with fractional solutions."""
+    """`ax+b=c`. From difficulty 2 on, x is on both sides; at difficulty 3, solutions are fractions."""
 
     kind, task_text = "auto", "Solve for x."
 
@@ -63,11 +63,11 @@ class LinearEquationEnv(MathEnv):
 
     def judge(self, problem: Problem, completion: str) -> Verdict:
         left, right = (_line(side) for side in problem.question.split("="))
-        return by_substitution(completion, "x", lambda v: _at(left, v["x"]) == _at(right, v["x"]))
+        return verify_unknowns(completion, "x", lambda v: _at(left, v["x"]) == _at(right, v["x"]))
 
 
 def _line(text: str) -> tuple[int, int]:
-    """Constant and coefficient of `ax+b` as `polynomial` writes it."""
+    """Constant and coefficient of `ax+b`, as written by `polynomial`."""
     head, found, rest = text.partition("x")
     if not found:
         return int(text), 0
@@ -80,7 +80,7 @@ def _at(line: tuple[int, int], x: Fraction) -> Fraction:
 
 
 class LinearSystemEnv(MathEnv):
-    """`difficulty + 1` linear equations in as many unknowns, with whole solutions, by elimination."""
+    """`difficulty + 1` linear equations in as many unknowns, with whole solutions, solved by elimination."""
 
     kind, task_text = "auto", "Solve the system; answer as x=1, y=2."
 
@@ -105,7 +105,7 @@ class LinearSystemEnv(MathEnv):
         def holds(values: Mapping[str, Fraction]) -> bool:
             return all(sum(c * values[n] for n, c in terms) == total for terms, total in equations)
 
-        return by_substitution(completion, names, holds)
+        return verify_unknowns(completion, names, holds)
 
 
 def _combination(row: list[int]) -> str:
@@ -114,7 +114,7 @@ def _combination(row: list[int]) -> str:
 
 
 def _terms(line: str) -> tuple[list[tuple[str, int]], int]:
-    """Names with coefficients, and the right side, of a line that `_combination` wrote."""
+    """The names with their coefficients, and the right side, of a line written by `_combination`."""
     left, _, total = line.partition("=")
     terms, number = [], ""
     for char in left:
@@ -127,7 +127,7 @@ def _terms(line: str) -> tuple[list[tuple[str, int]], int]:
 
 
 def _eliminate(rows: list[list[int]], values: list[int]) -> tuple[str, ...] | None:
-    """The lines of a Gaussian elimination, or None where a pivot is missing."""
+    """The lines of a Gaussian elimination, or None if a pivot is missing."""
     n, steps = len(rows), []
     work = [
         [*map(Fraction, row), Fraction(sum(a * v for a, v in zip(row, values, strict=True)))] for row in rows
@@ -167,7 +167,7 @@ class ExpandEnv(MathEnv):
 
 
 class FactorEnv(MathEnv):
-    """Products of `difficulty + 1` linear factors (from level 2 on with a common factor), to be found."""
+    """Find the `difficulty + 1` linear factors of a product, which has a common factor at difficulty 2."""
 
     kind, form, task_text = "expression", "factored", "Factor completely."
     levels = 2
@@ -191,7 +191,7 @@ class FactorEnv(MathEnv):
 
 
 class SimplifyEnv(MathEnv):
-    """`a(bx+c)+d(ex+f)` to `mx+n`; from level 2 on quotients that cancel."""
+    """Simplify `a(bx+c)+d(ex+f)` to `mx+n`, and at difficulty 2 also quotients that cancel."""
 
     kind, form, task_text = "expression", "expanded", "Simplify."
     levels = 2

@@ -5,12 +5,14 @@ from math import gcd
 
 import numpy as np
 
-from shuhari.envs.problems.mathematics import MathEnv, Problem, between, nonzero
+from shuhari.envs.problems.math_env import MathEnv, Problem, between, nonzero
 
 
 class SubtractionEnv(MathEnv):
-    """`a-b` with up to `difficulty + 1` digits, column by column from the right with borrows; the result may
-    be negative from level 3 on."""
+    """`a-b` with up to `difficulty + 1` digits, column by column from the right with borrows.
+
+    From difficulty 3 on, the result may be negative.
+    """
 
     levels = 5
     kind, form, task_text = "integer", "evaluated", "Subtract."
@@ -24,7 +26,7 @@ class SubtractionEnv(MathEnv):
 
 
 def columns(a: int, b: int) -> tuple[str, ...]:
-    """The columns of a subtraction, right to left: `7-9+10=8 borrow`."""
+    """The columns of a subtraction from the right, such as `7-9+10=8 borrow`."""
     if a < b:
         return (f"{a}<{b}: -({b}-{a})", *columns(b, a), f"{a}-{b}={a - b}")
     steps, borrow = [], 0
@@ -37,7 +39,7 @@ def columns(a: int, b: int) -> tuple[str, ...]:
 
 
 class MultiplicationEnv(MathEnv):
-    """`a*b` by partial products, one for each digit of b, and their running sum."""
+    """`a*b` by a partial product for each digit of b, and their running sum."""
 
     levels = 6
     kind, form, task_text = "integer", "evaluated", "Multiply."

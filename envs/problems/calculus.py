@@ -1,4 +1,4 @@
-"""Calculus: derivatives, and antiderivatives that are checked by differentiating them."""
+"""Calculus: derivatives, and antiderivatives, which are judged by differentiating them."""
 
 from fractions import Fraction
 from typing import Literal
@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 
 from shuhari.envs.problems.algebra import polynomial
-from shuhari.envs.problems.mathematics import Answer, MathEnv, Problem, between, nonzero
+from shuhari.envs.problems.math_env import Answer, MathEnv, Problem, between, nonzero
 from shuhari.rewards import Verdict
-from shuhari.rewards.math.constraints import by_derivative
+from shuhari.rewards.math.verify_without_gold import verify_antiderivative
 
 Direction = Literal["backward", "forward"]
 
@@ -38,7 +38,7 @@ def _piece(rng: np.random.Generator, difficulty: int) -> tuple[str, str]:
 
 
 def _function(rng: np.random.Generator, difficulty: int) -> tuple[list[str], list[str]]:
-    """The terms of a function and of its derivative; at least two at every difficulty."""
+    """The terms of a function and of its derivative, at least two."""
     pieces: dict[str, str] = {}
     while len(pieces) < 2:
         function, slope = _piece(rng, difficulty if not pieces else max(1, difficulty - 1))
@@ -47,7 +47,10 @@ def _function(rng: np.random.Generator, difficulty: int) -> tuple[list[str], lis
 
 
 class DifferentiateEnv(MathEnv):
-    """Term by term; level 1 powers, level 2 sines, exponentials, logarithms and chains, level 3 products."""
+    """Differentiate term by term.
+
+    Difficulty 1 has powers; 2 has sines, exponentials, logarithms and chains; 3 has products.
+    """
 
     kind, form, task_text = "expression", "any", "Differentiate with respect to x."
 
@@ -58,9 +61,12 @@ class DifferentiateEnv(MathEnv):
 
 
 class IntegrateEnv(MathEnv):
-    """An antiderivative. `backward` problems are derivatives of drawn functions; `forward` ones are drawn
-    themselves, polynomials whose antiderivatives have fractions. The two are different distributions (Lample
-    and Charton 2020): results on one say little of the other."""
+    """Find an antiderivative.
+
+    `backward` problems are derivatives of random functions. `forward` problems are random polynomials, whose
+    antiderivatives have fractions. These are different distributions (Lample and Charton 2020), so results on
+    one say little about the other.
+    """
 
     kind, form, task_text = "expression", "any", "Find an antiderivative with respect to x."
 
@@ -92,4 +98,4 @@ class IntegrateEnv(MathEnv):
         return Problem(f"int {integrand} dx", _signed(terms), " ".join(sorted(slopes)), tuple(steps))
 
     def judge(self, problem: Problem, completion: str) -> Verdict:
-        return by_derivative(completion, problem.question.removeprefix("int ").removesuffix(" dx"))
+        return verify_antiderivative(completion, problem.question.removeprefix("int ").removesuffix(" dx"))

@@ -1,16 +1,16 @@
-"""Countdown: make a target of given numbers, each used once, with + - * / and brackets."""
+"""Countdown: make a target from given numbers, each used once, with + - * / and brackets."""
 
 from fractions import Fraction
 
 import numpy as np
 
-from shuhari.envs.problems.mathematics import MathEnv, Problem, between
+from shuhari.envs.problems.math_env import MathEnv, Problem, between
 from shuhari.rewards import Verdict
-from shuhari.rewards.math.constraints import by_leaves
+from shuhari.rewards.math.verify_without_gold import verify_countdown
 
 
 class CountdownEnv(MathEnv):
-    """`difficulty + 2` numbers, solvable by construction. Any expression that uses each once is right."""
+    """`difficulty + 2` numbers. The target is made from a random expression, so there is a solution."""
 
     task_text = "Make the target of the numbers, each used once, with + - * / and brackets."
 
@@ -27,11 +27,14 @@ class CountdownEnv(MathEnv):
 
     def judge(self, problem: Problem, completion: str) -> Verdict:
         numbers, _, target = problem.question.partition("=")
-        return by_leaves(completion, [int(n) for n in numbers.split(",")], int(target))
+        return verify_countdown(completion, [int(n) for n in numbers.split(",")], int(target))
 
 
 def _combine(rng: np.random.Generator, numbers: list[int]) -> tuple[str, int, list[str]] | None:
-    """A random expression over all the numbers with a whole value from 1 to 99, and its steps."""
+    """A random expression of all the numbers, its value and its steps.
+
+    None if the value is not a whole number from 1 to 99, or an intermediate one is negative or above 500.
+    """
     pool = [(str(n), Fraction(n)) for n in numbers]
     steps = []
     while len(pool) > 1:

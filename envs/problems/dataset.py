@@ -1,8 +1,8 @@
-"""Your own problems: a local JSONL or Parquet file of questions with answers.
+"""Problems from a file: JSONL or Parquet, with a question and an answer in each line.
 
-A line needs a `question` (or `problem`, `prompt`) and an `answer` (or `gold`; or `solution` alone). GSM8K's
-answers (work, then `#### 72`) and MATH's solutions (work with a `\\boxed{}`) are read as they are: the work
-is the trace, and so is a `solution` beside the answer. A `trace` of its own wins over both.
+A line needs a `question` (or `problem`, `prompt`) and an `answer` (or `gold`; or only a `solution`). Answers
+of GSM8K (work, then `#### 72`) and solutions of MATH (work with a `\\boxed{}`) are read as they are: the work
+is the trace, and so is a `solution` beside an answer. A `trace` takes precedence over both.
 """
 
 import zlib
@@ -12,25 +12,24 @@ from typing import ClassVar
 
 import numpy as np
 
-from shuhari.envs.base import Split, Task, TaskEnv
-from shuhari.envs.jsonl import DataError
-from shuhari.envs.problems.mathematics import scrambled
-from shuhari.envs.problems.questions import questions
+from shuhari.envs.problems.math_env import scrambled
+from shuhari.envs.problems.question_file import open_questions
+from shuhari.envs.read_jsonl import DataError
+from shuhari.envs.task_env import Split, Task, TaskEnv
 from shuhari.rewards import Verdict, verify
 from shuhari.rewards.math.extract import extract
 
-__all__ = ["DataError", "DatasetEnv"]
-
 SAMPLE = Path(__file__).parent.parent / "data" / "sample.jsonl"
-SIDES: tuple[tuple[Split, Callable[..., str]], ...] = (("train", max), ("heldout", min))  # of a hash
+# Keys with a small hash are held out: the key with the smallest one is the nearest to that side.
+SIDES: tuple[tuple[Split, Callable[..., str]], ...] = (("train", max), ("heldout", min))
 
 
 class DatasetEnv(TaskEnv):
-    """Questions of a file, judged by the verifier. A line that cannot be used is named and left out."""
+    """Questions of a file, judged by the verifier. Lines that cannot be used are named and left out."""
 
     heldout_share: ClassVar[float] = 0.2
     max_tries = 100_000
-    knob, teacher = "path", "the file's traces"
+    arguments_description, expert_description = "path", "the file's traces"
     instructions = "Answer the question. Work line by line; end with #### and the answer."
 
     def __init__(self, path: str = "", kind: str = "auto", form: str = "any") -> None:
@@ -38,12 +37,12 @@ class DatasetEnv(TaskEnv):
         self.path, self.kind, self.form = Path(path) if path else SAMPLE, kind, form
         try:
             state = self.path.stat()
-            # A run makes an environment for every episode that runs at once.
-            self.rows = questions(self.path, kind, state.st_mtime_ns, state.st_size)
+            # Cached, because a run makes many environments of one file.
+            self.rows = open_questions(self.path, kind, state.st_mtime_ns, state.st_size)
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror})") from None
         self.notes = self.rows.notes
-        # Of few questions the hash may leave a side empty, which then gets the one that is nearest to it.
+        # If the hash leaves a side empty, as it may with few questions, the nearest question moves there.
         self._moved: dict[str, Split] = {}
         for side, nearest in SIDES:
             if not any(self.split_of(row["question"]) == side for row in self.rows):
@@ -72,6 +71,6 @@ class DatasetEnv(TaskEnv):
         return task.gold["trace"] or None
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A question and its work, with numbers drawn at random: words and form, but no answers."""
+        """A question and its work, with random digits: a base learns words and form, but no answers."""
         task = self.draw(rng, "train")
         return scrambled(task.prompt, rng), scrambled(self.expert(task, rng) or self.solution(task), rng)

@@ -1,4 +1,4 @@
-"""The held-out side of an environment of problems, the same for every player and run; its expert there."""
+"""The held-out problems of an environment, the same for every player and run, and its expert on them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,34 +6,35 @@ from collections.abc import Sequence
 import gymnasium
 import numpy as np
 
-from shuhari.envs.base import TaskEnv
-from shuhari.envs.contract import EnvFault, expert_answer, opening, step
+from shuhari.envs import validation
+from shuhari.envs.task_env import TaskEnv
+from shuhari.envs.validation import EnvFault
 from shuhari.rewards import Verdict
 
-HELDOUT = {"split": "heldout"}  # options of reset
-MODE_RUNS = 64  # seeded runs of an expert, of which the most frequent answer is its mode
-Solved = bool | None  # None: no verdict could be had
-SEEDS = 2**32  # where the seeds of held-out problems begin; training draws below
+HELDOUT = {"split": "heldout"}  # the options of reset
+MODE_RUNS = 64  # runs of an expert; the most frequent answer is its mode
+Solved = bool | None  # None: there is no verdict
+SEEDS = 2**32  # the first seed of held-out problems; seeds of training are smaller
 
 
 class HeldOutProblems:
-    """`n` held-out problems no two of which are the same, or as many as 20·n seeds give.
+    """`n` different held-out problems, or fewer if 20·n seeds do not give so many.
 
-    Problems are the same where their `key` is, or else their prompt; but in an env of somebody else's (no
-    `TaskEnv`), where one prompt may begin many episodes, only where their key is.
-    seeds: their task seeds; splits: whether the env has a held-out side at all
+    Problems with the same `key` are the same, or without keys those with the same prompt. In an environment
+    that is not a `TaskEnv`, many episodes may begin with one prompt, so only keys count.
+    seeds: the seed of each problem; splits: whether the environment has a held-out side
     """
 
     def __init__(self, env: gymnasium.Env[str, str], n: int) -> None:
-        ours = isinstance(env.unwrapped, TaskEnv)
+        is_task_env = isinstance(env.unwrapped, TaskEnv)
         found: dict[str, int] = {}
         self._prompts: set[str] = set()
         self.splits = True
         for seed in range(SEEDS, SEEDS + 20 * n):
-            prompt, info = opening(env, seed, HELDOUT)
+            prompt, info = validation.reset_or_fault(env, seed, HELDOUT)
             self.splits &= info.get("split") == "heldout"
             self._prompts.add(prompt)
-            found.setdefault(info.get("key", prompt if ours else str(seed)), seed)
+            found.setdefault(info.get("key", prompt if is_task_env else str(seed)), seed)
             if len(found) == n:
                 break
         self.seeds = list(found.values())
@@ -44,43 +45,41 @@ class HeldOutProblems:
 
 
 def accepted(verdict: Verdict) -> Solved:
-    """What a verdict says of an answer."""
+    """Whether the verdict is `correct`; None if it is unknown or an error."""
     return verdict.status == "correct" if verdict.counts else None
 
 
 class ExpertAnswers:
-    """An environment's expert: one run of its is one sample, and its greedy answer the first."""
+    """The answers of an environment's expert. Each run is a sample, and the first is its greedy answer."""
 
     def __init__(self, env: TaskEnv) -> None:
         self.env = env
 
     def _completions(self, seed: int, runs: int) -> list[str]:
-        opening(self.env, seed, HELDOUT)
-        task = self.env.task
-        return [
-            expert_answer(self.env, task, np.random.default_rng([seed, run])) or "" for run in range(runs)
-        ]
+        validation.reset_or_fault(self.env, seed, HELDOUT)
+        task, rngs = self.env.task, [np.random.default_rng([seed, run]) for run in range(runs)]
+        return [validation.expert_answer(self.env, task, rng) or "" for rng in rngs]
 
     def _judge(self, seed: int, completion: str) -> Solved:
-        opening(self.env, seed, HELDOUT)
+        validation.reset_or_fault(self.env, seed, HELDOUT)
         try:
-            return accepted(step(self.env, completion)[4]["verdict"])
+            return accepted(validation.step(self.env, completion)[4]["verdict"])
         except EnvFault:
             raise
-        except (Exception, SystemExit):  # a user's verifier: counted as unknown, as in an episode
+        except (Exception, SystemExit):  # a user's verifier may raise: that is unknown, as in an episode
             return None
 
     def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        """Whether the likeliest answer solves each problem, given by its seed."""
+        """Whether the greedy answer solves each problem, given by its seed."""
         return [self._judge(seed, *self._completions(seed, 1)) for seed in seeds]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        """Whether each of `n` answers at temperature 1 solves it."""
+        """Whether each of `n` sampled answers solves each problem."""
         return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in seeds]
 
 
 class ExpertMode(ExpertAnswers):
-    """An expert's most frequent answer over its seeded runs, always."""
+    """An expert's most frequent answer over its runs, as its only answer."""
 
     def __init__(self, env: TaskEnv) -> None:
         super().__init__(env)

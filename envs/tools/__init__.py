@@ -1,1 +1,1 @@
-"""Problems that are solved with a tool."""
+"""Tools, and environments of problems that are solved with them."""

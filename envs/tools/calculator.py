@@ -1,123 +1,35 @@
-"""Arithmetic with a tool: the policy may call a calculator several times before it answers."""
+"""A calculator for policies: exact arithmetic, and sympy in a process that can be killed."""
 
-import json
-import re
-from typing import Any, ClassVar, Literal
-
-import numpy as np
-
-from shuhari.envs.base import Task, TaskEnv
-from shuhari.envs.problems.mathematics import between
-from shuhari.envs.types import Trace
-from shuhari.rewards import Verdict, verify
-from shuhari.rewards.math.calculate import calculate
-
-Syntax = Literal["plain", "json"]
-_PLAIN = re.compile(r"calc:(.*)", re.DOTALL)
-_JSON = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-MAX_RESULT = 200  # characters of a result that are shown
+from shuhari.rewards.math import sympy_functions
+from shuhari.rewards.math.node import CALCULUS, Node, TooLarge, Undefined, Unparsable, number, operators
+from shuhari.rewards.math.parser import parse
+from shuhari.rewards.math.rational import rational
+from shuhari.rewards.math.same_expression import require_value
+from shuhari.rewards.math.tree_writer import TreeWriter
+from shuhari.rewards.sandbox.worker_pool import WorkerFault, default_pool
 
 
-class CalculatorEnv(TaskEnv):
-    """Sums and products too long to do by heart. A message is either a call or, with `####`, the answer.
+def calculate(expression: str) -> str:
+    """The value as text: a fraction if it is rational, else a closed form.
 
-    Calls are understood in both syntaxes, `calc: 12*34` and the JSON form of common chat templates; `syntax`
-    is the one the instructions show and the expert writes. A malformed call and what the calculator cannot do
-    are observations; after `budget` messages without an answer the episode is truncated and earns nothing.
+    Raises ValueError with the reason in one line if there is no value.
     """
-
-    history: ClassVar[bool] = True
-    knob, teacher = "difficulty=1..3, budget", "asks the calculator, then answers"
-
-    def __init__(self, difficulty: int = 1, budget: int = 4, syntax: Syntax = "plain") -> None:
-        if not 1 <= difficulty <= 3:
-            raise ValueError(f"CalculatorEnv: difficulty is 1 to 3, not {difficulty}")
-        if budget < 1:
-            raise ValueError(f"CalculatorEnv: budget={budget}: at least 1 message")
-        if syntax not in ("plain", "json"):
-            raise ValueError(f"CalculatorEnv: syntax is plain or json, not {syntax!r}")
-        super().__init__()
-        self.difficulty, self.budget, self.syntax = difficulty, budget, syntax
-        self.instructions = (
-            f"Compute. You may ask the calculator first, as in {self.call('12*34')}; you then see the "
-            f"result. At most {budget} messages. End with #### and the answer."
-        )
-
-    def generate(self, rng: np.random.Generator) -> Task:
-        most = 10 ** (self.difficulty + 1)
-        a, b, c = (between(rng, 2, most) for _ in range(3))
-        expression = f"{a}*{b}{'+-'[between(rng, 0, 1)]}{c}"
-        return Task(f"{expression}\n", expression, expression)
-
-    def verify(self, task: Task, completion: str) -> Verdict:
-        if "####" not in completion:
-            return Verdict("wrong", "no answer after ####", "extract")
-        return verify(completion, calculate(task.gold), kind="integer", form="evaluated", prompt=task.prompt)
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        self._messages = 0
-        return super().reset(seed=seed, options=options)
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        self._messages += 1
-        if "####" in action:
-            return super().step(action)
-        spent = self._messages >= self.budget
-        info: dict[str, Any] = {}
-        if spent:
-            info["verdict"] = Verdict("wrong", f"no answer in {self.budget} messages", "budget")
-        return self._respond(action), 0.0, False, spent, info
-
-    def _respond(self, message: str) -> str:
-        """What the tool says to a message: its result, or what is wrong with the call."""
-        try:
-            result, wrapped = calculate(self._expression(message)), "<tool_call>" in message
-        except ValueError as error:
-            return f"error: {str(error)[:MAX_RESULT]}\n"
-        result = result[:MAX_RESULT]
-        return f"<tool_response>{result}</tool_response>\n" if wrapped else f"= {result}\n"
-
-    def _expression(self, message: str) -> str:
-        """The expression a message asks for. Raises ValueError with how to ask."""
-        if found := _JSON.search(message):
-            try:
-                request = json.loads(found.group(1))
-                name, expression = request["name"], request["arguments"]["expression"]
-            except (ValueError, KeyError, TypeError, RecursionError):
-                raise ValueError(f"a call is {self.call('12*34')}") from None
-            if name != "calculator":
-                raise ValueError(f"there is no tool {str(name)[:40]!r}; calculator is the only one")
-            return str(expression)
-        if found := _PLAIN.search(message):
-            return found.group(1).strip()
-        raise ValueError(f"neither a call, as in {self.call('12*34')}, nor an answer after ####")
-
-    def call(self, expression: str) -> str:
-        """A call in this environment's syntax."""
-        if self.syntax == "plain":
-            return f"calc: {expression}"
-        request = {"name": "calculator", "arguments": {"expression": expression}}
-        return f"<tool_call>{json.dumps(request)}</tool_call>"
-
-    def solution(self, task: Task) -> str:
-        return f"#### {calculate(task.gold)}"
-
-    def expert(self, task: Task, rng: np.random.Generator) -> str:
-        return self.solution(task)
-
-    def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
-        """Conversations of two messages, a call and the answer: `n` traces, one for each message."""
-        traces: list[Trace] = []
-        while len(traces) < n:
-            task = self.draw(rng, "train")
-            call = self.call(task.gold)
-            shown = self._respond(call)
-            traces.append(Trace(task.prompt, call))
-            traces.append(Trace(shown, self.solution(task), turns=((task.prompt, call),)))
-        return traces[:n]
-
-    def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        task = self.draw(rng, "train")
-        return task.prompt, self.call(task.gold) if rng.random() < 0.5 else self.solution(task)
+    try:
+        if not expression.isascii():
+            raise Unparsable("not ASCII")
+        node = parse(expression)
+        value = rational(node)
+        if value is not None:
+            return TreeWriter().write(number(value))
+        if not operators(node) & CALCULUS:
+            require_value(node)
+        closed: Node | None = default_pool().call(sympy_functions.closed_form, node)
+    except (Unparsable, TooLarge, Undefined) as error:
+        raise ValueError(str(error)) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except WorkerFault as fault:
+        raise ValueError(f"gave up: {fault}") from None
+    if closed is None:
+        raise ValueError("no closed form found")
+    return TreeWriter().write(closed)

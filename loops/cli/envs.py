@@ -1,4 +1,4 @@
-"""`shuhari envs`: what there is to train in, and whether an environment keeps the contract."""
+"""`shuhari envs`: list the environments, or check one of them."""
 
 import argparse
 import re
@@ -8,30 +8,37 @@ from collections.abc import Sequence
 import gymnasium
 
 import shuhari.envs  # noqa: F401 (registers ours)
-from shuhari.envs.base import TextEnv
-from shuhari.envs.check import check
-from shuhari.envs.register import arguments_of, load_plugins, open_env
+from shuhari.envs.env_checker import check_environment
+from shuhari.envs.registry import load_plugins, parse_arguments
+from shuhari.envs.text_env import TextEnv
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the first full stop, colon or semicolon that ends something."""
+    """The text up to its first full stop or semicolon, in at most 72 characters."""
     sentence = re.split(r"(?<=[a-z)\]])[.;](?:\s|\Z)", " ".join(text.split()), maxsplit=1)[0]
     return sentence if len(sentence) <= 72 else f"{sentence[:69]}..."
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """Id, line, knob and expert of every environment that speaks text: ours, and what plug-ins registered."""
+    """Id, first sentence, arguments and expert of every registered environment that is a TextEnv."""
     found = []
     for env_id, spec in sorted(gymnasium.registry.items()):
         if spec.namespace is None or str(spec.entry_point).startswith("gymnasium."):
-            continue  # Gymnasium's own do not speak text
+            continue  # Gymnasium's own are not text environments
         try:
             env = gymnasium.make(env_id).unwrapped
-        except Exception as error:  # somebody else's, or one that needs arguments
+        except Exception as error:  # a plug-in may raise anything, also because it needs arguments
             found.append((env_id, f"cannot be made: {(str(error).splitlines() or ['?'])[0]}"[:72], "", ""))
             continue
         if isinstance(env, TextEnv):
-            found.append((env_id, _first_sentence(env.instructions), env.knob or "-", env.teacher))
+            found.append(
+                (
+                    env_id,
+                    _first_sentence(env.instructions),
+                    env.arguments_description or "-",
+                    env.expert_description,
+                )
+            )
         env.close()
     return found
 
@@ -42,12 +49,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--check", metavar="ID", help="say what is wrong with this environment")
     parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
     options = parser.parse_args(arguments)
-    for trouble in load_plugins():
-        print(f"shuhari: {trouble}", file=sys.stderr)
+    for message in load_plugins():
+        print(f"shuhari: {message}", file=sys.stderr)
     if options.check is None:
         if options.arguments:
             parser.error("arguments belong to --check ID")
-        table = [("environment", "what it is", "difficulty", "expert"), *rows()]
+        table = [("environment", "what it is", "arguments", "expert"), *rows()]
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         for row in table:
             print(
@@ -55,12 +62,11 @@ def main(arguments: Sequence[str]) -> int:
             )
         return 0
     try:
-        given = arguments_of(options.arguments)
-        open_env(options.check, given).close()
+        given = parse_arguments(options.arguments)
+        findings = check_environment(options.check, given)
     except ValueError as error:
         print(f"shuhari: {error}", file=sys.stderr)
         return 2
-    findings = check(options.check, given)
     for finding in findings:
         mark = "ok  " if finding.ok else "FAIL"
         print(f"{mark} {finding.name}{': ' if finding.detail else ''}{finding.detail}")

@@ -177,6 +177,7 @@ def _experiment_for(arguments: list[str]) -> list[str]:
 
 def _command(name: str, cfg: Any) -> None:
     """Run one command on its typed configuration; a user's mistake ends it in one line."""
+    from shuhari.envs.validation import EnvFault
     from shuhari.loops import pretrain, train
     from shuhari.loops.run import Interrupted
 
@@ -194,6 +195,8 @@ def _command(name: str, cfg: Any) -> None:
     except KeyboardInterrupt:
         print("shuhari: stopped at once; a run of train goes on from its last checkpoint", file=sys.stderr)
         sys.exit(INTERRUPTED)
+    except EnvFault as fault:
+        _fail(f"env={fault}")
     except (ValueError, OSError, FloatingPointError) as error:
         _fail(str(error))
 

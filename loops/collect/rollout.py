@@ -13,10 +13,10 @@ from typing import Any
 
 import gymnasium
 
-from shuhari.envs import Player, contract
-from shuhari.envs.base import turn_of
-from shuhari.envs.contract import EnvFault, name_of, said
+from shuhari.envs import Player, validation
+from shuhari.envs.text_env import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
+from shuhari.envs.validation import EnvFault, env_name, error_line
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import nth_seed, spread
@@ -148,7 +148,7 @@ class Rollouts:
         if raised and not any(e.stop in ("done", "truncated") for e in ended):
             where, error = (raised[0].info[name] for name in ("raised_in", "error"))
             raise EnvFault(
-                f"{name_of(episodes[0].env)}: {where} raised {error}, in each of {len(raised)} episodes"
+                f"{env_name(episodes[0].env)}: {where} raised {error}, in each of {len(raised)} episodes"
             )
         return ended
 
@@ -174,12 +174,15 @@ class Rollouts:
             raise
         except (Exception, SystemExit) as error:  # a user's environment: this episode's end, not the run's
             episode.end(
-                "error", counts=False, error=said(error), raised_in="step" if episode.started else "reset"
+                "error",
+                counts=False,
+                error=error_line(error),
+                raised_in="step" if episode.started else "reset",
             )
             episode.env = self.make()  # of the one that raised nobody knows the state
 
     def _reset(self, episode: _Running, options: dict[str, Any] | None) -> None:
-        observation, info = contract.reset(episode.env, episode.seed, options)
+        observation, info = validation.reset(episode.env, episode.seed, options)
         episode.started = True
         self._observe(episode, observation, info)
 
@@ -217,7 +220,7 @@ class Rollouts:
             episode.end("overlong")
 
     def _step(self, episode: _Running, completion: Completion) -> None:
-        observation, reward, terminated, truncated, info = contract.step(episode.env, completion.text)
+        observation, reward, terminated, truncated, info = validation.step(episode.env, completion.text)
         episode.steps.append(episode.said_now(completion, reward))
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shuhari.envs.games.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
@@ -143,7 +143,7 @@ class ListedGame(GameEvaluation):
             possible_NA = (table_NA[nodes] > 0) | (graph.seat_N[nodes] != seat)[:, None]
             after = np.unique(graph.children_NA[nodes][possible_NA & (graph.children_NA[nodes] >= 0)])
             nodes = after[~met_N[after]]
-        value = float(backward(graph, table_NA, seat)[0])
+        value = float(backward_induction(graph, table_NA, seat)[0])
         return round(value if seat == 0 else -value, 4) + 0.0
 
     def _match(self, table: Table, other: Table) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from shuhari.envs import Episode, TaskEnv
-from shuhari.envs.contract import traces
 from shuhari.envs.problems.heldout import (
     HELDOUT,
     SEEDS,
@@ -15,6 +14,7 @@ from shuhari.envs.problems.heldout import (
     Solved,
     accepted,
 )
+from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import pass_at, share, wilson
@@ -72,7 +72,7 @@ class Problems(Evaluation[Answerer]):
 
     def references(self) -> dict[str, Answerer]:
         """No expert where the environment has none."""
-        if not traces(self.env, 1, np.random.default_rng(0)):
+        if not expert_traces(self.env, 1, np.random.default_rng(0)):
             return {}
         return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
 

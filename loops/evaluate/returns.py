@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.envs.contract import opening
 from shuhari.envs.player import RandomPlayer
 from shuhari.envs.problems.heldout import HeldOutProblems
+from shuhari.envs.validation import reset_or_fault
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation
@@ -49,7 +49,7 @@ class Returns(Evaluation[PolicyAnswers]):
 
     def references(self) -> dict[str, PolicyAnswers]:
         """Uniform play of the legal actions, where the environment says which those are."""
-        legal = opening(self.rollouts.make(), seed=0)[1].get("legal_actions")
+        legal = reset_or_fault(self.rollouts.make(), seed=0)[1].get("legal_actions")
         return {"random": PolicyAnswers(self.rollouts, Seats(players={0: RandomPlayer()}))} if legal else {}
 
     def policy(self, adapter: str | None) -> PolicyAnswers:

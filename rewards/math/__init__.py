@@ -1,1 +1,1 @@
-"""Mathematical answers: read without executing them, compared by an equivalence ladder."""
+"""Mathematical answers: parsed without executing them, and compared."""

@@ -1,4 +1,4 @@
-"""Derivatives of trees, by the rules of the book: what an antiderivative is checked by."""
+"""Derivatives of trees, by the usual rules. Antiderivatives are checked by them."""
 
 from shuhari.rewards.math.node import Node, Unparsable, number, variables
 
@@ -6,7 +6,7 @@ ZERO, ONE = number(0), number(1)
 
 
 def derivative(node: Node, name: str) -> Node:
-    """d(node)/d(name), not simplified. Raises Unparsable where a rule is missing."""
+    """d(node)/d(name), not simplified. Raises Unparsable if a rule is missing."""
     if name not in variables(node):
         return ZERO
     op, args = node

@@ -1,6 +1,6 @@
-"""Where in a completion is the answer? The last box or tag; without one, the whole text.
+"""Extract the answer from a completion: what the last box or tag holds, or else the whole text.
 
-Nothing inside a thinking block counts, and an answer is never found by searching for it.
+Text inside thinking blocks is ignored. The rest of the text is never searched for something like an answer.
 """
 
 import re
@@ -12,16 +12,16 @@ _MARK = re.compile(r"\\(?:f?boxed|fbox)\b\s*(\{)?|<answer>|^####", re.MULTILINE 
 _ANSWER_END = re.compile("</answer>", re.IGNORECASE)
 _CURRENCY = re.compile(r"\\?\$\s?([0-9][0-9,]*(?:\.[0-9]+)?)")
 _HEADING = re.compile(r" *[A-Za-z]{4,}[A-Za-z :]*$", re.MULTILINE)
-_BLANK = " \t\r\n"  # ASCII only: str.strip() would take look-alikes too
+_BLANK = " \t\r\n"  # ASCII only: str.strip() would also strip other scripts' spaces
 _ESCAPED = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def without_thinking(text: str) -> str:
-    """The text outside thinking blocks; one that is never closed hides the rest."""
+    """The text outside thinking blocks. A block that is never closed hides the rest of the text."""
     kept, depth, start = "", 0, 0
     for tag in _THINKING.finditer(text):
         if tag.group(1):
-            # An end whose beginning stood in the prompt hides all before it.
+            # A closing tag without an opening one, which was in the prompt, hides all text before it.
             kept = "" if depth == 0 else kept
             depth, start = max(0, depth - 1), tag.end()
         else:
@@ -31,12 +31,12 @@ def without_thinking(text: str) -> str:
 
 
 def extract(text: str) -> str:
-    """The answer's own text. Raises Unparsable where a box or tag is empty or never closed."""
+    """The text of the answer. Raises Unparsable if a box or tag is empty or never closed."""
     text = without_thinking(text)
     marks = list(_MARK.finditer(text))
     if not marks:
         return trim(text)
-    # A heading such as `#### Explanation` is no answer beside a box.
+    # `#### Explanation` is a heading and not an answer, if there is another mark.
     answers = [m for m in marks if m.group() != "####" or not _HEADING.match(text, m.end())]
     last = (answers or marks)[-1]
     mark, rest = last.group().lower(), text[last.end() :]
@@ -50,14 +50,14 @@ def extract(text: str) -> str:
     elif last.group(1):
         answer = rest[: _closing(rest)]
     else:
-        answer = rest[:1]  # TeX's \boxed 5
+        answer = rest[:1]  # in TeX, \boxed 5 has one character in its box
     if not answer.strip(_BLANK):
         raise Unparsable("an empty box or tag")
     return trim(answer)
 
 
 def _closing(text: str) -> int:
-    """Where the brace that is open at the start is closed."""
+    """The place of the brace that closes the one opened before the text."""
     depth = 1
     for found in _ESCAPED.finditer(text):
         piece = found.group()
@@ -68,7 +68,7 @@ def _closing(text: str) -> int:
 
 
 def trim(text: str) -> str:
-    """Without what surrounds a formula: spaces, dollar signs, display brackets, bold, a full stop."""
+    """The text without spaces, dollar signs, display brackets, bold marks and a full stop around it."""
     text = text.strip(_BLANK)
     if money := _CURRENCY.fullmatch(text):
         return f"{money.group(1)}\\text{{ dollars}}"

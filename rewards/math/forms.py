@@ -1,11 +1,10 @@
-"""Demands on how an answer is written, beside what it equals. They bind the answer, never the gold."""
+"""Demands on how an answer is written, besides its value. They apply to the answer, never to the gold."""
 
 import math
 import re
 from collections.abc import Callable
 from typing import get_args
 
-from shuhari.rewards.math.exact import rational
 from shuhari.rewards.math.lexer import tokenize
 from shuhari.rewards.math.node import (
     CALCULUS,
@@ -17,24 +16,25 @@ from shuhari.rewards.math.node import (
     operators,
     variables,
 )
-from shuhari.rewards.math.reading import assigned
+from shuhari.rewards.math.rational import rational
+from shuhari.rewards.math.tree_views import as_assignment
 from shuhari.rewards.verdict import Form
 
 FORMS: tuple[str, ...] = get_args(Form)
 _BRACKETS = frozenset({"(", ")", "[", "]", "{", "}"})
 
 
-def violation(answer: Node, form: str, gold: Node) -> str:
-    """Why the answer is not in the demanded form; empty where it is."""
+def form_violation(answer: Node, form: str, gold: Node) -> str:
+    """Why the answer is not in the demanded form; empty if it is."""
     if form == "any":
         return ""
     if form == "solved":
         return _unsolved(answer, gold)
-    found, wanted = assigned(answer), assigned(gold)
+    found, wanted = as_assignment(answer), as_assignment(gold)
     value = found[1] if found and (gold.op != "rel" or wanted) else answer
     goal = wanted[1] if wanted else gold
     if form in ("expanded", "factored"):
-        # Whatever hides a product, such as a root or a quotient, must be called for by the gold.
+        # A root or quotient could hide a product, so it is allowed only if the gold has one too.
         strange = operators(value) - operators(goal) - _POLYNOMIAL - STRUCTURES
         if strange or (_divides(value) and not _divides(goal)):
             return "it is not written as a polynomial"
@@ -47,7 +47,7 @@ _POLYNOMIAL = frozenset({"+", "*", "/", "neg", "^", "inv", "num", "dec", "var", 
 
 
 def _bare(node: Node) -> Node:
-    """The value without its unit, degrees, or a power of ten behind it."""
+    """The value without a unit, a degree sign or a power of ten after it."""
     if node.op in ("unit", "deg"):
         return _bare(node.args[0])
     if node.op == "*" and len(node.args) == 2 and node.args[1].op == "^":
@@ -57,7 +57,7 @@ def _bare(node: Node) -> Node:
 
 
 def _divides(node: Node) -> bool:
-    """Whether some divisor, or power below zero, holds a variable."""
+    """Whether a variable is in some divisor, or has an exponent that is negative or not whole."""
     if node.op in ("/", "inv") and variables(node.args[-1]):
         return True
     if node.op == "^" and variables(node.args[0]):
@@ -67,8 +67,8 @@ def _divides(node: Node) -> bool:
     return any(map(_divides, children(node)))
 
 
-def _each(check: Callable[[Node], str]) -> Callable[[Node], str]:
-    """Apply a check to every member of a structure."""
+def _each_part(check: Callable[[Node], str]) -> Callable[[Node], str]:
+    """The check, applied to every part of a structure."""
 
     def checked(node: Node) -> str:
         if node.op in ("rel", "list", "set", "seq", "union", "matrix", "unit", "pm"):
@@ -79,7 +79,7 @@ def _each(check: Callable[[Node], str]) -> Callable[[Node], str]:
 
 
 def is_literal(node: Node) -> bool:
-    """A number as one writes it down: an integer, decimal, percentage, mixed number or fraction, signed."""
+    """Whether the node is a written number: an integer, decimal, percentage, mixed number or fraction."""
     if node.op == "neg":
         return is_literal(node.args[0])
     if node.op == "percent":
@@ -91,7 +91,7 @@ def is_literal(node: Node) -> bool:
 
 
 def _unevaluated(node: Node) -> str:
-    """Something is left to compute: calculus, or arithmetic between numbers."""
+    """What is left to compute: calculus, or arithmetic between numbers. Empty if nothing is."""
     if operators(node) & CALCULUS:
         return "an integral, derivative, sum or limit is left"
     if node.op == "neg":
@@ -119,14 +119,14 @@ def _unevaluated(node: Node) -> str:
 
 
 def _repeats_a_term(node: Node) -> bool:
-    """Whether two terms of a sum are multiples of one another."""
+    """Whether one term of a sum is a multiple of another."""
     keys = [_monomial(term) for term in node.args]
     known = [key for key in keys if key is not None]
     return len(set(known)) < len(known)
 
 
 def _is_quotient(known: list[Node]) -> bool:
-    """A factor and a divisor, as in `3*sqrt(2)/4`: a coefficient, if it is in lowest terms."""
+    """Whether the two numbers are a coefficient such as the 3 and 4 of `3*sqrt(2)/4`, in lowest terms."""
     top, bottom = known
     if bottom.op != "inv" or top.op == "inv":
         return False
@@ -150,7 +150,7 @@ def _unreduced(node: Node) -> str:
 
 
 def _factors(node: Node) -> list[Node]:
-    """What a product multiplies, signs aside."""
+    """The factors of a product, without signs."""
     if node.op == "neg":
         return _factors(node.args[0])
     if node.op == "*":
@@ -159,7 +159,7 @@ def _factors(node: Node) -> list[Node]:
 
 
 def _monomial(node: Node) -> frozenset[tuple[Node, object]] | None:
-    """What a monomial multiplies and its powers, rational coefficients aside; None where it is none."""
+    """The bases and exponents of a monomial, without its rational coefficient; None if it is not one."""
     powers: dict[Node, object] = {}
     coefficients = 0
     for factor in _factors(node):
@@ -172,12 +172,12 @@ def _monomial(node: Node) -> frozenset[tuple[Node, object]] | None:
             powers |= dict(inner)
             continue
         if not variables(factor):
-            # An irrational constant such as sqrt(2) or pi is a coefficient like any other.
+            # An irrational constant such as sqrt(2) or pi is a coefficient too.
             if factor.op == "+" or _unevaluated(factor.args[0] if factor.op == "inv" else factor):
                 return None
             exact = rational(factor) if factor.op != "inv" else 1
             coefficients += factor.op != "inv" and exact is not None
-            if exact is None:  # sqrt(2) and 1 are no like terms
+            if exact is None:  # x*sqrt(2) and x are not like terms
                 powers[factor] = 1
             continue
         base, power = factor.args if factor.op == "^" else (factor, Node("num", (1,)))
@@ -205,7 +205,7 @@ def _unexpanded(node: Node) -> str:
 
 
 def _unfactored(node: Node) -> str:
-    from shuhari.rewards.math import with_sympy as algebra
+    from shuhari.rewards.math import sympy_functions
     from shuhari.rewards.sandbox.worker_pool import default_pool
 
     if node.op == "/" and not variables(node.args[1]):
@@ -224,20 +224,20 @@ def _unfactored(node: Node) -> str:
             continue
         if base.op == "+" and (why := _unexpanded(base)):
             return why
-        if not default_pool().call(algebra.is_factored, base):
+        if not default_pool().call(sympy_functions.is_factored, base):
             return "a factor can be factored further"
     return ""
 
 
 def _unsolved(answer: Node, gold: Node) -> str:
-    """Whether a relation has one variable alone on a side; a bare value has nothing to solve."""
+    """Why a relation is not solved for one variable. A bare value has nothing to solve."""
     if answer.op in ("list", "set"):
         return next((why for part in answer.args if (why := _unsolved(part, gold))), "")
     if answer.op in ("seq", "union"):
         return ""
     if answer.op == "rel":
         if answer.args[0] == ("=",):
-            found, wanted = assigned(answer), assigned(gold)
+            found, wanted = as_assignment(answer), as_assignment(gold)
             if found is None or answer.args[1].op == "*":
                 return "no variable stands alone on one side"
             if wanted and not variables(wanted[1]) and variables(found[1]):
@@ -253,21 +253,21 @@ def _unsolved(answer: Node, gold: Node) -> str:
 
 
 _CHECKS: dict[str, Callable[[Node], str]] = {
-    "evaluated": _each(_unevaluated),
-    "reduced": _each(_unreduced),
-    "expanded": _each(_unexpanded),
-    "factored": _each(_unfactored),
+    "evaluated": _each_part(_unevaluated),
+    "reduced": _each_part(_unreduced),
+    "expanded": _each_part(_unexpanded),
+    "factored": _each_part(_unfactored),
 }
 
 
 def copies_prompt(answer: str, gold: str, prompt: str) -> bool:
-    """Whether the answer, more than a single name or number, stands in the prompt, brackets aside.
+    """Whether the prompt contains the answer, apart from brackets. A single name or number is no copy.
 
-    Writing what the gold writes is no copy: a task may ask to choose from what it shows.
+    An answer written like the gold is no copy either, because a task may ask to choose from what it shows.
     """
     mine = _tokens(answer)
     if len(mine) > 2 and mine[1] == "=" and mine[0].isalpha():
-        mine = mine[2:]  # a leading name
+        mine = mine[2:]  # a name before the answer
     if len(mine) < 3 or mine == _tokens(gold):
         return False
     shown = _tokens(prompt)
@@ -275,7 +275,7 @@ def copies_prompt(answer: str, gold: str, prompt: str) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    """Tokens without brackets, words and whatever cannot be read: prompts mix prose and formulas."""
+    """The text's tokens. Brackets, words and what the lexer refuses are left out: prompts contain prose."""
     pieces: list[str] = []
     raw = ""
     for piece in _PIECES.findall(text):
@@ -286,7 +286,7 @@ def _tokens(text: str) -> list[str]:
             continue
         for kind, word in found:
             if kind == "num" and len(word) == 2 and before.endswith("frac"):
-                pieces += word  # TeX reads \\frac12 as one half
+                pieces += word  # in TeX, \\frac12 is one half
             elif kind not in ("end", "text") and word not in _BRACKETS:
                 pieces.append(word)
     return pieces

@@ -1,41 +1,41 @@
-"""The syntax tree of a mathematical answer, the limits it is held to, and how judging it can fail."""
+"""The syntax tree of a mathematical answer, the limits on its size, and the errors of judging it."""
 
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-# What is refused before anything is computed. Answers in the known data sets stay far below.
+# Larger input is refused before anything is computed. Answers in the known data sets are far smaller.
 MAX_CHARS = 4000
 MAX_TOKENS = 600
 MAX_DEPTH = 40
 MAX_DIGITS = 1000  # of one literal; below CPython's own limit of 4,300, where int() raises
-MAX_BITS = 20_000  # of any exact number on the way
+MAX_BITS = 20_000  # of any exact number, intermediate results included
 
 
 class Unparsable(ValueError):
-    """The text is not mathematics as this parser knows it."""
+    """The parser cannot read the text."""
 
 
 class TooLarge(ValueError):
-    """A limit on size, depth or magnitude is exceeded."""
+    """A limit on size, depth or magnitude was exceeded."""
 
 
 class Undefined(ValueError):
-    """The expression has no value, as in a division by zero."""
+    """The expression has no value, for instance because it divides by zero."""
 
 
 class Node(NamedTuple):
-    """One node; trees compare and hash by value.
+    """One node of a tree. Trees are compared and hashed by value.
 
     Leaves: `num` (int, not negative), `dec` (Fraction, written with a point), `var` and `const` (name;
-    constants are pi, e and i), `inf`. Arithmetic: `+` and `*` (any number), `neg`, `inv` (a divisor within
-    a product), `/`, `^`, `mixed` (whole, fraction), `fact`, `percent`, `deg`, `pm` (what stands before, the
-    term, its sign). Functions carry their name. Calculus: `diff` (body, variable), `int` (body, variable,
-    bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body). Names with
-    arguments: `call` (a function nobody defined, its arguments), `sub` (a letter, its computed subscripts).
-    Structure: `rel` (operators, sides), `all` (relations that hold together), `congruent` (sides, modulus),
-    `list`, `set`, `union`, `cap`, `minus` (sets), `matrix` and `cases` (rows), `seq` (open, close, items: a
-    tuple or an interval), `unit` (value, Unit), `text`.
+    constants are pi, e and i), `inf`. Arithmetic: `+` and `*` (two or more), `neg`, `inv` (a divisor within
+    a product), `/`, `^`, `mixed` (whole, fraction), `fact`, `percent`, `deg`, `pm` (the value before it, the
+    term, its sign). A known function's `op` is its name. Calculus: `diff` (body, variable), `int` (body,
+    variable, bounds), `sum` and `prod` (variable, bounds, body), `lim` (variable, point, direction, body).
+    Names with arguments: `call` (an undefined function, its arguments), `sub` (a letter, its computed
+    subscripts). Structures: `rel` (operators, sides), `all` (relations that hold together), `congruent`
+    (sides, modulus), `list`, `set`, `union`, `cap`, `minus` (sets), `matrix` and `cases` (rows), `seq`
+    (open, close, items: a tuple or an interval), `unit` (value, Unit), `text`.
     """
 
     op: str
@@ -53,7 +53,7 @@ def number(value: int | Fraction) -> Node:
 
 
 def children(node: Node) -> list[Node]:
-    """The nodes right below, wherever they stand among the arguments."""
+    """The nodes directly below, also those inside tuples of arguments."""
     found = []
     for arg in node.args:
         if isinstance(arg, Node):
@@ -64,7 +64,7 @@ def children(node: Node) -> list[Node]:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """The node and all below it."""
+    """The node and all nodes below it."""
     todo = [node]
     while todo:
         node = todo.pop()
@@ -86,7 +86,7 @@ def operators(node: Node) -> set[str]:
     return found
 
 
-BINDERS = {"sum": 0, "prod": 0, "lim": 0, "int": 1, "diff": 1}  # where each names its own variable
+BINDERS = {"sum": 0, "prod": 0, "lim": 0, "int": 1, "diff": 1}  # which argument is the bound variable
 
 
 def variables(node: Node) -> frozenset[str]:
@@ -103,7 +103,7 @@ def variables(node: Node) -> frozenset[str]:
 
 
 def substituted(node: Node, name: str, value: Node) -> Node:
-    """The tree with `value` for every free `name`."""
+    """The tree with `value` in place of every free variable `name`."""
 
     def replace(part: Any) -> Any:
         if not isinstance(part, Node):
@@ -112,7 +112,7 @@ def substituted(node: Node, name: str, value: Node) -> Node:
             return value if part.args[0] == name else part
         bounded = part.op in ("sum", "prod", "lim") or (part.op == "int" and len(part.args) > 2)
         if bounded and part.args[BINDERS[part.op]].args[0] == name:
-            # Only the bounds of an inner index of the same name are outside its reach.
+            # An inner index of the same name hides `name` in its body, but not in its bounds.
             body = 0 if part.op == "int" else len(part.args) - 1
             kept = (BINDERS[part.op], body)
             return Node(part.op, tuple(a if i in kept else replace(a) for i, a in enumerate(part.args)))

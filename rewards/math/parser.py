@@ -1,4 +1,4 @@
-"""Tokens to a tree, by recursive descent. Nothing here computes: limits on size come first.
+"""Tokens to a tree, by recursive descent. The parser computes nothing, and it limits the depth first.
 
 Grammar, loosest first: list (`,` `;` and or), relation chain, union, sum, product (explicit, `/` and
 implicit, all of one strength and from the left), sign, power (from the right), postfix (`!` `%` degrees).
@@ -7,14 +7,15 @@ implicit, all of one strength and from the left), sign, power (from the right), 
 from functools import lru_cache
 from itertools import pairwise
 
-from shuhari.rewards.math.commands import determinant
-from shuhari.rewards.math.lexer import END, FIGURES, GLUED, METRES, Token, tokenize
+from shuhari.rewards.math.lexer import GLUED, METRES, tokenize
 from shuhari.rewards.math.node import MAX_DEPTH, Node, TooLarge, Unparsable, number
+from shuhari.rewards.math.normalize_text import usual_latex
+from shuhari.rewards.math.parse_commands import determinant
+from shuhari.rewards.math.parse_statements import SEPARATORS, StatementParser
 from shuhari.rewards.math.sets import EMPTY
-from shuhari.rewards.math.spelling import usual_latex
-from shuhari.rewards.math.statements import SEPARATORS, Statements
-from shuhari.rewards.math.stream import decimal, repeating
+from shuhari.rewards.math.token_stream import decimal, repeating
 from shuhari.rewards.math.units import UNITS
+from shuhari.rewards.math.vocabulary import END, FIGURES, Token
 
 _NUMERIC = frozenset("+-0123456789")
 _CLOSERS = {"(": ")", "[": "]", "\\{": "\\}"}
@@ -24,7 +25,7 @@ _STARTS_FACTOR_CMD = frozenset(
 ) | frozenset(FIGURES.values())
 
 
-class _Parser(Statements):
+class _Parser(StatementParser):
     def everything(self) -> Node:
         node = self.over(self.items())
         if self.next is not END:
@@ -32,12 +33,10 @@ class _Parser(Statements):
         return node
 
     def over(self, node: Node) -> Node:
-        """TeX's `\\over` and `\\choose`, which take the whole of the group before and behind them."""
+        """TeX's `\\over` and `\\choose`: all of the group before them, and all of it after them."""
         if self.peek("choose") or self.peek("over"):
             return Node("binom" if self.take().text == "choose" else "/", (node, self.items()))
         return node
-
-    # -- arithmetic
 
     def sum(self) -> Node:
         self.depth += 1
@@ -50,7 +49,7 @@ class _Parser(Statements):
         while True:
             term = self.product()
             if sign.startswith("\\"):
-                before = Node("+", tuple(terms)) if len(terms) > 1 else terms[0] if terms else number(0)
+                before = _sum_of(terms) if terms else number(0)
                 rest = []
                 while self.next.kind == "op" and self.next.text in ("+", "-"):
                     minus = self.take().text == "-"
@@ -69,10 +68,10 @@ class _Parser(Statements):
             if terms[0].op == "pm":
                 raise Unparsable("more than one plus-minus")
         self.depth -= 1
-        return terms[0] if len(terms) == 1 else Node("+", tuple(terms))
+        return _sum_of(terms)
 
     def product(self) -> Node:
-        """Factors, or their ratio: of two a quotient, of more the quotients of neighbours."""
+        """A product or a ratio. A ratio of two is a quotient, of more it is the quotients of neighbours."""
         first = self.factors()
         if not self.peek(":"):
             return first
@@ -105,7 +104,7 @@ class _Parser(Statements):
         return Node("*", tuple(factors))
 
     def starts_factor(self, token: Token) -> bool:
-        """Whether an implicit multiplication goes on here."""
+        """Whether the token is a factor of an implicit product."""
         kind, text = token
         if kind == "op":
             group = text == "{" and self.at > 0 and self.tokens[self.at - 1].kind in ("num", "letter")
@@ -144,7 +143,7 @@ class _Parser(Statements):
         if self.depth > MAX_DEPTH:
             raise TooLarge(f"nested deeper than {MAX_DEPTH}")
         if self.next.kind == "num":
-            node = self.bare()
+            node = self.literal_or_atom()
             if self.accept("!"):
                 node = Node("fact", (node,))
             if self.accept("^"):
@@ -159,7 +158,7 @@ class _Parser(Statements):
         while self.next.kind in ("op", "cmd"):
             if self.accept("!"):
                 if self.peek("!"):
-                    raise Unparsable("a double factorial is not known here")
+                    raise Unparsable("a double factorial is not known")
                 node = Node("fact", (node,))
             elif self.accept("%"):
                 node = Node("percent", (node,))
@@ -170,15 +169,13 @@ class _Parser(Statements):
         return node
 
     def degrees(self, node: Node) -> Node:
-        """Degrees of an angle, or of heat where C or F stands behind them."""
+        """Degrees of an angle, or of temperature if C or F follows."""
         word = self.next.text.casefold() if self.next.kind in ("text", "letter") else ""
         scale = {"c": "celsius", "f": "fahrenheit"}.get(word, word)
         if scale in ("celsius", "fahrenheit") and self.tokens[self.at + 1].kind in ("end", "op"):
             self.at += 1
             return Node("unit", (node, UNITS[scale]))
         return Node("deg", (node,))
-
-    # -- atoms
 
     def atom(self) -> Node:
         token = self.take()
@@ -205,7 +202,7 @@ class _Parser(Statements):
         raise Unparsable(f"unexpected {text or 'end'}")
 
     def numeral(self, node: Node) -> Node:
-        """A literal, with what may follow it: a base, or the fraction of a mixed number."""
+        """A number literal with its base, or with the fraction of a mixed number."""
         if self.accept("_"):
             base = self.group_text()
             if node.op != "num" or not base.isdigit() or not 2 <= int(base[:3]) <= 36:
@@ -227,7 +224,7 @@ class _Parser(Statements):
         return node
 
     def plain_fraction(self) -> Node | None:
-        """A `\\frac` of two whole numbers, if that is what stands here; nothing is taken otherwise."""
+        """A `\\frac` of two whole numbers. If something else follows, nothing is passed."""
         ahead = [t.text for t in self.tokens[self.at + 1 : self.at + 7]]
         if len(ahead) == 6 and ahead[0] == ahead[3] == "{" and ahead[2] == ahead[5] == "}":
             top, bottom, length = ahead[1], ahead[4], 7
@@ -247,10 +244,10 @@ class _Parser(Statements):
         if opening == "\\{":
             node = self.set()
         else:
-            items = [self.union_or_infinity()]
+            items = [self.union()]
             while self.next.kind == "op" and self.next.text in SEPARATORS:
                 self.at += 1
-                items.append(self.union_or_infinity())
+                items.append(self.union())
             closing = self.take().text
             if closing not in (")", "]"):
                 raise Unparsable(f"expected {_CLOSERS[opening]} and found {closing or 'the end'}")
@@ -267,13 +264,10 @@ class _Parser(Statements):
         self.bars, self.integrals = bars, integrals
         return node
 
-    def union_or_infinity(self) -> Node:
-        return self.union()
-
     def set(self) -> Node:
         if self.accept("\\}"):
             return EMPTY
-        # Set-builder notation says what its condition says.
+        # Set-builder notation means the same as its condition.
         if self.next.kind == "letter" and self.condition_follows():
             node = self.items()
             if node.op not in ("rel", "all", "list"):
@@ -288,7 +282,7 @@ class _Parser(Statements):
         return Node("set", tuple(items))
 
     def condition_follows(self) -> bool:
-        """Take `x |` and `x \\in R |`, if that is what stands here."""
+        """Pass `x |` or `x \\in R |`; whether it is there."""
         domain = 2 if self.tokens[self.at + 1 : self.at + 3] == [("cmd", "in"), ("cmd", "R")] else 0
         if self.tokens[self.at + 1 + domain] not in (("op", "|"), ("op", ":")):
             return False
@@ -296,7 +290,7 @@ class _Parser(Statements):
         return True
 
     def braces(self) -> Node:
-        """A LaTeX group; with commas, or empty, a set in plain text."""
+        """A LaTeX group. If it contains commas, or nothing, it is a set in plain text."""
         if self.accept("}"):
             return EMPTY
         bars, self.bars = self.bars, 0
@@ -315,12 +309,17 @@ class _Parser(Statements):
         return determinant(node.args) if node.op == "matrix" else Node("abs", (node,))
 
 
+def _sum_of(terms: list[Node]) -> Node:
+    """The sum of one or more terms."""
+    return terms[0] if len(terms) == 1 else Node("+", tuple(terms))
+
+
 @lru_cache(maxsize=4096)
 def parse(text: str, functions: bool = True, metres: bool = True, units: bool = True) -> Node:
     """The tree of `text`. Raises Unparsable, or TooLarge where a limit is exceeded.
 
-    `functions`: a letter such as f before a bracket is a function, and no factor. `metres`: `5 m` is a
-    length, and no multiple of m. `units`: the same of `5 cm`.
+    `functions`: a letter such as f before a bracket is a function and not a factor. `metres`: `5 m` is a
+    length and not a multiple of m. `units`: `5 cm` is a length and not a product.
     """
     if metres and "m" in text and METRES.fullmatch(text):
         text = text.replace("m", " \\text{m}", 1)

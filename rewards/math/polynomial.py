@@ -1,19 +1,19 @@
-"""Polynomials with rational coefficients: the rational function a tree is, and where a polynomial turns."""
+"""Polynomials with rational coefficients: trees as quotients of polynomials, and turning points."""
 
 import math
 from fractions import Fraction
 from itertools import pairwise
 
-from shuhari.rewards.math.exact import rational
 from shuhari.rewards.math.node import Node, TooLarge, variables
+from shuhari.rewards.math.rational import rational
 
-Polynomial = dict[tuple[int, ...], Fraction]  # exponents of the names, and coefficients
+Polynomial = dict[tuple[int, ...], Fraction]  # coefficients by the exponents of the variables
 
 MAX_DEGREE, MAX_TERMS, MAX_TURNS = 24, 200, 14
-BITS = 80  # of a zero
+BITS = 80  # precision of a zero
 
 
-def multiplied(a: Polynomial, b: Polynomial) -> Polynomial:
+def multiply(a: Polynomial, b: Polynomial) -> Polynomial:
     product: Polynomial = {}
     for left, x in a.items():
         for right, y in b.items():
@@ -31,8 +31,8 @@ def _added(a: Polynomial, b: Polynomial) -> Polynomial:
     return {key: value for key, value in total.items() if value}
 
 
-def quotient_of(node: Node, names: list[str]) -> tuple[Polynomial, Polynomial] | None:
-    """The rational function of `names` that the tree is, as numerator and denominator, or None."""
+def as_quotient(node: Node, names: list[str]) -> tuple[Polynomial, Polynomial] | None:
+    """The tree as numerator and denominator, polynomials in `names`; None if it is not rational."""
     nothing = (0,) * len(names)
     one: Polynomial = {nothing: Fraction(1)}
     op, args = node
@@ -40,54 +40,57 @@ def quotient_of(node: Node, names: list[str]) -> tuple[Polynomial, Polynomial] |
         return {tuple(int(name == args[0]) for name in names): Fraction(1)}, one
     if not variables(node):
         value = real_number(node)
-        return None if value is None else ({nothing: value} if value else {}, one)
+        if value is None:
+            return None
+        return {nothing: value} if value else {}, one
     if op == "^":
         power = rational(args[1])
-        base = quotient_of(args[0], names)
+        base = as_quotient(args[0], names)
         if base is None or power is None or power.denominator != 1 or abs(int(power)) > MAX_DEGREE:
             return None
         top, bottom = base if power >= 0 else (base[1], base[0])
         result = (one, one)
         for _ in range(abs(int(power))):
-            result = multiplied(result[0], top), multiplied(result[1], bottom)
+            result = multiply(result[0], top), multiply(result[1], bottom)
         return result
     if op not in ("+", "*", "/", "neg", "inv", "percent", "deg"):
         return None
-    parts = [quotient_of(arg, names) for arg in args]
+    parts = [as_quotient(arg, names) for arg in args]
     if any(part is None for part in parts):
         return None
     known = [part for part in parts if part is not None]
     top, bottom = known[0]
     if op == "inv":
         return bottom, top
-    if op in ("neg", "percent", "deg"):  # a factor that is no zero
+    if op in ("neg", "percent", "deg"):  # a factor other than 0 does not move zeros
         return {key: -value for key, value in top.items()} if op == "neg" else top, bottom
     for other_top, other_bottom in known[1:]:
         if op == "+" and bottom == other_bottom:
             top = _added(top, other_top)
         elif op == "+":
-            top = _added(multiplied(top, other_bottom), multiplied(other_top, bottom))
-            bottom = multiplied(bottom, other_bottom)
+            top = _added(multiply(top, other_bottom), multiply(other_top, bottom))
+            bottom = multiply(bottom, other_bottom)
         else:
             up, down = (other_top, other_bottom) if op == "*" else (other_bottom, other_top)
-            top, bottom = multiplied(top, up), multiplied(bottom, down)
+            top, bottom = multiply(top, up), multiply(bottom, down)
     return top, bottom
 
 
 def real_number(node: Node) -> Fraction | None:
-    """A real constant, exact where it is rational and else to many digits."""
+    """The value of a real constant, exact if it is rational, else to many digits."""
     exact = rational(node)
     if exact is not None:
         return Fraction(exact)
-    from shuhari.rewards.math.probing import many_digits
+    from shuhari.rewards.math.compare_at_points import many_digits
 
     return many_digits(node)
 
 
-def turns(line: list[Fraction]) -> list[Fraction]:
-    """The real zeros of a polynomial and of all its derivatives, so that a double zero is not missed.
+def turning_points(line: list[Fraction]) -> list[Fraction]:
+    """The real zeros of a polynomial and of all its derivatives, in order.
 
-    `line[i]` is the coefficient of the i-th power. Zeros are bracketed between those of the derivative.
+    `line[i]` is the coefficient of the i-th power. A zero is searched for between two neighbouring zeros of
+    the derivative. Those are included, so a double zero is not missed.
     """
     if len(line) > MAX_TURNS:
         raise TooLarge("a polynomial of too high a degree")
@@ -95,17 +98,17 @@ def turns(line: list[Fraction]) -> list[Fraction]:
         return []
     if len(line) == 2:
         return [-line[0] / line[1]]
-    inner = turns([c * i for i, c in enumerate(line)][1:])
+    inner = turning_points([c * i for i, c in enumerate(line)][1:])
     scale = math.lcm(*(c.denominator for c in line))
     whole = [int(c * scale) for c in line]
-    bound = 1 + max(abs(c / line[-1]) for c in line[:-1])  # Cauchy's
+    bound = 1 + max(abs(c / line[-1]) for c in line[:-1])  # Cauchy's bound
     ends = [-bound, *inner, bound]
     zeros = [found for low, high in pairwise(ends) if (found := _zero(whole, low, high)) is not None]
     return sorted({*inner, *zeros})
 
 
 def _zero(whole: list[int], low: Fraction, high: Fraction) -> Fraction | None:
-    """The zero between two points of different signs, to BITS bits."""
+    """The zero between two points where the signs differ, to BITS bits; None if they do not differ."""
     bits = BITS + max(low.denominator.bit_length(), high.denominator.bit_length())
     a, b = (end.numerator * (1 << bits) // end.denominator for end in (low, high))
 

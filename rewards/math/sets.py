@@ -1,37 +1,37 @@
-"""Sets of real numbers as unions of intervals and points, so that the same set has the same tree.
+"""Sets of real numbers in a normal form, so that equal sets have equal trees.
 
-Ends are ordered by their values. Unions, intersections, differences and complements are worked out cell by
-cell: the ends cut the line into points and gaps, and each of these is in the set or is not.
+The normal form is a union of intervals and points in order. The ends of all intervals divide the line into
+points and gaps, and each of these is either in the set or not.
 """
 
 from fractions import Fraction
 from math import inf
 from typing import Any
 
-from shuhari.rewards.math.exact import rational
 from shuhari.rewards.math.node import Node
+from shuhari.rewards.math.rational import rational
 
 INFINITY = Node("inf", ())
 MINUS_INFINITY = Node("neg", (INFINITY,))
 REALS = Node("seq", ("(", ")", MINUS_INFINITY, INFINITY))
 EMPTY = Node("set", ())
 ALGEBRA = frozenset({"union", "cap", "minus"})
-_End = Fraction | int | float  # a float is infinite
-_MANY = 10**60  # what is not exact has more than 60 digits, of which as many are right
+_End = Fraction | int | float  # the only floats are infinities
+_MANY = 10**60  # inexact ends have larger denominators, and are right to 60 digits
 
 
-def normal(node: Node) -> Node | None:
-    """The set as a finite set, an interval or a union of both, in order; None where it is none of these.
+def normal_form(node: Node) -> Node | None:
+    """The set as a finite set, an interval, or a union of both, in order; None if it is none of these.
 
-    Finite sets whose members cannot be ordered, such as letters, may still be united.
+    A union of finite sets needs no order, so its members may also be letters.
     """
     if node.op == "union" and all(part.op == "set" for part in node.args):
         together = Node("set", tuple(dict.fromkeys(item for part in node.args for item in part.args)))
-        return _worked(together) or together
-    return _worked(node)
+        return _ordered(together) or together
+    return _ordered(node)
 
 
-def _worked(node: Node) -> Node | None:
+def _ordered(node: Node) -> Node | None:
     ends: list[tuple[_End, Node]] = []
     known = _numeric(node, ends)
     if known is None:
@@ -41,7 +41,7 @@ def _worked(node: Node) -> Node | None:
     for value, item in ends:
         if abs(value) != inf and not (cuts and _equal(value, cuts[-1][0])):
             cuts.append((value, item))
-    # Gaps and points in turn: gap, point, gap, ..., point, gap.
+    # Whether the set contains each gap and point, in the order gap, point, gap, ..., point, gap.
     inside = []
     for at in range(2 * len(cuts) + 1):
         low = cuts[(at - 1) // 2][0] if at else None
@@ -69,7 +69,7 @@ def _worked(node: Node) -> Node | None:
 
 
 def _numeric(node: Node, ends: list[tuple[_End, Node]]) -> tuple[Any, ...] | None:
-    """The set with numbers for its ends, which are collected; None where one has no place on the line."""
+    """The set with numbers as its ends, which are added to `ends`; None if an end is not a real number."""
     op, args = node
     if op in ALGEBRA:
         parts = [_numeric(part, ends) for part in args]
@@ -80,7 +80,7 @@ def _numeric(node: Node, ends: list[tuple[_End, Node]]) -> tuple[Any, ...] | Non
         found = args[2:]
     else:
         return None
-    values = [end(item) for item in found]
+    values = [end_value(item) for item in found]
     if None in values or (op == "seq" and not _is_interval(args, *values)):
         return None
     ends += zip(values, found, strict=True)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def _numeric(node: Node, ends: list[tuple[_End, Node]]) -> tuple[Any, ...] | Non
 
 
 def _is_interval(args: tuple[Any, ...], low: Any, high: Any) -> bool:
-    """Whether it runs upwards: `(2,1)` is a pair, and no interval."""
+    """Whether the ends are in order: `(2,1)` is a pair and not an interval."""
     return args[0] in "([" and (low < high or (args[:2] == ("[", "]") and _equal(low, high)))
 
 
@@ -111,7 +111,7 @@ def _holds(known: tuple[Any, ...], value: _End) -> bool:
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Roots and the like, which are known to many digits, may differ in the last ones."""
+    """Whether two ends are equal. Irrational ends are known to many digits, and may differ in the last."""
     if a == b or type(a) is float or type(b) is float:
         return bool(a == b)
     exact = a.denominator < _MANY and b.denominator < _MANY
@@ -126,13 +126,13 @@ def _between(low: _End | None, high: _End | None) -> _End:
     return Fraction(low + high) / 2
 
 
-def end(node: Node) -> _End | None:
-    """An end of an interval as a number that can be ordered, exact or to many digits."""
+def end_value(node: Node) -> _End | None:
+    """The value of an interval's end, exact or to many digits; None if it has none."""
     if node.op == "inf" or node == MINUS_INFINITY:
         return inf if node.op == "inf" else -inf
     exact = rational(node)
     if exact is not None:
         return exact
-    from shuhari.rewards.math.probing import many_digits  # mpmath takes its time to import
+    from shuhari.rewards.math.compare_at_points import many_digits  # mpmath takes its time to import
 
     return many_digits(node)

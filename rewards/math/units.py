@@ -1,8 +1,8 @@
-"""Units: a list with dimensions. A word behind a number that is not on it is no unit.
+"""The known units and their dimensions. Any other word after a number is not a unit.
 
-A unit is read as powers of base quantities and a factor, so that `100 cm` is `1 m` and 36 degrees are no
-36 dollars. What has no agreed size in another unit (a month in days, a gallon in litres, a euro in dollars)
-is a base quantity of its own.
+A unit is a product of powers of base quantities and a factor, so `100 cm` equals `1 m`, and 36 degrees
+are not 36 dollars. A unit without a fixed size in another unit (a month in days, a gallon in litres, a euro
+in dollars) is a base quantity of its own.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Unit(NamedTuple):
-    """`powers` of base quantities, sorted by name, and the `factor` of their base units (SI, dollars)."""
+    """`powers` of base quantities, sorted by name, and the `factor` relative to their base units (SI)."""
 
     powers: tuple[tuple[str, int], ...]
     factor: Fraction
@@ -130,7 +130,7 @@ GB gigabyte gigabytes | 8000000000 | bit
 unit units | 1 | unit
 people person persons | 1 | person
 """
-# What is counted: each word is a quantity of its own.
+# Things that are counted: each word is a base quantity of its own.
 _COUNTED = (
     "student child boy girl man woman player teacher worker member friend coin ticket card ball marble "
     "apple orange egg book page car point game vote seat room bag box bottle piece item way square "
@@ -158,7 +158,7 @@ def _listed() -> dict[str, Unit]:
 
 
 UNITS = _listed()
-# Symbols tell M from m; words do not.
+# Longer names are words, which may be in upper case; in symbols, M and m differ.
 _WORDS = {name.lower(): unit for name, unit in UNITS.items() if len(name) > 3}
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _BEHIND = {"squared": 2, "cubed": 3}
@@ -166,7 +166,7 @@ _PIECE = re.compile(r"[A-Za-z$¢]+|\^-?[0-9]+|[0-9]+|[/*]|\S")
 
 
 class Phrase(NamedTuple):
-    """What stands behind a number: a scale such as a million, and a unit or a percent sign if any."""
+    """The words after a number: a scale such as a million, and a unit or a percent sign if there is one."""
 
     scale: int
     unit: Unit | None
@@ -174,8 +174,8 @@ class Phrase(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def read(text: str) -> Phrase | None:
-    """The words behind a number as scale and unit; None where they are neither."""
+def read_unit(text: str) -> Phrase | None:
+    """The words after a number as scale and unit; None if they are neither."""
     words = " ".join(text.replace("\\cdot", "*").replace(".", " ").replace("^ ", "^").split()).strip(" .")
     words = re.sub(r"^degrees? (?=celsius|fahrenheit)", "", words, flags=re.IGNORECASE)
     scale = 1

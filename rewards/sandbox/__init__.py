@@ -1,1 +1,1 @@
-"""Processes that may be killed, for work that can hang, crash or eat memory."""
+"""Processes that can be killed, for work that may hang, crash or use too much memory."""

@@ -1,4 +1,4 @@
-"""The other side of the pool: a nursery that forks workers, and the loop of a worker."""
+"""The processes behind the worker pool: a fork server, and the workers that it forks."""
 
 import os
 import pickle
@@ -11,11 +11,11 @@ from contextlib import suppress
 from shuhari.rewards.sandbox.worker_pool import receive, send
 
 
-def nursery() -> None:
-    """Serve fork requests on the inherited socket until its other end is gone."""
+def serve_forks() -> None:
+    """Fork and kill workers on request, until the other end of the inherited socket is closed."""
     control = socket.socket(fileno=int(sys.argv[1]))
     memory = int(sys.argv[2]) << 20
-    import sympy  # noqa: F401 (imported once, for every worker to come)
+    import sympy  # noqa: F401 (imported once, for all workers)
 
     workers: set[int] = set()
     while True:
@@ -50,7 +50,7 @@ def _end(pid: int) -> None:
 
 
 def _reap(workers: set[int]) -> None:
-    """Collect workers that ended by themselves."""
+    """Remove workers that have ended."""
     for pid in list(workers):
         try:
             ended, _ = os.waitpid(pid, os.WNOHANG)
@@ -69,9 +69,12 @@ def _virtual_bytes() -> int:
 
 
 def _work(sock: socket.socket, memory: int) -> None:
-    """Answer calls until the caller closes. Processor time is limited by a timer whose signal kills."""
+    """Answer calls until the caller closes its socket.
+
+    A timer limits the processor time of a call: its signal kills this process.
+    """
     limit = _virtual_bytes() + memory
-    with suppress(ValueError, OSError):  # macOS knows no such limit
+    with suppress(ValueError, OSError):  # macOS has no such limit
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

@@ -1,9 +1,9 @@
-"""Processes that may be killed: work that can hang, crash or eat memory is done there.
+"""A pool of processes for calls that may hang, crash or use too much memory.
 
-A nursery process imports sympy once and forks a worker on request, in milliseconds; workers are kept and
-reused. A worker limits its own memory and is killed, and replaced, once its budget of processor time is
-spent. No signal reaches the caller: any thread or event loop may call. When the caller dies in whatever way,
-the nursery reads the end of its socket, kills its workers and ends.
+A fork server imports sympy once and forks a worker on request, in milliseconds. Workers are kept and reused.
+A worker limits its own memory, and it is killed and replaced when its processor time is spent. The caller
+gets no signal, so any thread or event loop may call. If the caller dies, the fork server finds its socket
+closed, kills its workers and ends.
 """
 
 import os
@@ -21,15 +21,15 @@ from typing import Any
 
 from shuhari.rewards.math.node import TooLarge, Undefined, Unparsable
 
-SECONDS = 0.4  # of processor time a call
-MEMORY_MB = 96  # beyond what a fresh worker holds
-WALL_FACTOR = 8  # a call may take that many times its budget on a busy machine
-IDLE_SECONDS = 0.25  # a worker that waits longer than this without using the processor is asleep
+SECONDS = 0.4  # of processor time for a call
+MEMORY_MB = 96  # in addition to the memory of a new worker
+WALL_FACTOR = 8  # wall time of a call, as a multiple of its processor time: the machine may be busy
+POLL_SECONDS = 0.25  # how often a waiting caller looks at its worker's processor time
 _HEADER = struct.Struct("!I")
 
 
 class WorkerFault(RuntimeError):
-    """A call did not come back. `exhausted`: it spent its own budget; otherwise the machinery failed."""
+    """A call did not return. `exhausted`: it exceeded its own limits; otherwise the pool failed."""
 
     def __init__(self, message: str, *, exhausted: bool) -> None:
         super().__init__(message)
@@ -37,12 +37,12 @@ class WorkerFault(RuntimeError):
 
 
 def send(sock: socket.socket, payload: bytes) -> None:
-    """One message with its length before it."""
+    """Send one message, with its length first."""
     sock.sendall(_HEADER.pack(len(payload)) + payload)
 
 
 def receive(sock: socket.socket, deadline: float | None = None) -> bytes | None:
-    """The next message; None when the other side has closed. Raises TimeoutError at the deadline."""
+    """The next message, or None if the other side has closed. Raises TimeoutError at the deadline."""
 
     def exactly(n: int) -> bytes | None:
         data = b""
@@ -66,7 +66,7 @@ def receive(sock: socket.socket, deadline: float | None = None) -> bytes | None:
 
 
 def _cpu_seconds(pid: int) -> float | None:
-    """Processor time a process has used, where the system tells (Linux)."""
+    """Processor time that a process has used, or None if the system does not tell (only Linux does)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
@@ -81,34 +81,34 @@ class _Worker:
 
 
 class _Processes:
-    """What a pool holds outside this process, ended with the pool or with this process."""
+    """The processes of a pool, which end with the pool or with this process."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
         self.idle: list[_Worker] = []
-        self.nursery: subprocess.Popen[bytes] | None = None
+        self.fork_server: subprocess.Popen[bytes] | None = None
         self.control: socket.socket | None = None
 
     def close(self) -> None:
         if os.getpid() != self.owner:
-            return  # a forked child's copy: the processes are its parent's
+            return  # this is a copy in a forked child: the processes belong to its parent
         for worker in self.idle:
             worker.sock.close()
         self.idle.clear()
         if self.control is not None:
             self.control.close()
             self.control = None
-        if self.nursery is not None:
+        if self.fork_server is not None:
             try:
-                self.nursery.wait(5)
+                self.fork_server.wait(5)
             except subprocess.TimeoutExpired:
-                self.nursery.kill()
-                self.nursery.wait()
-            self.nursery = None
+                self.fork_server.kill()
+                self.fork_server.wait()
+            self.fork_server = None
 
 
 class Pool:
-    """At most `size` workers. Thread-safe; a forked child of the caller gets a nursery of its own."""
+    """At most `size` workers. Thread-safe. A forked child of the caller starts processes of its own."""
 
     def __init__(self, size: int = 2, *, seconds: float = SECONDS, memory_mb: int = MEMORY_MB) -> None:
         self.size, self.seconds, self.memory_mb = size, seconds, memory_mb
@@ -121,9 +121,9 @@ class Pool:
         self._slots = threading.Semaphore(self.size)
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
-        """`function(*args)` in a worker. The function is named, not sent: it must be importable there.
+        """`function(*args)` in a worker, which imports the function by its name.
 
-        Raises WorkerFault, or what the function raised if that is one of the verifier's own exceptions.
+        Raises WorkerFault, or the function's own Undefined, TooLarge or Unparsable.
         """
         if os.getpid() != self._processes.owner:
             self._fresh()
@@ -153,25 +153,24 @@ class Pool:
         except (OSError, EOFError) as error:
             raise WorkerFault(f"a worker was lost: {error}", exhausted=False) from None
         if reply is None:
-            # A worker dies by its own limits: processor time (a signal) or memory.
-            raise WorkerFault("a worker died at its limits", exhausted=True)
+            raise WorkerFault("a worker died at its limit of processor time or memory", exhausted=True)
         return pickle.loads(reply)
 
     def _wait(self, worker: _Worker) -> bytes | None:
-        """The reply, unless the worker sleeps, or is past every deadline."""
+        """The reply. Raises WorkerFault if the worker sleeps, or takes too long."""
         start = time.monotonic()
         used = _cpu_seconds(worker.pid)
         checked = start
         with selectors.DefaultSelector() as selector:
             selector.register(worker.sock, selectors.EVENT_READ)
-            while not selector.select(IDLE_SECONDS):
+            while not selector.select(POLL_SECONDS):
                 now = time.monotonic()
                 if now - start > self.seconds * WALL_FACTOR:
                     raise WorkerFault(f"no reply in {now - start:.1f} s", exhausted=False)
                 if now - checked >= self.seconds:
                     usage = _cpu_seconds(worker.pid)
                     if used is not None and usage == used:
-                        raise WorkerFault("it sleeps", exhausted=True)
+                        raise WorkerFault("a worker sleeps", exhausted=True)
                     used, checked = usage, now
         return receive(worker.sock, time.monotonic() + 5)
 
@@ -186,8 +185,8 @@ class Pool:
 
     def _spawn(self) -> _Worker:
         if (
-            self._processes.nursery is None
-            or self._processes.nursery.poll() is not None
+            self._processes.fork_server is None
+            or self._processes.fork_server.poll() is not None
             or self._processes.control is None
         ):
             self._start()
@@ -198,28 +197,32 @@ class Pool:
             reply = receive(self._processes.control, time.monotonic() + 30)
         except OSError as error:
             ours.close()
-            raise WorkerFault(f"the nursery was lost: {error}", exhausted=False) from None
+            raise WorkerFault(f"the fork server was lost: {error}", exhausted=False) from None
         finally:
             theirs.close()
         if reply is None:
             ours.close()
-            raise WorkerFault("the nursery was lost", exhausted=False)
+            raise WorkerFault("the fork server was lost", exhausted=False)
         return _Worker(int(reply), ours)
 
     def _start(self) -> None:
         if self._processes.control is not None:
             self._processes.control.close()
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-c", "from shuhari.rewards.sandbox.worker import nursery; nursery()"]
+        command = [
+            sys.executable,
+            "-c",
+            "from shuhari.rewards.sandbox.worker import serve_forks; serve_forks()",
+        ]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         arguments = [str(theirs.fileno()), str(self.memory_mb)]
-        self._processes.nursery = subprocess.Popen(
+        self._processes.fork_server = subprocess.Popen(
             command + arguments,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=environment,
-            start_new_session=True,  # Ctrl-C is the caller's to handle
+            start_new_session=True,  # Ctrl-C is for the caller only
         )
         theirs.close()
         self._processes.control = ours
@@ -228,7 +231,7 @@ class Pool:
         worker.sock.close()
 
     def _kill(self, worker: _Worker) -> None:
-        """The nursery reaps it: a pid is only killed by the process that would know of its reuse."""
+        """Let the fork server kill the worker: only a parent knows that its child's id is not reused."""
         worker.sock.close()
         with self._lock:
             if self._processes.control is not None:
@@ -237,16 +240,16 @@ class Pool:
                     send(self._processes.control, str(worker.pid).encode())
                     receive(self._processes.control, time.monotonic() + 5)
                 except OSError:
-                    pass  # nobody is left to kill it; its own limit on processor time will
+                    pass  # without a fork server, the worker's own limit of processor time ends it
 
     def close(self) -> None:
-        """End the nursery and every worker."""
+        """End the fork server and every worker."""
         with self._lock:
             self._processes.close()
 
 
 def _closed(sock: socket.socket) -> bool:
-    """Whether the other side has gone, without reading a message."""
+    """Whether the other side has closed. No message is read."""
     sock.setblocking(False)
     try:
         return sock.recv(1, socket.MSG_PEEK) == b""
@@ -263,7 +266,7 @@ _default_lock = threading.Lock()
 
 
 def default_pool() -> Pool:
-    """The pool the ladder uses; its processes start with the first call."""
+    """The pool that the verifier uses. Its processes start with the first call."""
     global _default
     with _default_lock:
         if _default is None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from shuhari.envs import TaskEnv, Trace
-from shuhari.envs.check import check
-from shuhari.envs.problems.dataset import DataError, DatasetEnv
+from shuhari.envs.env_checker import check_environment
+from shuhari.envs.problems.dataset import DatasetEnv
+from shuhari.envs.read_jsonl import DataError
 
 ROWS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(60)]
 
@@ -232,7 +233,7 @@ def test_nested_columns_are_refused_with_a_command_that_flattens_them(
 def test_the_check_passes_answers_in_dollars(tmp_path: Path) -> None:
     """The answer's own text is not a part of such a gold, and the self-test changed the wrong place."""
     rows = [row | {"answer": row["answer"].replace("#### ", "#### $")} for row in GSM]
-    found = check("shuhari/Dataset-v0", {"path": dump(tmp_path / "d.jsonl", rows)})
+    found = check_environment("shuhari/Dataset-v0", {"path": dump(tmp_path / "d.jsonl", rows)})
     assert [f"{f.name}: {f.detail}" for f in found if not f.ok] == []
     assert [f.detail for f in found if f.name == "the expert's traces"] == ["20 of 20 earn full reward"]
 

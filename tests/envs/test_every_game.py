@@ -29,7 +29,7 @@ def expected(name: str) -> str:
         return f"take turn_based_simultaneous_game(game={name}())"
     if kind.dynamics.name == "MEAN_FIELD":
         return "mean-field"
-    return "out of sight" if kind.chance_mode.name == "SAMPLED_STOCHASTIC" else ""
+    return "hides its random draws" if kind.chance_mode.name == "SAMPLED_STOCHASTIC" else ""
 
 
 def play(game: str) -> OpenSpielEnv:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import shuhari.envs
-from shuhari.envs import FreeText, Task, TaskEnv, TextEnv, make_env
-from shuhari.envs.adapters import DiscreteEnv, cliffwalking_env, taxi_env
-from shuhari.envs.check import check, transcript
-from shuhari.envs.register import open_env
+from shuhari.envs import FreeText, Task, TaskEnv, TextEnv, register_env
+from shuhari.envs.env_checker import check_environment, transcript
+from shuhari.envs.gymnasium_as_text import DiscreteEnv, cliffwalking_env, taxi_env
+from shuhari.envs.registry import open_env
 from shuhari.loops.cli.envs import main
 from shuhari.rewards import Verdict
 
@@ -27,9 +27,9 @@ class TestEveryEnv:
     def test_it_keeps_the_contract(self, env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """All of `shuhari envs --check`; other processes are left to one environment of each family."""
         if env_id.partition("-")[0] not in ("shuhari/Addition", "shuhari/Pig", "shuhari/Dataset"):
-            monkeypatch.setattr(shuhari.envs.check, "_repeats", lambda *args: "")
+            monkeypatch.setattr(shuhari.envs.env_checker, "_repeats_itself", lambda *args: "")
             assert transcript(env_id, {}, 5) == transcript(env_id, {}, 5)
-        failed = [finding for finding in check(env_id) if not finding.ok]
+        failed = [finding for finding in check_environment(env_id) if not finding.ok]
         assert not failed
 
     def test_it_writes_text_to_pretrain_on(self, env_id: str) -> None:
@@ -63,14 +63,14 @@ def _pair(rng: np.random.Generator) -> tuple[str, int]:
 
 
 def test_two_functions_make_an_environment() -> None:
-    env_id = make_env(
+    env_id = register_env(
         _pair,
         lambda completion, gold: completion.strip() == str(gold),
         id="test/Double-v0",
         expert=lambda prompt, gold: str(gold),
         solution=lambda prompt, gold: str(gold),
     )
-    failed = [f for f in check(env_id) if not f.ok]
+    failed = [f for f in check_environment(env_id) if not f.ok]
     # Another process cannot know an id that was registered in this one, and the check says so.
     assert [f.name for f in failed] == ["same seed, same transcript"]
     assert "another process" in failed[0].detail
@@ -79,7 +79,7 @@ def test_two_functions_make_an_environment() -> None:
     assert env.unwrapped.instructions == "Double a number."  # type: ignore[attr-defined]
     assert env.step(str(2 * int(prompt[2:-1])))[1] == 1.0
     with pytest.raises(ValueError, match="namespace"):
-        make_env(_pair, lambda c, g: True, id="Double-v0")
+        register_env(_pair, lambda c, g: True, id="Double-v0")
 
 
 class Unsound(TaskEnv):
@@ -104,9 +104,9 @@ class Unsound(TaskEnv):
 
 def test_the_check_says_what_is_wrong() -> None:
     gymnasium.register("test/Unsound-v0", Unsound)
-    found = {finding.name: finding for finding in check("test/Unsound-v0")}
+    found = {finding.name: finding for finding in check_environment("test/Unsound-v0")}
     assert not found["same seed, same transcript"].ok
-    assert not found["reward self-test"].ok
+    assert not found["the reward resists attacks"].ok
 
 
 class Twins(gymnasium.Env[str, str]):
@@ -128,11 +128,13 @@ class Nameless(Twins):
 
 
 @pytest.mark.parametrize(
-    ("env", "words"), [(Twins, "'left' is the name of 2 legal"), (Nameless, "nothing to say")]
+    ("env", "words"), [(Twins, "'left' is the name of 2 legal"), (Nameless, "must not be blank")]
 )
 def test_the_check_names_actions_that_cannot_be_told_apart(env: type, words: str) -> None:
     gymnasium.register(f"test/{env.__name__}-v0", env)
-    (found,) = [f for f in check(f"test/{env.__name__}-v0") if f.name == "legal actions can be told apart"]
+    (found,) = [
+        f for f in check_environment(f"test/{env.__name__}-v0") if f.name == "legal actions can be told apart"
+    ]
     assert not found.ok
     assert words in found.detail
 

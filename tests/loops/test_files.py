@@ -154,7 +154,7 @@ def test_nested_shapes_are_refused_in_one_line(
 
 
 def test_warnings_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shuhari.envs.problems.questions import LeftOut
+    from shuhari.envs.problems.question_file import LeftOut
 
     monkeypatch.setattr("sys.argv", ["shuhari", "--version"])
     cli.main()

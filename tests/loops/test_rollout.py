@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from shuhari.envs import Episode, FreeText, Player, Step, Turn
-from shuhari.envs.contract import EnvFault, probe
 from shuhari.envs.player import RandomPlayer
+from shuhari.envs.validation import EnvFault, try_episodes
 from shuhari.loops.collect.accepted_answers import accepted
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.sample_groups import Line, advantages, credited, lines
@@ -288,19 +288,17 @@ def test_an_env_that_raises_now_and_then_ends_its_own_episodes_and_one_that_alwa
     assert [e.stop for e in episodes] == ["done", "error"] * 3
     assert [e.counts for e in episodes] == [True, False] * 3
     assert episodes[1].info["error"] == "OSError: the line is busy"
-    with pytest.raises(
-        EnvFault, match="env=toy/Flaky-v0: step raised OSError: the line is busy, in each of 3"
-    ):
+    with pytest.raises(EnvFault, match="toy/Flaky-v0: step raised OSError: the line is busy, in each of 3"):
         rollouts(policy, "toy/Flaky-v0").play([1, 3, 5])
 
 
 def test_before_anything_is_trained_an_env_is_answered_once_and_one_that_never_takes_it_is_a_fault() -> None:
     """Whatever a policy would say: one that never ends its answer would never meet the fault."""
     flaky = Flaky()
-    probe(flaky)
+    try_episodes(flaky)
     flaky.step = lambda action: Flaky.step(Flaky.reset(flaky, seed=1) and flaky, action)  # type: ignore[method-assign]
     with pytest.raises(EnvFault, match="Flaky: step raised OSError: the line is busy, in each of 8 episodes"):
-        probe(flaky)
+        try_episodes(flaky)
 
 
 def test_more_episodes_than_environments_wait_for_one(

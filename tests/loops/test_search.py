@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shuhari.envs.games.graph import GameGraph, backward, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
@@ -72,7 +72,10 @@ def test_sharp_continuations_of_a_perfect_player_give_the_games_values() -> None
     nodes = np.flatnonzero(graph.moves_N > 0)[::37]
     rng = np.random.default_rng(0)
     values = continuation_values(graph, table, nodes, 2, 30.0, rng)
-    exact = backward(graph)[graph.children_NA[nodes]] * np.where(graph.seat_N[nodes] == 0, 1, -1)[:, None]
+    exact = (
+        backward_induction(graph)[graph.children_NA[nodes]]
+        * np.where(graph.seat_N[nodes] == 0, 1, -1)[:, None]
+    )
     legal = np.isfinite(values)
     np.testing.assert_array_equal(values[legal], exact[legal])
     assert optimal[nodes, values.argmax(1)].all()

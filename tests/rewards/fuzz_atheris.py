@@ -12,9 +12,9 @@ import atheris
 
 with atheris.instrument_imports(include=["shuhari.rewards"]):
     from shuhari.rewards import verify
-    from shuhari.rewards.math.rewrites import KINDS
+    from shuhari.rewards.math.random_pairs import RANDOM_KINDS
 
-ALL_KINDS = ("auto", *KINDS)
+ALL_KINDS = ("auto", *RANDOM_KINDS)
 
 
 def one_input(data: bytes) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from shuhari.rewards import verify
-from shuhari.rewards.math.rewrites import KINDS, pairs
+from shuhari.rewards.math.random_pairs import RANDOM_KINDS, random_pairs
 
 PIECES = (
     "1 2 0 10 3.5 .5 x y a e i \\pi pi + - * / ^ ** ( ) [ ] { } \\{ \\} | , ; = < > \\le \\frac "
@@ -24,7 +24,7 @@ PIECES = (
 STATUSES = {"correct", "wrong", "unknown", "error"}
 
 
-def check(answer: str, gold: str, kind: str = "auto") -> None:
+def judge_in_time(answer: str, gold: str, kind: str = "auto") -> None:
     start = time.perf_counter()
     verdict = verify(answer, gold, kind=kind)
     assert verdict.status in STATUSES
@@ -43,15 +43,15 @@ def formulas() -> st.SearchStrategy[str]:
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-@given(formulas() | st.text(max_size=60), formulas(), st.sampled_from(["auto", *KINDS]))
+@given(formulas() | st.text(max_size=60), formulas(), st.sampled_from(["auto", *RANDOM_KINDS]))
 def test_any_text_gets_a_verdict(answer: str, gold: str, kind: str) -> None:
-    check(answer, gold, kind)
+    judge_in_time(answer, gold, kind)
 
 
 def _run(seconds: float, seed: int) -> int:
     """Grammar and mutation fuzzing of the parser and the ladder; how many pairs were judged."""
     rng = random.Random(seed)
-    stock = [p for kind in KINDS for p in pairs(kind, 20, seed)]
+    stock = [p for kind in RANDOM_KINDS for p in random_pairs(kind, 20, seed)]
     n, deadline = 0, time.perf_counter() + seconds
     while time.perf_counter() < deadline:
         pair = rng.choice(stock)
@@ -62,7 +62,7 @@ def _run(seconds: float, seed: int) -> int:
                 rng.choice(PIECES) if rng.random() < 0.7 else chr(rng.randrange(256))
             )
         answer = "".join(text)
-        check(
+        judge_in_time(
             answer, rng.choice([pair.gold, answer, rng.choice(stock).gold]), rng.choice(["auto", pair.kind])
         )
         n += 1
