@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from shuhari.policy.inference.request import Choices, following
+from shuhari.policy.inference.request import Choices, next_allowed
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.scoring import Pair, SequenceLogprobs, completion_logprobs, sharing_rows
 
@@ -32,7 +32,7 @@ def masked_logprobs(
     shapes: dict[int, tuple[dict[tuple[Tokens, frozenset[int]], int], list[tuple[int, int, int, int]]]] = {}
     for number, ((prompt, completion), allowed) in enumerate(zip(sequences, choices, strict=True)):
         for t, token in enumerate(completion if allowed else ()):
-            if len(ways := following(allowed, completion[:t])) > 1:
+            if len(ways := next_allowed(allowed, completion[:t])) > 1:
                 context = prompt + completion[:t]
                 rows, decisions = shapes.setdefault(len(context), ({}, []))
                 row = rows.setdefault((context, ways), len(rows))

@@ -26,7 +26,8 @@ from shuhari.policy.load import (
 )
 from shuhari.policy.load import BASES as BASES  # who works with a policy finds them here
 from shuhari.policy.model import llama
-from shuhari.policy.model.huggingface_attention import Attend, UnsupportedModelError, plug_in
+from shuhari.policy.model.attend import Attend
+from shuhari.policy.model.huggingface_attention import UnsupportedModelError, plug_in
 
 Tokens = tuple[int, ...]
 LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
@@ -61,7 +62,8 @@ def _renamed(parameter: str, adapter: str) -> str:
 class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
-    `path` says which forward pass runs: "lean" (ours, Llama family) or "module" with the reason.
+    `forward_pass` says which one runs: "fused" (ours, of the Llama family) or "module", the checkpoint's own
+    with our attention, and why.
     `versions` counts each adapter's changes: what was computed at another version is stale. The adapter,
     norms and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on
     a CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
@@ -91,6 +93,10 @@ class Policy:
         if reason is not None:
             self._plug_in(model.to(self.device), base)
         self.max_length = context(base, model.config)
+        sizes = model.config
+        self.layers, self.heads = int(sizes.num_hidden_layers), int(sizes.num_attention_heads)
+        self.kv_heads = int(getattr(sizes, "num_key_value_heads", None) or self.heads)
+        self.head_dim = int(getattr(sizes, "head_dim", None) or sizes.hidden_size // self.heads)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
@@ -111,7 +117,8 @@ class Policy:
         self._snapshots: dict[str | None, tuple[int, llama.Weights]] = {}
         if reason is None and (reason := _not_plain(self.model)):
             self._plug_in(model, base)
-        self.path = "lean" if reason is None else f"module ({reason})"
+        self.fused = reason is None
+        self.forward_pass = "fused" if reason is None else f"module ({reason})"
         if reason is None:
             positions = torch.arange(self.max_length, device=self.device)[None]
             like = torch.zeros(1, 1, 1, device=self.device)
@@ -137,15 +144,17 @@ class Policy:
     @property
     def kv_dtype(self) -> torch.dtype:
         """What attention computes in, and keys and values are kept in."""
-        return self.dtype if self.device.type == "cuda" or self.path != "lean" else torch.float32
+        return self.dtype if self.device.type == "cuda" or not self.fused else torch.float32
 
     @property
     def bytes_per_position(self) -> int:
         """Of one token's keys and values in all layers."""
-        config = self.model.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * self.kv_dtype.itemsize * int(config.num_hidden_layers * heads * width)
+        return 2 * int(self.kv_dtype.itemsize) * self.layers * self.kv_heads * self.head_dim
+
+    @property
+    def bytes_of_logits(self) -> int:
+        """Of one position's."""
+        return 4 * int(self._vocabulary)
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -175,7 +184,7 @@ class Policy:
 
         def read() -> None:
             self.model.load_adapter(name, loaded, local_files_only=True)
-            if self.path == "lean" and (reason := _not_plain(self.model, loaded)):
+            if self.fused and (reason := _not_plain(self.model, loaded)):
                 raise ValueError(reason)
 
         if loaded not in self.versions:
@@ -201,7 +210,7 @@ class Policy:
     def inference(self) -> AbstractContextManager[None]:
         """Without gradients and, where all that runs is ours, without autograd's bookkeeping: a sixth of a
         small step's time. A module may keep tensors for its next call, which may want gradients."""
-        return torch.inference_mode() if self.path == "lean" else torch.no_grad()
+        return torch.inference_mode() if self.fused else torch.no_grad()
 
     def _gather(self, adapter: str | None) -> llama.Weights:
         def project(modules: Sequence[nn.Module]) -> llama.Projection:
@@ -232,7 +241,7 @@ class Policy:
     ) -> Tensor:
         """Logits [B, K, V], in fp32, of the last `keep` positions, of those it lists (int64 [K]), or of all:
         see `llama.hidden`. V is the tokenizer's: a checkpoint's padding of its vocabulary is never said."""
-        if self.path == "lean":
+        if self.fused:
             weights = self.weights(adapter)
             last = None if isinstance(keep, Tensor) else keep
             h_BKC = llama.hidden(weights, tokens_BT, last, attend, positions_BT)
@@ -308,9 +317,15 @@ class Policy:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Sizes and the path that runs, for reports."""
+        """Sizes and the forward pass that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
         begin = {"begin_of_text": self._begin_text} if self.begin else {}
-        return {"path": self.path, **where, **begin, "base_parameters": base, "adapter_parameters": trained}
+        return {
+            "forward_pass": self.forward_pass,
+            **where,
+            **begin,
+            "base_parameters": base,
+            "adapter_parameters": trained,
+        }

@@ -35,7 +35,7 @@ class Renderer:
 
     def _choices(self, texts: tuple[str, ...]) -> tuple[Tokens, ...]:
         """Texts to choose among. Where one begins another, all end with end-of-text."""
-        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
+        return prefix_free([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
         """Prompt, better and worse completion of a comparison."""
@@ -51,8 +51,8 @@ class Renderer:
         return prompt, self.completion(trace.completion)
 
 
-def told_apart(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
-    """Tokens of texts to choose among. Where one begins another, all end with `end`."""
+def prefix_free(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
+    """Tokens of texts to choose among, of which none begins another: where one did, `end` closes them all."""
     # In sorted order a text that begins another stands right before one that it begins.
     if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
         return tuple((*text, end) for text in texts)

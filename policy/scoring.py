@@ -8,8 +8,8 @@ from torch import Tensor
 
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.packed import Segments
-from shuhari.policy.inference.prompt_cache import packed_row
 from shuhari.policy.model import llama
+from shuhari.policy.model.attend import attend_within
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 
 Pair = tuple[Tokens, Tokens]  # prompt and completion
@@ -53,7 +53,7 @@ def completion_logprobs(
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
-        packed = policy.path == "lean" and (policy.device.type == "cuda" or tokens <= PACKED * padded)
+        packed = policy.fused and (policy.device.type == "cuda" or tokens <= PACKED * padded)
     return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
 
 
@@ -94,7 +94,7 @@ def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
     scored_BK = scored_BT[:, -keep:].to(policy.device)
     targets_N = rows_BT[:, -keep:].to(policy.device)[scored_BK]
     tokens_BT = rows_BT[:, :-1].to(policy.device)
-    if policy.path == "lean":
+    if policy.fused:
         weights = policy.weights(adapter)
         h_NC = llama.hidden(weights, tokens_BT, keep)[scored_BK]
         return _scored(weights, h_NC, targets_N, scored_BK.nonzero()[:, 0])
@@ -125,12 +125,9 @@ def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
             prompts.append(root)
     segments = Segments.pack(lengths, prompts, policy.device)
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-        return packed_row(q, k, v, segments, window)
-
     weights = policy.weights(adapter)
     tokens_1N = torch.tensor([tokens], device=policy.device)
-    h_1NC = llama.hidden(weights, tokens_1N, None, attend, segments.positions_N[None])
+    h_1NC = llama.hidden(weights, tokens_1N, None, attend_within(segments), segments.positions_N[None])
     read_N = torch.tensor([place for places in read for place in places], device=policy.device)
     targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
     owners = [i for i, (_, completion) in enumerate(sequences) for _ in completion]

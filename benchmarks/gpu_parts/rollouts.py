@@ -52,7 +52,7 @@ def _generations(m: Machine, shape: str) -> Iterator[Row]:
     P, S, G, B = _sizes(m)
     pool.BURST = m.pick(pool.BURST, 1)
     policy, about = policy_of(m, shape), {"model": shape, "P": P, "S": S, "G": G, "B": B}
-    generator = Generator(policy, engine="pool")
+    generator = Generator(policy, engine="gpu")
     completions: list[Any] = []
 
     def generate(new: int) -> None:

@@ -59,7 +59,7 @@ def _updated(m: Machine, model: str) -> Iterator[Row]:
     from shuhari.policy.inference.generator import Generator
 
     policy, rows, new = policy_of(m, model), prompts(2, m.pick(300, 4), m.pick(5, 2)), m.pick(12, 4)
-    old = Generator(policy, memory=MEMORY, engine="pool")
+    old = Generator(policy, memory=MEMORY, engine="gpu")
     before = old.generate(rows, new, temperature=0)
     captured = set(old.engine._slots)
     with torch.no_grad():
@@ -67,7 +67,7 @@ def _updated(m: Machine, model: str) -> Iterator[Row]:
             p.mul_(1.5)
     policy.updated()
     after = old.generate(rows, new, temperature=0)
-    anew = Generator(policy, memory=MEMORY, engine="pool").generate(rows, new, temperature=0)
+    anew = Generator(policy, memory=MEMORY, engine="gpu").generate(rows, new, temperature=0)
     again = set(old.engine._slots) - captured
     seen = [c.logprobs for c in after] != [c.logprobs for c in before]
     yield {"value": "completions", "right": after == anew and seen, "captured_again": len(again)}

@@ -88,6 +88,6 @@ def main(arguments: Sequence[str]) -> int:
     if not options.json:
         for note in policy.notes:
             print(f"note: {note}")
-        ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
+        ran = "forward pass: {forward_pass}, {dtype} on {device}".format_map(policy.describe())
         print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
     return 0

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shuhari.policy.inference.request import Live, following
+from shuhari.policy.inference.request import RunningRequest, next_allowed
 
 Seeds = npt.NDArray[np.uint64]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -58,45 +58,45 @@ def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
 class Sampler:
     """Draws next tokens for some requests, each as it asks for them."""
 
-    def __init__(self, lives: Sequence[Live]) -> None:
-        self.lives = list(lives)
-        temperatures = [live.request.temperature for live in lives]
+    def __init__(self, requests: Sequence[RunningRequest]) -> None:
+        self.requests = list(requests)
+        temperatures = [r.request.temperature for r in requests]
         temperature_B = torch.tensor(temperatures)
         self._sampled_B = temperature_B > 0
         self._divisor_B1 = torch.where(self._sampled_B, temperature_B, 1.0)[:, None]
         self._plain = set(temperatures) == {1.0}
         self._sampled, self._greedy = any(temperatures), not all(temperatures)
-        self._seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
-        self._allowed = [i for i, live in enumerate(lives) if live.allowed]
-        self._exploring = [i for i, live in enumerate(lives) if live.place >= 0]
+        self._seeds = np.array([r.request.seed for r in requests], dtype=np.uint64)
+        self._allowed = [i for i, r in enumerate(requests) if r.allowed]
+        self._exploring = [i for i, r in enumerate(requests) if r.explore_at >= 0]
 
     def __call__(self, logits_BV: Tensor) -> tuple[list[int], list[float]]:
         """Each request's next token, and its log-probability at the temperature sampled."""
-        lives, scaled_BV = self.lives, logits_BV.float()
+        requests, scaled_BV = self.requests, logits_BV.float()
         if not self._plain:
             scaled_BV = scaled_BV / self._divisor_B1
         if self._allowed:
             hidden_BV = torch.zeros_like(scaled_BV, dtype=torch.bool)
             hidden_BV[self._allowed] = True
-            open_ = [
+            allowed = [
                 (i, token)
                 for i in self._allowed
-                for token in following(lives[i].allowed, tuple(lives[i].tokens))
+                for token in next_allowed(requests[i].allowed, tuple(requests[i].tokens))
             ]
-            hidden_BV[tuple(torch.tensor(open_).T)] = False
+            hidden_BV[tuple(torch.tensor(allowed).T)] = False
             scaled_BV = scaled_BV.masked_fill(hidden_BV, -torch.inf)
         probabilities_BV = scaled_BV.softmax(-1)
         if self._sampled:
-            counters = np.array([len(live.tokens) for live in lives])
+            counters = np.array([len(r.tokens) for r in requests])
             chosen_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
         if self._greedy:
             likeliest_B = scaled_BV.argmax(-1)
             chosen_B = torch.where(self._sampled_B, chosen_B, likeliest_B) if self._sampled else likeliest_B
         logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
-        for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
+        for i in [i for i in self._exploring if requests[i].explore_at == len(requests[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
             possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
-            likeliest = logprobs_V.topk(min(lives[i].request.explore, len(logprobs_V))).indices
-            chosen_B[i] = likeliest[lives[i].rank % max(1, min(possible, len(likeliest)))]
+            likeliest = logprobs_V.topk(min(requests[i].request.explore, len(logprobs_V))).indices
+            chosen_B[i] = likeliest[requests[i].explore_rank % max(1, min(possible, len(likeliest)))]
             logprob_B[i] = logprobs_V[chosen_B[i]]
         return chosen_B.tolist(), logprob_B.tolist()

@@ -42,7 +42,7 @@ class TestTokenizer:
 class TestForward:
     def test_the_path_is_said(self, policy: Policy) -> None:
         lean = policy.model.config.model_type in checkpoints.LEAN
-        assert policy.path.startswith("lean" if lean else "module (architecture 'gpt_neox')")
+        assert policy.forward_pass.startswith("fused" if lean else "module (architecture 'gpt_neox')")
 
     @pytest.mark.parametrize("adapter", [LEARNING, None, "past"])
     @pytest.mark.parametrize("keep", [None, 1, 3])

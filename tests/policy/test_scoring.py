@@ -54,7 +54,7 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
         calls.append(len(arguments[0]))
         return packed_kernels.packed_attention(*arguments)
 
-    monkeypatch.setattr("shuhari.policy.inference.prompt_cache.packed_attention", counted)
+    monkeypatch.setattr("shuhari.policy.model.attend.packed_attention", counted)
     completion_logprobs(policy, [((5,) * 20, (6, 7, 8))] * 8)
     assert set(calls) == {20 + 8 * 2}  # the prompt once, and no last tokens
     calls.clear()
@@ -66,7 +66,7 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("kind", checkpoints.LEAN)
 def test_a_bf16_base_agrees_with_itself_and_nearly_with_fp32(kind: str, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, kind, "bfloat16")
-    assert policy.path == "lean"
+    assert policy.fused
     assert {p.dtype for p in policy.parameters.values()} == {torch.float32}
     pairs, sampler_N = sampled(policy, copies=8)
     for packed in (False, True):
