@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions, for losses: the learner's side of what the generator sampled."""
+"""Log-probabilities of given completions, for losses and for players."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +19,16 @@ Pair = tuple[Tokens, Tokens]  # prompt and completion
 PACKED = 0.75
 
 
-# Different completions a row, on average, from which on those that differ in their last token only share it.
+# Completions that differ in their last token only share a row, if a row then has this many on average.
 SHARED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceLogprobs:
-    """Of N completion tokens: log-probability and entropy (nats), whose they are, and which in a row of all.
+    """N completion tokens, in any order: log-probability and entropy of each, in nats.
 
-    `token_N`: the place of each in the sequences' completions laid end to end.
+    sequence_N: the number of the sequence that a token belongs to
+    token_N: the token's place in all completions laid end to end
     """
 
     logprobs_N: Tensor
@@ -39,12 +40,12 @@ class SequenceLogprobs:
 def completion_logprobs(
     policy: Policy, sequences: Sequence[Pair], packed: bool | None = None, adapter: str | None = LEARNING
 ) -> SequenceLogprobs:
-    """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
+    """Score every completion token of (prompt, completion) pairs; differentiable in the adapter.
 
     Completions that differ in their last token only, as a game's moves do, share a row where there are
-    enough of them. `packed`: without padding, and each distinct prompt once for all its completions; by
-    default on a GPU, and where that leaves few enough tokens. Otherwise rows are padded on the right, where
-    causal attention cannot see.
+    enough of them. Packed, sequences stand without padding, and each distinct prompt is computed once for
+    all its completions; that is the default on a GPU, and where it leaves few enough tokens. Otherwise rows
+    are padded on the right, where causal attention cannot see.
     """
     if packed is None:
         distinct = set(sequences)
@@ -58,7 +59,7 @@ def completion_logprobs(
 
 
 def sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """One row for the completions of a prompt that differ in their last token; rows of a shape at once."""
+    """The same, where completions of a prompt that differ in their last token share a row."""
     shapes: dict[tuple[int, int], tuple[dict[Tokens, int], list[int], list[int], list[int]]] = {}
     n = 0
     for number, (prompt, completion) in enumerate(sequences):
@@ -103,7 +104,7 @@ def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
 
 
 def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """One row: each prompt, then its completions, but for their last tokens, which predict nothing."""
+    """All in one row: each prompt, then its completions without their last tokens, which predict nothing."""
     members: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(sequences):
         members.setdefault(prompt, []).append(i)

@@ -17,12 +17,12 @@ from torch import Tensor
 from shuhari.kernels.shared import Part
 
 FIRST = 16  # positions of the first part
-SPARSE = 4  # where less than one position in so many of a part is used, only those are read
+SPARSE = 4  # of a part that is used by less than one in so many, only the used positions are read
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where some rows' next positions are: in which part, and where there; all rows may be at one place."""
+    """Where some rows' next positions are: in which part, and at which place of it, all at one or each."""
 
     part: int
     rows: Tensor | slice
@@ -45,7 +45,7 @@ class CompletionKeys:
                 self._parts[i] = _zeros(x, (*x.shape[:2], self.rows, *x.shape[3:]))
                 self._parts[i][:, :, :used] = x[:, :, :used]
             else:
-                x[:, 1, used : used + new] = 0  # what is unseen must be a number: it is multiplied by zero
+                x[:, 1, used : used + new] = 0  # unseen values are multiplied by zero, so they must be finite
         self._layers = [_layers(x) for x in self._parts]
 
     def reach(self, position: int, like: Sequence[Tensor]) -> None:

@@ -48,8 +48,8 @@ class GPUEngine:
         rows = (memory - self.budget.used) // (3 * policy.bytes_of_logits + COLUMNS)
         self.most_rows = min(MOST_ROWS, _power_of_two(rows + 1) // 2)
         self._rows: dict[str | None, dict[RunningRequest, int]] = defaultdict(dict)  # where completions start
-        self._captured: dict[Sizes, CapturedStep] = {}
-        self._loaded: dict[str | None, CapturedStep] = {}  # whose state is that of the rows
+        self.captured: dict[Sizes, CapturedStep] = {}
+        self.loaded: dict[str | None, CapturedStep] = {}  # whose state is that of the rows
         self.graph_memory = torch.cuda.graph_pool_handle() if policy.device.type == "cuda" else None
 
     def __len__(self) -> int:
@@ -117,9 +117,9 @@ class GPUEngine:
         return [self._step(adapter, list(rows)) for adapter, rows in self._rows.items() if rows]
 
     def _step(self, adapter: str | None, running: list[RunningRequest]) -> NewTokens:
-        step = self._loaded.get(adapter)
+        step = self.loaded.get(adapter)
         if step is None or 2 * len(running) <= len(step.used_B):
-            step = self._load(adapter, running)
+            step = self.load(adapter, running)
         rows = self._rows[adapter]
         places = [i for i, request in enumerate(step.requests) if request in rows]
         requests = [step.requests[i] for i in places]
@@ -144,29 +144,29 @@ class GPUEngine:
             step.tokens_B.index_copy_(0, places_U, tokens_U)
         return new
 
-    def _load(self, adapter: str | None, running: list[RunningRequest]) -> CapturedStep:
+    def load(self, adapter: str | None, running: list[RunningRequest]) -> CapturedStep:
         """The step of the next larger sizes, with these requests in it."""
         self._unload(adapter)
         reads, capacity = self._plan(adapter, running)
         sizes = (adapter, len(reads.rows_B), len(reads.work_W4), reads.splits, capacity)
-        if sizes in self._captured:
-            self.budget.recall(self._captured[sizes])
+        if sizes in self.captured:
+            self.budget.recall(self.captured[sizes])
         else:
             step = CapturedStep(
                 self.pool, adapter, _empty(reads), self.graph_memory, partial(self._forget_step, sizes)
             )
-            self._captured[sizes] = step
+            self.captured[sizes] = step
             self.budget.charge(step.bytes)
-        step = self._loaded[adapter] = self._captured[sizes]
+        step = self.loaded[adapter] = self.captured[sizes]
         step.load(reads, running)
         return step
 
     def _unload(self, adapter: str | None) -> None:
-        if (step := self._loaded.pop(adapter, None)) is not None:
+        if (step := self.loaded.pop(adapter, None)) is not None:
             self.budget.remember(step)
 
     def _forget_step(self, sizes: Sizes) -> None:
-        self.budget.give(self._captured.pop(sizes).bytes)
+        self.budget.give(self.captured.pop(sizes).bytes)
 
     def _plan(self, adapter: str | None, running: list[RunningRequest]) -> tuple[Reads, int]:
         """What these requests read, padded to sizes that come again, and the most tokens of a completion."""
@@ -194,12 +194,12 @@ class GPUEngine:
         return replace(reads, work_W4=padded_W4, splits=_power_of_two(reads.splits)), capacity
 
     def retire(self, ended: list[RunningRequest]) -> None:
-        for step in self._loaded.values():
+        for step in self.loaded.values():
             step.drop(set(ended))
         for running in ended:
             start = self._rows[running.request.adapter].pop(running)
             self.pool.ranges.give(start, running.limit)
-        for adapter in [adapter for adapter in self._loaded if not self._rows[adapter]]:
+        for adapter in [adapter for adapter in self.loaded if not self._rows[adapter]]:
             self._unload(adapter)
 
 

@@ -1,4 +1,4 @@
-"""Drawing tokens: each row by a stream of its own, so that no row depends on its neighbours."""
+"""Drawing tokens: each row by its own stream of random numbers, so that no row depends on the others."""
 
 from collections.abc import Sequence
 
@@ -21,21 +21,21 @@ def _mixed(x: Seeds) -> Seeds:
 
 
 def uniform(seeds_B: Seeds, counters_B: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1): the `counters_B`-th of each seed's stream."""
+    """Numbers in [0, 1): of each seed's stream the one at its counter."""
     with np.errstate(over="ignore"):
         bits = _mixed(_mixed(seeds_B + GOLDEN) + GOLDEN * (counters_B.astype(np.uint64) + np.uint64(1)))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def spread(seed: int, n: int) -> list[int]:
-    """`n` seeds from one."""
+    """`n` seeds made from one."""
     with np.errstate(over="ignore"):
         counters = np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
         return [int(x) for x in _mixed(_mixed(np.uint64(seed % 2**64) + counters))]
 
 
 def nth_seed(seed: int, n: int) -> int:
-    """The `n`-th, from 1, of those that `spread` gives; one at a time Python's integers are quicker."""
+    """The `n`-th seed, from 1, that `spread` gives. For one at a time Python's integers are quicker."""
     x = seed + n * int(GOLDEN)
     for _ in range(2):
         x %= 2**64
@@ -48,15 +48,15 @@ def nth_seed(seed: int, n: int) -> int:
 def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
     cumulative_NV = probabilities_NV.cumsum(-1)
-    # Rounding may leave the last sum beside 1. What is found below it has a probability: the sum grew there.
+    # Rounding may leave the total a little off 1, so numbers are drawn below the total itself.
     total_N = cumulative_NV[:, -1]
     below_N = torch.minimum(uniform_N.to(total_N.dtype) * total_N, total_N.nextafter(total_N.new_zeros(())))
     chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
-    return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # where nothing is a number
+    return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # in rows of NaN
 
 
 class Sampler:
-    """Draws next tokens for some requests, each as it asks for them."""
+    """Draws the next tokens of some requests, as each of them asks."""
 
     def __init__(self, requests: Sequence[RunningRequest]) -> None:
         self.requests = list(requests)

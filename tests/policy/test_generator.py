@@ -14,7 +14,7 @@ from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread, uniform
 from shuhari.policy.policy import LEARNING, Policy
 
-KINDS = (*checkpoints.LEAN, "gpt_neox")
+KINDS = (*checkpoints.FUSED, "gpt_neox")
 ADAPTERS = (LEARNING, "past", None)
 
 

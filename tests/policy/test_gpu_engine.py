@@ -17,7 +17,7 @@ from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.scoring import completion_logprobs
 
 
-@pytest.fixture(scope="module", params=checkpoints.LEAN)
+@pytest.fixture(scope="module", params=checkpoints.FUSED)
 def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     made: Policy = checkpoints.random_policy(tmp_path_factory.mktemp(request.param), request.param)
     made.freeze("past", {key: -value for key, value in made.state().items()})

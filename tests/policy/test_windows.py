@@ -27,7 +27,7 @@ CASES = {  # name: architecture, its windows, path
     "narrow": ("mistral", {"sliding_window": 2}, "fused"),
     "starcoder2": ("starcoder2", {"sliding_window": WINDOW}, "module"),
     "gemma3": ("gemma3_text", {"sliding_window": WINDOW, "layer_types": KINDS, "head_dim": 16}, "module"),
-    "rotary": (  # a lean architecture on its module's path
+    "rotary": (  # of a fused family, on its module's own forward pass
         "mistral",
         {
             "sliding_window": WINDOW,
