@@ -4,18 +4,18 @@ from collections import defaultdict
 
 from torch import Tensor
 
-from shuhari.policy.inference import prompt_slabs
+from shuhari.policy.inference import prompt_batches
 from shuhari.policy.inference.cpu_rows import Rows, drawn
 from shuhari.policy.inference.memory_budget import MemoryBudget
+from shuhari.policy.inference.prompt_batches import rounded
 from shuhari.policy.inference.prompt_cache import CachedPrompt
-from shuhari.policy.inference.prompt_slabs import rounded
 from shuhari.policy.inference.request import NewTokens, Request, RunningRequest
 from shuhari.policy.inference.sampler import Sampler
 from shuhari.policy.policy import Policy
 
 
 class CPUEngine:
-    """Rows of requests, one batch for each adapter; see `shuhari.policy.inference.scheduler.Engine`."""
+    """Rows of requests, one set of rows for each adapter; see `shuhari.policy.inference.scheduler.Engine`."""
 
     most_rows = 1024  # of one forward pass: they are to stay in the processor's caches
 
@@ -45,13 +45,13 @@ class CPUEngine:
     def free_prompt(self, prompt: CachedPrompt) -> None:
         n = 1
         if prompt.place is not None:
-            slab = prompt.place.slab
-            slab.prompts -= 1
-            n = 0 if slab.prompts else len(slab)  # a slab goes as a whole
+            batch = prompt.place.batch
+            batch.prompts -= 1
+            n = 0 if batch.prompts else len(batch)  # a batch goes as a whole
         self.budget.give(n * self._prompt_bytes(len(prompt.tokens)))
 
     def compute_prompts(self, adapter: str | None, prompts: list[CachedPrompt]) -> None:
-        prompt_slabs.compute(self.policy, adapter, prompts)
+        prompt_batches.compute(self.policy, adapter, prompts)
 
     def take_row(self, running: RunningRequest) -> bool:
         request = running.request

@@ -1,7 +1,7 @@
-"""The running requests of one adapter as the rows of a batch, on any processor, and their step.
+"""The running requests of one adapter as rows, on any processor, and their step.
 
-Rows stand without gaps: where one ends, the last takes its place. Each reads its prompt's slab, shared with
-the other samples of that prompt (`kernels/shared.py`), and its completion's keys and values.
+Rows stand without gaps: where one ends, the last takes its place. Each reads its prompt, which it shares with
+the prompt's other samples (`kernels/shared.py`), and its completion's keys and values.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from torch import Tensor
 from shuhari.kernels.fused import rotate, turning
 from shuhari.kernels.shared import Prefix, shared_attention
 from shuhari.policy.inference.completion_keys import CompletionKeys
-from shuhari.policy.inference.prompt_slabs import Slab
+from shuhari.policy.inference.prompt_batches import PromptBatch
 from shuhari.policy.inference.request import NewTokens, RunningRequest
 from shuhari.policy.inference.sampler import Sampler
 from shuhari.policy.model.decode_step import decode_step
 from shuhari.policy.policy import Policy
 
-# A slab, which of its prompts are read (None: all), by which rows, and whether those are in order.
-Readers = tuple[Slab, Tensor | None, Tensor, bool]
+# A batch of prompts, which of them are read (None: all), by which rows, and whether those are in order.
+Readers = tuple[PromptBatch, Tensor | None, Tensor, bool]
 
 
 class Rows:
@@ -91,7 +91,7 @@ class Rows:
             self._readers, self._sampler = self._group(), Sampler(self.requests)
         tokens_B = torch.tensor([r.tokens[-1] for r in self.requests], device=device)
         newest = int(self.lengths_B.max())
-        keys.reach(newest, self.requests[0].prompt.place.slab.keys)
+        keys.reach(newest, self.requests[0].prompt.place.batch.keys)
         parts, places = keys.read(B, newest + 1), keys.places(self.lengths_B)
         lengths_B = torch.from_numpy(self.lengths_B).to(device)
         positions_B = lengths_B + torch.from_numpy(self._prompt_lengths_B).to(device)
@@ -121,14 +121,14 @@ class Rows:
         return drawn(self._sampler, logits_BV)
 
     def _group(self) -> list[Readers]:
-        """By slab: who reads which of its prompts."""
-        readers: dict[Slab, dict[int, list[int]]] = {}
+        """By batch: who reads which of its prompts."""
+        readers: dict[PromptBatch, dict[int, list[int]]] = {}
         for row, running in enumerate(self.requests):
             place = running.prompt.place
-            readers.setdefault(place.slab, {}).setdefault(place.index, []).append(row)
+            readers.setdefault(place.batch, {}).setdefault(place.index, []).append(row)
         groups = []
-        for slab, by_index in readers.items():
-            n = len(slab)
+        for batch, by_index in readers.items():
+            n = len(batch)
             # Prompts that nobody reads any more are left out once they are the larger part.
             indices = sorted(by_index) if 2 * len(by_index) < n else range(n)
             G = max(map(len, by_index.values()))
@@ -137,15 +137,15 @@ class Rows:
             in_order = [row for found in padded for row in found] == list(range(len(self)))
             rows_NG = torch.tensor(padded, device=self.policy.device)
             which = None if len(indices) == n else torch.tensor(indices, device=self.policy.device)
-            groups.append((slab, which, rows_NG, in_order))
+            groups.append((batch, which, rows_NG, in_order))
         return groups
 
 
-def _prefix(slab: Slab, which: Tensor | None, rows_NG: Tensor, in_order: bool, layer: int) -> Prefix:
-    k, v = slab.keys[layer], slab.values[layer]
+def _prefix(batch: PromptBatch, which: Tensor | None, rows_NG: Tensor, in_order: bool, layer: int) -> Prefix:
+    k, v = batch.keys[layer], batch.values[layer]
     if which is not None:
         k, v = k[which], v[which]
-    lengths_N = slab.lengths_N if which is None or slab.lengths_N is None else slab.lengths_N[which]
+    lengths_N = batch.lengths_N if which is None or batch.lengths_N is None else batch.lengths_N[which]
     return Prefix(k, v, rows_NG, lengths_N, in_order)
 
 

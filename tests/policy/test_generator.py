@@ -165,7 +165,7 @@ def test_prompts_are_computed_once_while_the_weights_stay(
 @pytest.mark.parametrize("share", [0.1, 10.0])
 def test_a_thousand_requests_end_and_leave_no_memory_behind(share: float, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, "qwen2")
-    policy.freeze("past", {key: -value for key, value in policy.state().items()})
+    policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
     rng = np.random.default_rng(0)
     requests = []
     while len(requests) < 1000:
@@ -195,7 +195,7 @@ def test_a_thousand_requests_end_and_leave_no_memory_behind(share: float, tmp_pa
         LEARNING,
     ):
         before = generator.engine.budget.used
-        policy.freeze("past") if adapter == "past" else policy.updated()
+        policy.freeze("past", policy.state("past")) if adapter == "past" else policy.updated()
         generator.step()
         assert generator.engine.budget.used < before
     alone = Generator(policy)

@@ -20,7 +20,7 @@ from shuhari.policy.scoring import completion_logprobs
 @pytest.fixture(scope="module", params=checkpoints.FUSED)
 def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     made: Policy = checkpoints.random_policy(tmp_path_factory.mktemp(request.param), request.param)
-    made.freeze("past", {key: -value for key, value in made.state().items()})
+    made.freeze("past", {key: 2 * value for key, value in made.state().items()})
     return made
 
 
@@ -66,7 +66,7 @@ def test_samplers_and_learners_logprobs_agree(policy: Policy) -> None:
 @pytest.mark.parametrize("share", [0.15, 10.0])
 def test_many_requests_end_and_leave_no_memory_behind(share: float, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, "qwen2")
-    policy.freeze("past", {key: -value for key, value in policy.state().items()})
+    policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
     requests = requests_of(300, 1)
     whole = sum(r.max_new_tokens for r in requests) + sum(len(p) for p in {r.prompt for r in requests})
     memory = int(share * whole) * policy.bytes_per_position * 4 // 3
@@ -86,7 +86,7 @@ def test_many_requests_end_and_leave_no_memory_behind(share: float, tmp_path: Pa
     assert sorted(found) == tickets
     assert least < 0.5 * ranges.size or share > 1
     policy.updated()
-    policy.freeze("past")
+    policy.freeze("past", policy.state("past"))
     generator.step()  # what is remembered of these two is stale: only prompts of the base's are left
     bases = {r.prompt for r in requests if r.adapter is None}
     assert 0 < ranges.size - ranges.free <= sum(map(len, bases))

@@ -1,4 +1,4 @@
-"""Prompts on any processor: those that are computed together and are of about one length share a slab."""
+"""Prompts on any processor: those that are computed together and are of about one length share a batch."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from shuhari.policy.inference.prompt_cache import CachedPrompt
 from shuhari.policy.model.attend import Attend, attend_causally, attend_within
 from shuhari.policy.policy import Policy
 
-ROUNDED = 8  # prompts whose lengths are the same when rounded up to such steps share a slab
+ROUNDED = 8  # prompts whose lengths are the same when rounded up to such steps share a batch
 
 
 def rounded(length: int) -> int:
@@ -21,13 +21,13 @@ def rounded(length: int) -> int:
 
 
 @dataclass(eq=False)
-class Slab:
+class PromptBatch:
     """Keys and values of N prompts of up to P tokens, per layer [N, Hkv, P, D]."""
 
     keys: list[Tensor]
     values: list[Tensor]
     lengths_N: Tensor | None  # None: all are P
-    prompts: int  # that are still in memory: the slab goes with the last of them
+    prompts: int  # that are still in memory: the batch goes with the last of them
 
     def __len__(self) -> int:
         return len(self.keys[0])
@@ -35,9 +35,9 @@ class Slab:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a prompt is: the `index`-th of a slab."""
+    """Where a prompt is: the `index`-th of a batch."""
 
-    slab: Slab
+    batch: PromptBatch
     index: int
 
 
@@ -60,7 +60,7 @@ def compute(policy: Policy, adapter: str | None, prompts: Sequence[CachedPrompt]
     if len(set(lengths)) == 1:
         tokens_NP = torch.tensor([prompt.tokens for prompt in prompts], device=device)
         logits_NV = policy.logits(tokens_NP, 1, adapter, keeping(attend_causally))[:, -1]
-        _put(prompts, Slab(keys, values, None, len(prompts)), logits_NV)
+        _put(prompts, PromptBatch(keys, values, None, len(prompts)), logits_NV)
         return
     segments = Segments.pack(lengths, [-1] * len(lengths), device)
     tokens_1N = torch.tensor([[token for prompt in prompts for token in prompt.tokens]], device=device)
@@ -82,10 +82,10 @@ def compute(policy: Policy, adapter: str | None, prompts: Sequence[CachedPrompt]
             [x[0][:, there_NP].transpose(0, 1).contiguous() for x in layers] for layers in (keys, values)
         )
         equal = len({lengths[i] for i in members}) == 1
-        slab = Slab(own_keys, own_values, None if equal else lengths_N, len(members))
-        _put([prompts[i] for i in members], slab, logits_NV[members_N])
+        batch = PromptBatch(own_keys, own_values, None if equal else lengths_N, len(members))
+        _put([prompts[i] for i in members], batch, logits_NV[members_N])
 
 
-def _put(prompts: Sequence[CachedPrompt], slab: Slab, logits_NV: Tensor) -> None:
+def _put(prompts: Sequence[CachedPrompt], batch: PromptBatch, logits_NV: Tensor) -> None:
     for i, prompt in enumerate(prompts):
-        prompt.place, prompt.logits_1V, prompt.computed = Place(slab, i), logits_NV[i : i + 1], True
+        prompt.place, prompt.logits_1V, prompt.computed = Place(batch, i), logits_NV[i : i + 1], True
