@@ -55,10 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         where = {"device": options.device, "dtype": options.dtype}
         policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
     except CheckpointError as error:
-        words = str(error).replace("adapter=", "--adapter ", 1)
-        for option in ("base", "device", "dtype"):
-            words = words.replace(f"policy.{option}=", f"--{option} ")
-        print(f"shuhari: {words}", file=sys.stderr)
+        print(f"shuhari: --{error.argument} {error.value}: {error.reason}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
     tokens, adapter = policy.opening(prompt), LEARNING if options.adapter else None
@@ -88,6 +85,6 @@ def main(arguments: Sequence[str]) -> int:
     if not options.json:
         for note in policy.notes:
             print(f"note: {note}")
-        ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
+        ran = "forward pass: {forward_pass}, {dtype} on {device}".format_map(policy.summary())
         print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
     return 0

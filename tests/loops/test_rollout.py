@@ -210,13 +210,14 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
 
     running: list[set[Any]] = []
     one = rollouts(policy)
-    original = one.generator.engine.admit
+    scheduler = one.generator.scheduler
+    original = scheduler.admit
 
-    def admit(waiting: Any) -> Any:
-        running.append({live.request.adapter for live in waiting})
-        return original(waiting)
+    def admit() -> Any:
+        running.append({waiting.request.adapter for waiting in scheduler.waiting})
+        return original()
 
-    monkeypatch.setattr(one.generator.engine, "admit", admit)
+    monkeypatch.setattr(scheduler, "admit", admit)
     monkeypatch.setattr(one.generator, "submit", (submitted := Submitted(one.generator.submit)))
     opponent = Counting()
     seats = [Seats(adapters={1: "past"})] * 4
