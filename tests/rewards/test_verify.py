@@ -157,6 +157,6 @@ def test_a_fault_of_ours_is_an_error_and_raises_nothing(monkeypatch: pytest.Monk
     def broken(*args: object) -> None:
         raise KeyError("boom")
 
-    monkeypatch.setattr(sys.modules["shuhari.rewards.math.verify"], "_judge", broken)
-    verdict = verify("1", "2")
+    monkeypatch.setattr(sys.modules["shuhari.rewards.math.verify"], "same_answer", broken)
+    verdict = verify("x", "y")
     assert (verdict.status, verdict.rung) == ("error", "verifier")
