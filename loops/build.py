@@ -28,14 +28,13 @@ from shuhari.loops.collect.rollout import Rollouts, TextLike
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
-from shuhari.loops.config import ALGORITHMS, TrainConfig
+from shuhari.loops.config import TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
-from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
@@ -281,32 +280,19 @@ def _learner(house: House, name: str, source: Source) -> Learner:
 
 
 def check_phases(cfg: TrainConfig) -> None:
-    """Raise ValueError, naming the key, for phases that cannot be built whatever the environment."""
-    if unknown := [name for name in cfg.only or () if name not in cfg.phases]:
-        raise ValueError(f"only={cfg.only}: {unknown[0]!r} is not one of {', '.join(cfg.phases)}")
-    players, replays = ["base"], list[str]()  # that there are by then
+    """Raise ValueError for a phase whose name is taken, or that refers to a phase or player there is not."""
+    players, with_replay = ["base"], list[str]()  # those that exist before the phase begins
     for name, phase in cfg.phases.items():
-        where = f"phases.{name}"
-        goal: Any = getattr(phase, "objective", None)
-        wanted = getattr(goal, "name", "")
-        if type(phase) is not ALGORITHMS.get(getattr(phase, "algorithm", "")):
-            raise ValueError(f"{where}: choose its algorithm by phase@{where}=A: {', '.join(ALGORITHMS)}")
-        kind = OBJECTIVES.get(wanted)
-        if kind is None or type(goal) is not kind.config:
-            raise ValueError(f"{where}: choose by objective@{where}.objective=O: {', '.join(OBJECTIVES)}")
-        if lacks := [need for need in kind.needs if need not in (*phase.gives, "reference")]:
-            raise ValueError(f"{where}: {wanted} needs {lacks[0]}, which {phase.algorithm} does not give")
-        if phase.optimizer not in ("muon", "adamw"):
-            raise ValueError(f"{where}.optimizer={phase.optimizer}: muon or adamw")
-        if player_of(name) in (*RESERVED, *players) or not name.isidentifier():
-            raise ValueError(f"{where}: the name {player_of(name)!r} is taken, or is none; choose another")
-        if (earlier := getattr(phase, "replay_of", "")) not in ("", *replays):
-            known = ", ".join(replays) or "none"
+        where, player = f"phases.{name}", player_of(name)
+        if player in (*RESERVED, *players) or not name.isidentifier():
+            raise ValueError(f"{where}: the name {player!r} is taken, or is not a word; choose another")
+        if (earlier := getattr(phase, "replay_of", "")) not in ("", *with_replay):
+            known = ", ".join(with_replay) or "none"
             raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
-        reference = getattr(goal, "reference", "base")
+        reference = getattr(phase.objective, "reference", "base")
         if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
             known = f"give an adapter's folder or one of {', '.join(players)}"
             raise ValueError(f"{where}.objective.reference={reference}: {known}")
         if cfg.only is None or name in cfg.only:
-            players.append(player_of(name))
-            replays += [name] if phase.algorithm == "accepted_answers" else []
+            players.append(player)
+            with_replay += [name] if phase.algorithm == "accepted_answers" else []

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from shuhari.envs.register import documents
-from shuhari.loops.config import PretrainConfig, check
+from shuhari.loops.config import PretrainConfig
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.report.monitor import progress_bar
 from shuhari.policy.character_tokenizer import build_tokenizer
@@ -35,11 +35,6 @@ def next_token_loss(weights: llama.Weights, rows_BT: Tensor, ignore: int) -> Ten
 
 def pretrain(cfg: PretrainConfig) -> Path:
     """Make the base and write it, with the record of how, to `cfg.out`."""
-    check(cfg)
-    if not cfg.envs:
-        raise ValueError("envs=[]: name at least one environment")
-    if cfg.width % cfg.heads or cfg.width // cfg.heads < 32:
-        raise ValueError(f"width={cfg.width}, heads={cfg.heads}: a head needs a whole width of at least 32")
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     out = Path(cfg.out)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -79,19 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(_joined(arguments))
     if (options.answer is None) != (options.gold is None):
         parser.error("--answer and --gold go together")
-    try:
-        if options.answer is not None:
-            verdict = verify(
-                options.answer, options.gold, kind=options.kind, form=options.form, prompt=options.prompt
-            )
-            print(_line(verdict), flush=True)
-            return 0
-        # Bytes that are no UTF-8 must end in a verdict, not in a traceback.
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
-        for line in sys.stdin:
-            print(_line(*judge_line(line)), flush=True)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if options.answer is not None:
+        verdict = verify(
+            options.answer, options.gold, kind=options.kind, form=options.form, prompt=options.prompt
+        )
+        print(_line(verdict))
+        return 0
+    # Bytes that are not UTF-8 must end in a verdict, and not in a traceback.
+    sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
+    for line in sys.stdin:
+        print(_line(*judge_line(line)), flush=True)
     return 0

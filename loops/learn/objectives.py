@@ -6,36 +6,37 @@ is a function under `@objective`, its configuration, and a test against numbers 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shuhari.loops.checked import Checked, number
 from shuhari.loops.learn.batch import Columns
 
 
 @dataclass
-class DistillConfig:
+class DistillConfig(Checked):
     name: str = "distill"
 
 
 @dataclass
-class PolicyGradientConfig:
+class PolicyGradientConfig(Checked):
     name: str = "policy_gradient"
-    clip_low: float = 0.2  # how far below 1 an importance ratio still counts
-    clip_high: float = 0.28  # and above
-    max_weight: float = 3.0  # a ratio beyond it is truncated
-    # Weight of the divergence from the sampler, which holds the policy where there is little signal.
-    kl: float = field(default=0.0, metadata={"least": 0})
+    clip_low: float = 0.2  # ratios are clipped at 1 - clip_low
+    clip_high: float = 0.28  # and at 1 + clip_high
+    max_weight: float = 3.0  # larger ratios are truncated to it, on either side of the clip
+    # Weight of the divergence from the sampler. It holds the policy in place where rewards say little.
+    kl: float = number(0.0, least=0)
 
 
 @dataclass
-class PreferenceConfig:
+class PreferenceConfig(Checked):
     name: str = "preference"
-    beta: float = 0.1  # of the implicit reward: the larger, the closer to the reference
-    reference: str = "base"  # base, a player of this run such as imitation, or an adapter's folder
+    beta: float = 0.1  # the larger, the closer the policy stays to the reference
+    reference: str = "base"  # base, a player of this run such as imitation, or the folder of an adapter
 
 
 @dataclass(frozen=True)

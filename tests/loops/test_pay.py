@@ -7,7 +7,7 @@ import gymnasium
 import pytest
 
 from shuhari.envs import FreeText
-from shuhari.loops.cli import main as cli
+from shuhari.loops.cli.hydra_commands import TAUGHT_NOTHING, execute
 from shuhari.loops.config import AcceptedAnswersConfig, PolicyConfig, SampleGroupsConfig, TrainConfig
 from shuhari.loops.learn.objectives import PolicyGradientConfig
 from shuhari.loops.train import train
@@ -99,8 +99,8 @@ def test_a_phase_that_could_learn_nothing_fails_and_says_what_to_do(
     cfg = paying(tmp_path, "toy/Unmoved-v0")
     cfg.phases = {"selfplay": source(rounds=2, problems=4, samples=4)}
     with pytest.raises(SystemExit) as stop:
-        cli._command("train", cfg)
-    assert stop.value.code == 3
+        execute("train", cfg)
+    assert stop.value.code == TAUGHT_NOTHING
     printed = " ".join(capsys.readouterr().out.split())
     assert "in no group did one earn more than another" in printed
     assert "phase selfplay: 2 rounds of 32 episodes" in printed
