@@ -46,7 +46,7 @@ def smoke(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
     report = train(cfg)
     (path,) = folder.glob("*/*/report.json")
     assert json.loads(path.read_text())["experiment"] == name
-    assert (path.parent / "curve.svg").is_file()
+    assert "selfplay ends at" in (path.parent / "report.md").read_text()
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay"]
     return report
 

@@ -248,7 +248,7 @@ def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
         for match in row["versus"].values():
             assert match["wins"] + match["draws"] + match["losses"] == 20
             assert match["ci95"][0] <= match["score"] <= match["ci95"][1]
-    for name in ("report.md", "curve.svg", "config.yaml", "metrics.jsonl", "episodes.jsonl"):
+    for name in ("report.md", "config.yaml", "metrics.jsonl", "episodes.jsonl"):
         assert (folder / name).stat().st_size
     lines = {path.name for path in (folder / "tensorboard").iterdir()}
     assert lines == {"policy", "expert", "expert_mode", "perfect"}
