@@ -377,7 +377,7 @@ def test_both_sources_learn_from_reward_alone(make: Any, tmp_path: Path) -> None
 def test_what_is_solved_already_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = mirror(tmp_path)
     cfg.phases["selfplay"] = SampleGroupsConfig(rounds=1, problems=4, samples=4)
-    monkeypatch.setattr("shuhari.loops.collect.sample_groups.NOTHING", 10.0)  # no advantage is any
+    monkeypatch.setattr("shuhari.loops.collect.sample_groups.NEGLIGIBLE", 10.0)  # no advantage is any
     assert "made no update" in train(cfg)["failures"][0]
     monkeypatch.setattr("shuhari.loops.evaluate.problems.Problems.skill", lambda self: 1.0)
     assert train(replace(cfg, out=str(tmp_path / "solved")))["failures"] == []
