@@ -1,4 +1,4 @@
-"""`shuhari envs`: what there is to train in, and whether an environment keeps the contract."""
+"""`shuhari envs`: the environments, and whether one keeps the contract."""
 
 import argparse
 import re
@@ -14,20 +14,20 @@ from shuhari.envs.register import arguments_of, load_plugins, open_env
 
 
 def _first_sentence(text: str) -> str:
-    """Up to the first full stop, colon or semicolon that ends something."""
+    """The text up to its first full stop or semicolon, in at most 72 characters."""
     sentence = re.split(r"(?<=[a-z)\]])[.;](?:\s|\Z)", " ".join(text.split()), maxsplit=1)[0]
     return sentence if len(sentence) <= 72 else f"{sentence[:69]}..."
 
 
 def rows() -> list[tuple[str, str, str, str]]:
-    """Id, line, knob and expert of every environment that speaks text: ours, and what plug-ins registered."""
+    """Id, description, difficulty and expert of each environment of text, of ours and of plug-ins."""
     found = []
     for env_id, spec in sorted(gymnasium.registry.items()):
         if spec.namespace is None or str(spec.entry_point).startswith("gymnasium."):
-            continue  # Gymnasium's own do not speak text
+            continue  # Gymnasium's own environments do not use text
         try:
             env = gymnasium.make(env_id).unwrapped
-        except Exception as error:  # somebody else's, or one that needs arguments
+        except Exception as error:  # of a plug-in, or of an environment that needs arguments
             found.append((env_id, f"cannot be made: {(str(error).splitlines() or ['?'])[0]}"[:72], "", ""))
             continue
         if isinstance(env, TextEnv):
@@ -37,7 +37,7 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; the exit status."""
+    """Exit status 0; 1 if the environment fails a check; 2 for an environment that there is not."""
     parser = argparse.ArgumentParser(prog="shuhari envs", description=__doc__)
     parser.add_argument("--check", metavar="ID", help="say what is wrong with this environment")
     parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
@@ -50,9 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         table = [("environment", "what it is", "difficulty", "expert"), *rows()]
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         for row in table:
-            print(
-                "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip()
-            )
+            padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            print("  ".join([*padded, row[3]]).rstrip())
         return 0
     try:
         given = arguments_of(options.arguments)

@@ -14,7 +14,7 @@ _NEEDED, _OPTIONAL = ("answer", "gold"), ("kind", "form", "prompt")
 
 
 def _line(verdict: Verdict, others: Mapping[str, Any] | None = None) -> str:
-    """One JSON object, ASCII only: the verdict, and whatever else its line held, such as an `id`."""
+    """The verdict as one JSON object in ASCII, with the other keys of its line, such as an `id`."""
     told = {
         "verdict": verdict.status,
         "rung": verdict.rung,
@@ -25,9 +25,9 @@ def _line(verdict: Verdict, others: Mapping[str, Any] | None = None) -> str:
 
 
 def judge_line(line: str) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on one line of JSON, and the keys that are not the verifier's.
+    """The verdict on one line of JSON, and those of its keys that the verifier does not use.
 
-    A line that is no such JSON is an `error`, and says why. Answers and golds may be numbers.
+    A line that is not such JSON gets the verdict `error` with the reason. Answers and golds may be numbers.
     """
     if not line.strip():
         return Verdict("error", "an empty line", "task"), {}
@@ -52,7 +52,7 @@ def judge_line(line: str) -> tuple[Verdict, dict[str, Any]]:
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--answer -x` as `--answer=-x`: an answer may begin with a minus."""
+    """Make `--answer -x` into `--answer=-x`, because an answer may begin with a minus."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in ("--answer", "--gold", "--prompt"):
@@ -63,7 +63,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; the exit status."""
+    """Exit status 0."""
     parser = argparse.ArgumentParser(
         prog="shuhari verify",
         description="Judge an answer by a gold answer: correct, wrong, unknown or error. Without --answer, "

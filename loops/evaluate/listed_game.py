@@ -1,4 +1,4 @@
-"""How well does each player play a game whose positions can be listed? By the game's solution, and in matches."""
+"""How well does each player play a game that can be listed? By the game's solution, and in matches."""
 
 from typing import Any
 
