@@ -157,7 +157,7 @@ class AcceptedAnswersConfig(GroupsConfig):
     updates: list[int] = field(
         default_factory=lambda: [4, 16], metadata=FIRST_AND_LAST
     )  # optimizer steps of a round
-    temperature: float = 1.0  # of the samples; above 1 the policy tries what it rarely writes
+    temperature: float = 1.0  # of samples of new problems; above 1 the policy tries what it rarely writes
     # When a failed problem is tried again, one token of each sample is drawn evenly from so many of the
     # likeliest tokens. 0: no token is.
     explore: int = number(0, least=0)

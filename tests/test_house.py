@@ -1,6 +1,7 @@
 """The walls of the house: import direction, names that must not leak, what a wheel holds."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -132,17 +133,31 @@ def test_only_the_builders_choose_by_kind() -> None:
     assert len(kinds_asked(ast.parse(asked), words)) == 3
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_maps_name_files_that_exist(page: str) -> None:
+    known = [f"/{path}" for path in tracked()]
+    named = re.findall(r"`([\w/.]+\.(?:py|yaml|jsonl|toml|md))`", (ROOT / page).read_text())
+    assert len(named) > 5
+    for name in named:
+        assert any(path.endswith(f"/{name}") for path in known), f"{page}: there is no {name}"
+
+
 def test_kernels_is_ours() -> None:
     import shuhari.kernels
 
     assert Path(shuhari.kernels.__file__ or "").resolve().parent == ROOT / "kernels"
 
 
-def working_tree(folder: Path) -> list[str]:
-    """Copy what git would commit, symlinks as symlinks, and return the paths."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    found = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
-    paths = [path for path in found if path and ((ROOT / path).exists() or (ROOT / path).is_symlink())]
+def tracked() -> list[str]:
+    """The paths of the working tree that git has, or would have."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    paths = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [path for path in paths if path and (ROOT / path).exists()]
+
+
+def copy_tree(folder: Path) -> list[str]:
+    """Copy the working tree, symlinks as symlinks, and return the paths."""
+    paths = tracked()
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
@@ -152,7 +167,7 @@ def working_tree(folder: Path) -> list[str]:
 def test_a_wheel_of_the_working_tree_holds_every_file_of_the_five_folders_and_nothing_else(
     tmp_path: Path,
 ) -> None:
-    paths = working_tree(tmp_path / "tree")
+    paths = copy_tree(tmp_path / "tree")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, "-w", tmp_path, tmp_path / "tree"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")

@@ -37,7 +37,7 @@ def test_the_same_command_gives_the_same_file(tmp_path: Path) -> None:
     assert first == again
     assert first != other
     record = json.loads((tmp_path / "a" / "pretraining.json").read_text())
-    assert record["bits_per_character"] < 8.5
+    assert record["bits_per_character"] < 8.0  # 8.47 is a uniform guess among 354 tokens
     assert set(load_file(tmp_path / "a" / "model.safetensors")) == set(
         load_file(BASES / "games" / "model.safetensors")
     )

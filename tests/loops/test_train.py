@@ -393,13 +393,20 @@ def test_what_is_solved_already_is_no_failure(tmp_path: Path, monkeypatch: pytes
 
 
 def test_failed_problems_come_back_and_are_explored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    played: list[int] = []
+    fresh: set[int] = set()  # seeds of problems that were drawn
+    again: list[set[int]] = []  # seeds of problems that were explored, by round
     play = Rollouts.play
 
-    def spy(self: Rollouts, seeds: Any, *, explore: int = 0, **arguments: Any) -> Any:
-        if seeds:
-            played.append(explore)
-        return play(self, seeds, explore=explore, **arguments)
+    def spy(
+        self: Rollouts, seeds: Any, *, explore: int = 0, temperature: float = 1.0, **arguments: Any
+    ) -> Any:
+        if "options" not in arguments and temperature:  # neither an evaluation nor the learning curve
+            if explore:
+                again.append(set(seeds))
+                assert again[-1] <= fresh
+            else:
+                fresh.update(seeds)
+        return play(self, seeds, explore=explore, temperature=temperature, **arguments)
 
     monkeypatch.setattr(Rollouts, "play", spy)
     cfg = mirror(tmp_path, only=["selfplay"])  # from the base, which fails nearly everything
@@ -407,4 +414,4 @@ def test_failed_problems_come_back_and_are_explored(tmp_path: Path, monkeypatch:
         rounds=3, problems=8, samples=4, updates=[1, 1], batch=8, explore=4
     )
     train(cfg)
-    assert 4 in played
+    assert [len(seeds) for seeds in again] == [0, 4, 4]  # half of a round, once there are enough of them
