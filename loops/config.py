@@ -219,16 +219,6 @@ ALGORITHMS: dict[str, type[PhaseConfig]] = {
 }
 
 
-def phase_of(stored: dict[str, Any]) -> Any:
-    """The typed configuration of a phase that was stored as a dictionary. Raises KeyError for an unknown
-    algorithm or objective, and ConfigError for a refused value."""
-    objective = OmegaConf.structured(OBJECTIVES[stored["objective"]["name"]].config)
-    phase = OmegaConf.structured(ALGORITHMS[stored["algorithm"]])
-    phase.objective = OmegaConf.merge(objective, stored["objective"])
-    rest = {key: value for key, value in stored.items() if key != "objective"}
-    return to_object(OmegaConf.merge(phase, rest))
-
-
 @dataclass
 class TrainConfig(Checked):
     """The options of one run."""
@@ -299,3 +289,19 @@ def store_types(store: Any) -> None:
         store.store(name, node, group="phase")
     for name, objective in OBJECTIVES.items():
         store.store(name, objective.config, group="objective")
+
+
+def stored_config(stored: dict[str, Any]) -> TrainConfig:
+    """The configuration that a run has stored as a dictionary, in its types.
+
+    Raises KeyError for an algorithm or objective that there is not, ConfigError for a refused value, and
+    OmegaConf's errors for other keys.
+    """
+    rest = {key: value for key, value in stored.items() if key != "phases"}
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), rest)
+    for name, phase in stored["phases"].items():
+        node = OmegaConf.structured(ALGORITHMS[phase["algorithm"]])
+        node.objective = OmegaConf.structured(OBJECTIVES[phase["objective"]["name"]].config)
+        cfg.phases[name] = OmegaConf.merge(node, phase)
+    typed: TrainConfig = to_object(cfg)
+    return typed
