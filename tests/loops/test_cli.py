@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from shuhari.loops.checked import to_object
 from shuhari.loops.cli.main import main
 from shuhari.loops.cli.overrides import quote_values
-from shuhari.loops.config import ALGORITHMS, CONF, PretrainConfig, TrainConfig, store_types
+from shuhari.loops.config import ALGORITHMS, CONF, PretrainConfig, TrainConfig, store_types, stored_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -219,6 +220,7 @@ def test_every_experiment_composes(experiment: str) -> None:
     for phase in cfg.phases.values():
         assert type(phase) is ALGORITHMS[phase.algorithm]
     assert cfg.name == experiment
+    assert stored_config(asdict(cfg)) == cfg  # as a run stores it, to be resumed
 
 
 @pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF / "recipe").glob("*.yaml")))
