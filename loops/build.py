@@ -1,7 +1,7 @@
-"""The builders: the one place that reads the configuration and chooses by it, and by the kind of environment.
+"""The builders: the only code that chooses by the configuration and by the kind of environment.
 
-What is built here is handed on by its promise alone: no source asks what kind of environment it plays, and no
-evaluation what was trained.
+What they build is used through its interface only. No source asks what kind of environment it plays, and no
+evaluation asks what was trained.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,14 +28,13 @@ from shuhari.loops.collect.rollout import Rollouts, TextLike
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
-from shuhari.loops.config import ALGORITHMS, TrainConfig
+from shuhari.loops.config import TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
-from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
@@ -46,10 +45,11 @@ from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.render import Renderer
 
-RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")  # of players
-HIDING = {"search_play": False, "fictitious_play": True}  # algorithms of games: whether those hide something
-WITHHOLDING = ("imitate", "search_play", "ranked_pairs")  # algorithms that leave withheld positions alone
-TRACES = 0  # stream of randomness that the expert writes by; each phase has the one of its place
+# Names that no phase may have, because players have them.
+RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")
+HIDING = {"search_play": False, "fictitious_play": True}  # by algorithm: whether its games hide something
+WITHHOLDING = ("imitate", "search_play", "ranked_pairs")  # algorithms that never train on withheld positions
+EXPERT_STREAM = 0  # the expert's stream of random numbers; a phase's stream has the phase's number, from 1
 
 
 def open_run_env(env_id: str, env_args: dict[str, Any]) -> TextLike:
@@ -62,7 +62,7 @@ def open_run_env(env_id: str, env_args: dict[str, Any]) -> TextLike:
 
 
 def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
-    """The experiment whose phases suit an environment that has none of its own."""
+    """The generic experiment whose phases suit an environment."""
     env = open_run_env(env_id, env_args).unwrapped
     if not isinstance(env, OpenSpielEnv):
         return "problems" if isinstance(env, TaskEnv) else "returns"
@@ -71,12 +71,12 @@ def experiment_for(env_id: str, env_args: dict[str, Any]) -> str:
 
 @dataclass
 class House:
-    """What phases and evaluations of one run share."""
+    """What the phases and evaluations of one run share: policy, generator, renderer and environment."""
 
     cfg: TrainConfig
 
     def __post_init__(self) -> None:
-        """Everything that can be refused is refused here. Raises ValueError."""
+        """Raises ValueError for all that can be refused before the run begins."""
         given = self.cfg.policy
         try:
             self.policy = Policy(
@@ -98,10 +98,12 @@ class House:
         self.models: Models = partial(LMPlayer, self.policy, self.renderer)
         try_episodes(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
-        self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
+        self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # about what the phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
-        self.files = {name: self._checked(name, self.cfg.phases[name]) for name in self.names}
-        for name in self.names:  # those that are folders are loaded now, and found by their name later
+        for name in self.names:
+            self._check_suits(name, self.cfg.phases[name])
+        self.files = {name: self._read_file(self.cfg.phases[name]) for name in self.names}
+        for name in self.names:  # a reference that is a folder is loaded now, so that a bad one is refused
             if (Path(self.reference(name)) / "adapter_config.json").is_file():
                 self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
 
@@ -109,20 +111,23 @@ class House:
         """The name of a phase's reference policy."""
         return getattr(self.cfg.phases[name].objective, "reference", "base")
 
-    def _checked(self, name: str, cfg: Any) -> Sequence[Any]:
-        """What a phase's file holds. Raises ValueError for a phase that the environment does not suit."""
-        game, where, why = self.game, f"phases.{name}: {cfg.algorithm}", ""
+    def _check_suits(self, name: str, cfg: Any) -> None:
+        """Raises ValueError for a phase that does not suit the environment."""
+        game, why = self.game, ""
         hides = None if game is None else not game.referee.perfect_information
         if (wanted := HIDING.get(cfg.algorithm, hides)) != hides:
             suited = experiment_for(self.cfg.env, self.cfg.env_args)
             why = f"is for a game that hides {'some' if wanted else 'no'}thing; take experiment={suited}"
         if game is not None and game.withhold and cfg.algorithm not in WITHHOLDING:
             why = "learns from whole games, and so from withheld positions; set env_args.withhold=0"
-        talks = game is not None or getattr(self.env.unwrapped, "history", False)
-        if talks and cfg.algorithm == "verified_pairs":
-            why = "compares whole answers, and here an episode has many; take sample_groups"
+        has_turns = game is not None or getattr(self.env.unwrapped, "history", False)
+        if has_turns and cfg.algorithm == "verified_pairs":
+            why = "compares whole answers, and here an episode has several; take sample_groups"
         if why:
-            raise ValueError(f"{where} {why} (env={self.cfg.env})")
+            raise ValueError(f"phases.{name}: {cfg.algorithm} {why} (env={self.cfg.env})")
+
+    def _read_file(self, cfg: Any) -> Sequence[Any]:
+        """The pairs or traces in a phase's file, where it has one."""
         if (pairs := getattr(cfg, "pairs", None)) is not None:
             return self.fitting(pairs, read_pairs(Path(pairs)), self.renderer.pair)
         if (traces := getattr(cfg, "traces", None)) is not None:
@@ -132,7 +137,12 @@ class House:
     def fitting(
         self, path: str, items: Sequence[Any], tokens: Callable[[Any], tuple[Tokens, ...]]
     ) -> Sequence[Any]:
-        """The items that the policy takes; `notes` say how many are left out. Raises ValueError for none."""
+        """The items that are not too long for the policy. A note says how many are left out.
+
+        path: where the items are from
+        tokens: an item's prompt and completions
+        Raises ValueError if all are too long.
+        """
         lengths = [len(prompt) + max(map(len, texts)) for prompt, *texts in map(tokens, items)]
         most, longest = self.policy.max_length, max(lengths, default=0)
         kept = [item for item, n in zip(items, lengths, strict=True) if n <= most]
@@ -149,14 +159,14 @@ class House:
 
     @cached_property
     def game(self) -> Any:
-        """The environment where it is a game of OpenSpiel's, or None."""
+        """The environment if it is a game of OpenSpiel's, else None."""
         env = self.env.unwrapped
         return env if isinstance(env, OpenSpielEnv) else None
 
     def maker(self, phase: str) -> Callable[[], TextLike]:
-        """Makes the environment of a phase, or ("") of the run."""
-        own = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
-        return partial(open_run_env, self.cfg.env, self.cfg.env_args | own)
+        """A function that makes the environment of a phase or, for "", of the run."""
+        extra = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
+        return partial(open_run_env, self.cfg.env, self.cfg.env_args | extra)
 
     def _renderer(self, env: TextLike) -> Renderer:
         return Renderer(self.policy, getattr(env.unwrapped, "instructions", ""))
@@ -166,14 +176,14 @@ class House:
         return Rollouts(make, self.generator, self._renderer(make()), self.cfg.policy.max_new_tokens)
 
     def heldout(self, phase: str) -> HeldOutProblems:
-        """The held-out problems of a phase's environment, or the run's."""
+        """The held-out problems of a phase's environment or, for "", of the run's."""
         if phase not in self._heldout:
             self._heldout[phase] = HeldOutProblems(self.maker(phase)(), self.cfg.evaluate_problems)
         return self._heldout[phase]
 
     @cached_property
     def withheld_N(self) -> Any:
-        """Which positions of a listed game are held out, [N]."""
+        """Whether each position of a listed game is held out, [N]."""
         return np.array([self.game.withholds(turn.observation) for turn in self.graph.turns])
 
     @cached_property
@@ -181,26 +191,27 @@ class House:
         return game_graph(self.game.game)
 
     def withholds(self, prompt: str) -> bool:
-        """Whether a trace of this prompt must be kept out of training."""
+        """Whether a trace with this prompt must be kept out of training."""
         if self.game is not None:
             return bool(self.game.withholds(prompt))
         return any(self.heldout(phase).withholds(prompt) for phase in ("", *self.own_envs()))
 
     def own_envs(self) -> list[str]:
-        """The phases that play an environment of other arguments."""
+        """The phases whose environment has arguments of its own."""
         return [name for name in self.names if getattr(self.cfg.phases[name], "env_args", {})]
 
     def replay_for_later(self, phase: Phase) -> dict[str, list[Any]]:
-        """A phase's replay, under its name, where a later phase starts with it."""
+        """A phase's replay, under its name, if a later phase starts with it."""
         wanted = any(getattr(cfg, "replay_of", "") == phase.name for cfg in self.cfg.phases.values())
         return {phase.name: phase.source.replay.items} if wanted else {}
 
-    def rng(self, place: int) -> np.random.Generator:
-        return np.random.default_rng([self.cfg.seed, place])
+    def rng(self, stream: int) -> np.random.Generator:
+        """A stream of random numbers of this run."""
+        return np.random.default_rng([self.cfg.seed, stream])
 
 
 def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
-    """Of the run's environment, or of a phase's own."""
+    """The evaluation of the run's environment or, with `phase`, of that phase's own."""
     cfg, game = house.cfg, house.game
     if game is None:
         env, rollouts, heldout = house.maker(phase)().unwrapped, house.rollouts(phase), house.heldout(phase)
@@ -208,7 +219,7 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
             return Problems(rollouts, env, heldout, samples=cfg.evaluate_samples)
         return Returns(rollouts, heldout)
     if phase:
-        raise ValueError(f"phases.{phase}.env_args: other arguments are for problems; {cfg.env} is a game")
+        raise ValueError(f"phases.{phase}.env_args: only problems take arguments here; {cfg.env} is a game")
     if (seats := game.referee.game.num_players()) != 2:
         raise ValueError(
             f"{game.game}: has {seats} seat{'s' * (seats > 1)}; games are trained and measured for two, "
@@ -223,35 +234,47 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
 def build_phase(
     house: House, name: str, replays: dict[str, list[Any]], note: Callable[[str], None]
 ) -> Phase | None:
-    """A phase by its configuration, or None where there is nothing to learn from, which is noted."""
-    cfg, place = house.cfg.phases[name], list(house.cfg.phases).index(name) + 1
-    traces = _traces(house, name, cfg) if cfg.algorithm == "imitate" else ()
+    """The phase of that name, or None, with a note, if it has nothing to learn from.
+
+    replays: of earlier phases, by name
+    note: takes what a reader of the report must know
+    """
+    cfg, rng = house.cfg.phases[name], house.rng(list(house.cfg.phases).index(name) + 1)
+    if cfg.algorithm == "imitate":
+        return _imitation(house, name, cfg, rng, note)
     for text in house.notes:
         note(text)
-    if cfg.algorithm == "imitate":
-        traces = _allowed(house, traces, note)
-        if not traces:
-            note("no expert and no traces: imitation was skipped")
-            return None
-        imitate = Imitate(house.generator, house.renderer, traces, cfg, house.rng(place))
-        learner = _learner(house, name, imitate)
-        settings = {"patience": cfg.patience, "entropy_floor": cfg.entropy_floor}
-        return Phase(name, imitate, learner, EarlyStopping(learner, imitate.heldout, **settings))
     given = _allowed(house, house.files[name], note)
-    source = SOURCES[cfg.algorithm](house, name, cfg, house.rng(place), replays.get, given)
+    source = SOURCES[cfg.algorithm](house, name, cfg, rng, replays.get, given)
     return Phase(name, source, _learner(house, name, source))
 
 
+def _imitation(
+    house: House, name: str, cfg: Any, rng: np.random.Generator, note: Callable[[str], None]
+) -> Phase | None:
+    found = _traces(house, name, cfg)
+    for text in house.notes:
+        note(text)
+    if not (allowed := _allowed(house, found, note)):
+        note("no expert and no traces: imitation was skipped")
+        return None
+    imitate = Imitate(house.generator, house.renderer, allowed, cfg, rng)
+    learner = _learner(house, name, imitate)
+    stopping = EarlyStopping(learner, imitate.heldout, patience=cfg.patience, entropy_floor=cfg.entropy_floor)
+    return Phase(name, imitate, learner, stopping)
+
+
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
+    """The traces of the phase's file or, without one, of the environment's expert."""
     env = house.env.unwrapped
     if cfg.traces is None and isinstance(env, TextEnv):
-        written = expert_traces(env, cfg.examples, house.rng(TRACES))
+        written = expert_traces(env, cfg.examples, house.rng(EXPERT_STREAM))
         return house.fitting("the expert", written, house.renderer.trace)
     return house.files[name]
 
 
 def _allowed(house: House, items: Sequence[Any], note: Callable[[str], None]) -> Sequence[Any]:
-    """Traces or pairs of prompts that are not held out; how many are left out is noted."""
+    """The traces or pairs whose prompts are not held out. A note says how many are left out."""
     kept = [item for item in items if not house.withholds(item.task)]
     if len(kept) < len(items):
         note(f"{len(items) - len(kept)} of {len(items)} traces are of held-out prompts: left out")
@@ -294,32 +317,19 @@ def _learner(house: House, name: str, source: Source) -> Learner:
 
 
 def check_phases(cfg: TrainConfig) -> None:
-    """Raise ValueError, naming the key, for phases that cannot be built whatever the environment."""
-    if unknown := [name for name in cfg.only or () if name not in cfg.phases]:
-        raise ValueError(f"only={cfg.only}: {unknown[0]!r} is not one of {', '.join(cfg.phases)}")
-    players, replays = ["base"], list[str]()  # that there are by then
+    """Raise ValueError for a phase whose name is taken, or that refers to a phase or player there is not."""
+    players, with_replay = ["base"], list[str]()  # those that exist before the phase begins
     for name, phase in cfg.phases.items():
-        where = f"phases.{name}"
-        goal: Any = getattr(phase, "objective", None)
-        wanted = getattr(goal, "name", "")
-        if type(phase) is not ALGORITHMS.get(getattr(phase, "algorithm", "")):
-            raise ValueError(f"{where}: choose its algorithm by phase@{where}=A: {', '.join(ALGORITHMS)}")
-        kind = OBJECTIVES.get(wanted)
-        if kind is None or type(goal) is not kind.config:
-            raise ValueError(f"{where}: choose by objective@{where}.objective=O: {', '.join(OBJECTIVES)}")
-        if lacks := [need for need in kind.needs if need not in (*phase.gives, "reference")]:
-            raise ValueError(f"{where}: {wanted} needs {lacks[0]}, which {phase.algorithm} does not give")
-        if phase.optimizer not in ("muon", "adamw"):
-            raise ValueError(f"{where}.optimizer={phase.optimizer}: muon or adamw")
-        if player_of(name) in (*RESERVED, *players) or not name.isidentifier():
-            raise ValueError(f"{where}: the name {player_of(name)!r} is taken, or is none; choose another")
-        if (earlier := getattr(phase, "replay_of", "")) not in ("", *replays):
-            known = ", ".join(replays) or "none"
+        where, player = f"phases.{name}", player_of(name)
+        if player in (*RESERVED, *players) or not name.isidentifier():
+            raise ValueError(f"{where}: the name {player!r} is taken, or is not a word; choose another")
+        if (earlier := getattr(phase, "replay_of", "")) not in ("", *with_replay):
+            known = ", ".join(with_replay) or "none"
             raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
-        reference = getattr(goal, "reference", "base")
+        reference = getattr(phase.objective, "reference", "base")
         if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
             known = f"give an adapter's folder or one of {', '.join(players)}"
             raise ValueError(f"{where}.objective.reference={reference}: {known}")
         if cfg.only is None or name in cfg.only:
-            players.append(player_of(name))
-            replays += [name] if phase.algorithm == "accepted_answers" else []
+            players.append(player)
+            with_replay += [name] if phase.algorithm == "accepted_answers" else []

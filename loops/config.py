@@ -1,34 +1,35 @@
-"""The configuration's types; its values are the YAML files in `conf/`. Below the CLI only these are seen.
+"""The types of the configuration. Its values are in the YAML files of `conf/`.
 
-A phase has the type of its algorithm, so that an option which an algorithm ignores does not exist for it.
+Each phase has the type of its algorithm, and each type holds only the options that the algorithm uses. Each
+type refuses the values that it does not accept (`checked.py`). The code below the command line sees only
+these types.
 """
 
 import os
 import sys
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from omegaconf import MISSING, OmegaConf, open_dict
 
+from shuhari.loops.checked import FIRST_AND_LAST, Checked, ConfigError, number, to_object
 from shuhari.loops.learn.objectives import OBJECTIVES, DistillConfig, PolicyGradientConfig, PreferenceConfig
 
 
 def processors() -> int:
-    """The processors this process may use: read off, never timed, so that a seed gives one adapter."""
+    """How many processors this process may use. The number is never chosen by timing, because the number of
+    threads changes the order of sums, and so the adapter that a seed gives."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def bounded(default: Any, **bounds: Any) -> Any:
-    """A number that need not be above 0, but `least`."""
-    return field(default=default, metadata=bounds)
-
-
+CONF = Path(__file__).parent / "conf"
 PAIRS = ("advantages", "groups", "pairs")
-ENDS = {"ends": True}  # two numbers above 0: a value of the first and of the last round
+OPTIMIZERS = ("muon", "adamw")
 
 
 @dataclass
-class PolicyConfig:
+class PolicyConfig(Checked):
     """The model: a frozen base and a LoRA adapter."""
 
     base: str = MISSING  # a base that ships with us ("games", "math") or a checkpoint folder
@@ -36,123 +37,148 @@ class PolicyConfig:
     alpha: float = 32.0
     max_new_tokens: int = 64  # longest completion in free generation
     device: str = "auto"  # cpu or cuda; auto takes a GPU where there is one
-    dtype: str = (
-        "auto"  # of the base: float32, bfloat16, float16; auto is bfloat16 on a GPU, float32 on a CPU
-    )
+    dtype: str = "auto"  # float32, bfloat16 or float16, of the base; auto: bfloat16 on a GPU, else float32
 
 
 @dataclass
-class PhaseConfig:
-    """What every phase has. `gives`: what its batches hold, which an objective may need."""
+class PhaseConfig(Checked):
+    """The options of every phase.
+
+    gives: the columns that its batches have; an objective may need them
+    """
 
     gives: ClassVar[tuple[str, ...]] = ("weights",)
-    algorithm: str = MISSING  # where its batches come from: a name in ALGORITHMS
-    objective: Any = MISSING  # what they are learned by: a name in OBJECTIVES with its options
-    optimizer: str = "muon"  # or adamw
+    algorithm: str = MISSING  # the name of the source of its batches, one of ALGORITHMS
+    objective: Any = MISSING  # the loss: one of OBJECTIVES, with its options
+    optimizer: str = "muon"  # one of OPTIMIZERS
     learning_rate: float = 0.005
-    micro_batch: int = 8192  # tokens of a forward and backward pass, at most; bounds memory and nothing else
+    micro_batch: int = 8192  # most tokens of one forward and backward pass; it changes memory only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimizer not in OPTIMIZERS:
+            raise ConfigError(f"optimizer={self.optimizer}", f"must be {' or '.join(OPTIMIZERS)}")
+        name = getattr(self.objective, "name", "")
+        known = OBJECTIVES.get(name)
+        if known is None or type(self.objective) is not known.config:
+            raise ConfigError("objective", f"choose it by objective@{{key}}=NAME: {', '.join(OBJECTIVES)}")
+        for need in known.needs:
+            if need not in (*self.gives, "reference"):  # the learner adds the reference itself
+                raise ConfigError("objective", f"{name} needs {need}, which {self.algorithm} does not give")
 
 
 @dataclass
 class ImitateConfig(PhaseConfig):
-    """Phase 1: traces."""
+    """Phase 1: imitate the expert's traces."""
 
     algorithm: str = "imitate"
     objective: Any = field(default_factory=DistillConfig)
     learning_rate: float = 0.01
-    traces: str | None = None  # a JSONL file of {"prompt", "completion"}; null asks the env's expert
-    examples: int = 20_000  # how many traces the expert writes
-    steps: int = 300
-    batch: int = 256  # traces an update
-    patience: int = 5  # stop after so many held-out checks without improvement; a check every 25 steps
-    # Nats a token: stop before the policy has nothing left to explore with.
-    entropy_floor: float = bounded(0.02, least=0)
+    traces: str | None = None  # a JSONL file of {"prompt", "completion"}; null: the env's expert writes them
+    examples: int = 20_000  # traces that the expert writes
+    steps: int = 300  # optimizer steps
+    batch: int = 256  # traces of one optimizer step
+    patience: int = 5  # held-out scores without a better one, after which it stops; one every 25 steps
+    # Nats per token. It also stops below this entropy, so that the policy can still explore in phase 2.
+    entropy_floor: float = number(0.02, least=0)
 
 
 @dataclass
 class SearchPlayConfig(PhaseConfig):
-    """Phase 2 in games that hide nothing: moves valued by the policy's own continuations."""
+    """Phase 2 in games that hide nothing: the policy's own continuations value each move."""
 
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
     learning_rate: float = 0.01
     rounds: int = 80
-    starts: int = 1024  # positions valued a round
-    continuations: int = 8  # simulations a legal move
-    updates: int = 16  # optimizer steps a round
-    batch: int = 256  # positions an update
-    replay: int = 8192  # positions remembered, newest first
-    sharpness: list[float] = field(default_factory=lambda: [1.0, 4.0], metadata=ENDS)  # of continuations
-    temperature: list[float] = field(default_factory=lambda: [0.1, 0.02], metadata=ENDS)  # of targets
+    starts: int = 1024  # positions that are valued in a round
+    continuations: int = 8  # games that are played on from each legal move
+    updates: int = 16  # optimizer steps of a round
+    batch: int = 256  # positions of one optimizer step
+    replay: int = 8192  # positions that the replay keeps, the newest ones
+    sharpness: list[float] = field(
+        default_factory=lambda: [1.0, 4.0], metadata=FIRST_AND_LAST
+    )  # of the policy that plays on
+    temperature: list[float] = field(
+        default_factory=lambda: [0.1, 0.02], metadata=FIRST_AND_LAST
+    )  # of the targets
 
 
 @dataclass
 class FictitiousPlayConfig(PhaseConfig):
-    """Phase 2 in games that hide something: replies to the policy's own past."""
+    """Phase 2 in games that hide something: the policy learns replies to its own past."""
 
     algorithm: str = "fictitious_play"
     objective: Any = field(default_factory=DistillConfig)
     learning_rate: float = 0.01
     rounds: int = 100
-    starts: int = 256  # games a round
-    continuations: int = 4  # simulations a legal move
-    updates: int = 8  # optimizer steps a round
-    batch: int = 32  # situations an update
-    temperature: list[float] = field(default_factory=lambda: [0.5, 0.1], metadata=ENDS)  # of targets
+    starts: int = 256  # games of a round
+    continuations: int = 4  # games that are played on from each legal move
+    updates: int = 8  # optimizer steps of a round
+    batch: int = 32  # situations of one optimizer step
+    temperature: list[float] = field(
+        default_factory=lambda: [0.5, 0.1], metadata=FIRST_AND_LAST
+    )  # of the targets
 
 
 @dataclass
 class GroupsConfig(PhaseConfig):
-    """What every phase has that samples groups of completions with verified reward."""
+    """The options of every phase that samples groups of episodes and learns from their rewards."""
 
-    env_args: dict[str, Any] = field(default_factory=dict)  # replaces those of the env that it names
+    env_args: dict[str, Any] = field(default_factory=dict)  # for this phase, on top of the run's env_args
     rounds: int = 80
-    problems: int = 128  # groups a round
-    samples: int = bounded(8, least=2)  # completions a group: one alone has nothing to be compared with
+    problems: int = 128  # of a round; each problem has one group
+    samples: int = number(8, least=2)  # episodes of a group, which are compared with one another
 
 
 @dataclass
 class SampleGroupsConfig(GroupsConfig):
-    """Phase 2 by reward alone: all that was sampled, once."""
+    """Phase 2 by reward alone: each sampled decision is learned with its advantage."""
 
     gives: ClassVar[tuple[str, ...]] = ("advantages", "sampler")
     algorithm: str = "sample_groups"
     objective: Any = field(default_factory=PolicyGradientConfig)
-    optimizer: str = "adamw"  # sparse rewards: Muon would step along the noise as far as along the signal
+    optimizer: str = "adamw"  # where rewards are sparse, Muon steps along noise as far as along the signal
     learning_rate: float = 0.001
-    decisions: int = bounded(0, least=0)  # of a round, about: where episodes are long it has fewer; 0: any
-    updates: int = 1  # optimizer steps on all that a round sampled
-    discount: float = 1.0  # of what is earned one decision later: below 1 the quicker of two ways is better
-    normalised: bool = False  # advantages in units of a round's root mean square
-    trace: float = 1.0  # λ of the credit: 1 waits for the return, less trusts the values of later prompts
+    # About so many decisions in a round: where episodes are long, a round has fewer problems. 0: no limit.
+    decisions: int = number(0, least=0)
+    updates: int = 1  # optimizer steps of a round, each on all of its samples
+    discount: float = number(1.0, most=1)  # of a reward, for each decision that comes before it
+    normalised: bool = False  # divide advantages by their root mean square in the round
+    trace: float = number(1.0, most=1)  # λ of the λ-return: 1 is the return; less trusts the prompts' values
 
 
 @dataclass
 class AcceptedAnswersConfig(GroupsConfig):
-    """Phase 2 on problems: what the verifier accepted."""
+    """Phase 2 on problems: the policy learns the answers that the verifier accepted."""
 
     algorithm: str = "accepted_answers"
     objective: Any = field(default_factory=DistillConfig)
-    # Optimizer steps, in the first and the last round.
-    updates: list[int] = field(default_factory=lambda: [4, 16], metadata=ENDS)
-    temperature: float = 1.0  # of the samples; above 1 tries what the policy would hardly try any more
-    # Failed problems come back with one token of each sample any of so many likeliest; 0 does not.
-    explore: int = bounded(0, least=0)
-    batch: int = 128  # accepted completions an update
-    replay: int = 4096  # accepted completions remembered, newest first
-    replay_of: str = ""  # an earlier phase whose replay this one starts with
-    hard: float = bounded(0.5, least=0)  # a problem that a smaller share of its group solves comes back
-    rare: int = 4  # times as often as others an accepted answer of such a problem is learned
+    updates: list[int] = field(
+        default_factory=lambda: [4, 16], metadata=FIRST_AND_LAST
+    )  # optimizer steps of a round
+    temperature: float = 1.0  # of samples of new problems; above 1 the policy tries what it rarely writes
+    # When a failed problem is tried again, one token of each sample is drawn evenly from so many of the
+    # likeliest tokens. 0: no token is.
+    explore: int = number(0, least=0)
+    batch: int = 128  # accepted answers of one optimizer step
+    replay: int = 4096  # accepted answers that the replay keeps, the newest ones
+    replay_of: str = ""  # an earlier phase: the replay begins with what that phase's replay held
+    hard: float = number(0.5, least=0)  # a problem is hard, and tried again, if a smaller share solves it
+    rare: int = 4  # how many times an answer to a hard problem enters the replay
 
     def updates_of(self, progress: float) -> int:
-        """Optimizer steps of a round: few while much is still to be found, more once little is."""
+        """Optimizer steps of a round: few in early rounds, when most is still to be found, and more later.
+
+        progress: 0 in the first round, 1 in the last one
+        """
         first, last = self.updates
         return round(first + (last - first) * progress)
 
 
 @dataclass
 class RankedPairsConfig(PhaseConfig):
-    """Comparisons that somebody made."""
+    """Preferences from a file: someone has marked the better of two answers."""
 
     gives: ClassVar[tuple[str, ...]] = PAIRS
     algorithm: str = "ranked_pairs"
@@ -161,12 +187,12 @@ class RankedPairsConfig(PhaseConfig):
     learning_rate: float = 0.001
     pairs: str = MISSING  # a JSONL file of {"prompt", "chosen", "rejected"}
     rounds: int = 200
-    batch: int = 32  # pairs an update
+    batch: int = 32  # pairs of one optimizer step
 
 
 @dataclass
 class VerifiedPairsConfig(GroupsConfig):
-    """Comparisons that a verifier makes of the policy's own answers."""
+    """Preferences from the verifier: it compares the policy's own answers."""
 
     gives: ClassVar[tuple[str, ...]] = PAIRS
     algorithm: str = "verified_pairs"
@@ -174,9 +200,9 @@ class VerifiedPairsConfig(GroupsConfig):
     optimizer: str = "adamw"
     learning_rate: float = 0.001
     rounds: int = 30
-    updates: int = 8  # optimizer steps a round
-    batch: int = 64  # pairs an update
-    replay: int = 1024  # pairs remembered, newest first
+    updates: int = 8  # optimizer steps of a round
+    batch: int = 64  # pairs of one optimizer step
+    replay: int = 1024  # pairs that the replay keeps, the newest ones
 
 
 ALGORITHMS: dict[str, type[PhaseConfig]] = {
@@ -193,41 +219,42 @@ ALGORITHMS: dict[str, type[PhaseConfig]] = {
 }
 
 
-def phase_of(stored: dict[str, Any]) -> Any:
-    """A phase's configuration in its type, as a file has it. Raises KeyError where there is no such type."""
-    objective = OmegaConf.structured(OBJECTIVES[stored["objective"]["name"]].config)
-    phase = OmegaConf.structured(ALGORITHMS[stored["algorithm"]])
-    phase.objective = OmegaConf.merge(objective, stored["objective"])
-    rest = {key: value for key, value in stored.items() if key != "objective"}
-    return OmegaConf.to_object(OmegaConf.merge(phase, rest))
-
-
 @dataclass
-class TrainConfig:
-    """One run."""
+class TrainConfig(Checked):
+    """The options of one run."""
 
     name: str = MISSING  # of the experiment
     env: str = MISSING  # a Gymnasium id; "module:namespace/Env-v0" imports the module first
     env_args: dict[str, Any] = field(default_factory=dict)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
-    phases: dict[str, Any] = field(default_factory=dict)  # in their order, each of its algorithm's type
-    only: list[str] | None = None  # these phases alone
-    evaluate_problems: int = 1000  # held-out problems (games: matches) behind each figure
-    evaluate_samples: int = bounded(4, least=4)  # completions a problem at temperature 1, behind pass@k
-    adapter: str | None = None  # start from this adapter's folder
-    resume: str | None = None  # go on with this run's folder
+    phases: dict[str, Any] = field(default_factory=dict)  # in order; each has the type of its algorithm
+    only: list[str] | None = None  # run these phases and leave out the others
+    evaluate_problems: int = 1000  # held-out problems, or matches of a game, behind each figure
+    evaluate_samples: int = number(4, least=4)  # completions of each problem at temperature 1, for pass@k
+    adapter: str | None = None  # a folder: start from this adapter
+    resume: str | None = None  # a run's folder: continue that run
     out: str = "runs"
-    seed: int = bounded(0, least=0)
+    seed: int = number(0, least=0)
     threads: int = field(default_factory=processors)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, phase in self.phases.items():
+            if type(phase) is not ALGORITHMS.get(getattr(phase, "algorithm", "")):
+                known = ", ".join(ALGORITHMS)
+                raise ConfigError(f"phases.{name}", f"choose its algorithm by phase@{{key}}=NAME: {known}")
+        for name in self.only or ():
+            if name not in self.phases:
+                raise ConfigError(f"only={self.only}", f"{name!r} is not one of {', '.join(self.phases)}")
 
 
 @dataclass
-class PretrainConfig:
-    """One base."""
+class PretrainConfig(Checked):
+    """The options of one base that is pre-trained."""
 
     out: str = MISSING
-    envs: list[str] = MISSING  # ids, each perhaps with arguments of its own: "ID key=value"
-    env_args: dict[str, Any] = field(default_factory=dict)  # of each of them
+    envs: list[str] = MISSING  # ids; an id may have arguments of its own: "ID key=value"
+    env_args: dict[str, Any] = field(default_factory=dict)  # for each of them
     documents: int = 200_000
     steps: int = 2000
     batch: int = 384
@@ -236,18 +263,26 @@ class PretrainConfig:
     mlp_width: int = 172
     layers: int = 4
     heads: int = 2
-    seed: int = bounded(0, least=0)
+    seed: int = number(0, least=0)
     threads: int = field(default_factory=processors)
-    command: str = ""  # filled in by the command line, for the record
+    command: str = ""  # the command line writes itself here, for the record
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.envs:
+            raise ConfigError("envs=[]", "name at least one environment")
+        if self.width % self.heads or self.width // self.heads < 32:
+            key = f"width={self.width}, heads={self.heads}"
+            raise ConfigError(key, "width / heads must be a whole number of at least 32")
 
 
 def store_types(store: Any) -> None:
-    """Let Hydra's ConfigStore know all types: of a run, of a base, of phases and objectives by name."""
+    """Register all types in Hydra's ConfigStore; those of phases and objectives by their names."""
     store.store("train_schema", TrainConfig)
     store.store("pretrain_schema", PretrainConfig)
     for name, phase in ALGORITHMS.items():
         node = OmegaConf.structured(phase)
-        # The objective is a choice of its own: objective@phases.NAME.objective=preference.
+        # The objective is a config group of its own: objective@phases.NAME.objective=preference.
         with open_dict(node):
             node.defaults = [{"/objective@objective": node.objective.name}, "_self_"]
             node.objective = MISSING
@@ -256,20 +291,17 @@ def store_types(store: Any) -> None:
         store.store(name, objective.config, group="objective")
 
 
-def check(cfg: Any, where: str = "") -> None:
-    """Raise ValueError, naming the key, for values that types do not rule out: see `bounded` and `ENDS`."""
-    for f in fields(cfg):
-        value, key = getattr(cfg, f.name), f"{where}{f.name}"
-        inner = value if isinstance(value, dict) else {"": value}
-        for name, part in inner.items():
-            if is_dataclass(part):
-                check(part, f"{key}.{name}." if name else f"{key}.")
-        if f.metadata.get("ends"):
-            if len(value) != 2 or min(value) <= 0:
-                raise ValueError(f"{key}={value}: two numbers above 0, of the first and the last round")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            least = f.metadata.get("least")
-            if least is None and not value > 0:
-                raise ValueError(f"{key}={value}: must be greater than 0")
-            if least is not None and not value >= least:
-                raise ValueError(f"{key}={value}: must be at least {least}")
+def stored_config(stored: dict[str, Any]) -> TrainConfig:
+    """The configuration that a run has stored as a dictionary, in its types.
+
+    Raises KeyError for an algorithm or objective that there is not, ConfigError for a refused value, and
+    OmegaConf's errors for other keys.
+    """
+    rest = {key: value for key, value in stored.items() if key != "phases"}
+    cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), rest)
+    for name, phase in stored["phases"].items():
+        node = OmegaConf.structured(ALGORITHMS[phase["algorithm"]])
+        node.objective = OmegaConf.structured(OBJECTIVES[phase["objective"]["name"]].config)
+        cfg.phases[name] = OmegaConf.merge(node, phase)
+    typed: TrainConfig = to_object(cfg)
+    return typed

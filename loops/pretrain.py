@@ -5,8 +5,8 @@ import json
 import math
 import platform
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,95 +17,53 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from shuhari.envs.registry import draw_documents
-from shuhari.loops.config import PretrainConfig, check
+from shuhari.loops.config import PretrainConfig
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.report.monitor import progress_bar
 from shuhari.policy.character_tokenizer import build_tokenizer
 from shuhari.policy.model import llama
 
-HELDOUT = 2048  # documents kept apart to measure bits per character
-MAX_LENGTH = 256  # positions the base is configured for, in tokens
+HELDOUT = 2048  # documents that are kept out of training, to measure bits per character
+MAX_LENGTH = 256  # positions of the base, in tokens
+REST_RATE = 0.4  # learning rate of embeddings and norms, as a share of that of the matrices
+PRINTED = 100  # steps between two lines where there is no terminal to show a progress bar
 
 
-def next_token_loss(weights: llama.Weights, rows_BT: Tensor, ignore: int) -> Tensor:
-    """Mean negative log-likelihood per token, in nats; padding does not count."""
-    logits_BTV = llama.logits(weights, llama.hidden(weights, rows_BT[:, :-1]))
-    return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=ignore)
+@dataclass(frozen=True)
+class Corpus:
+    """Documents as rows of tokens; each ends with the end token and is padded on the right."""
+
+    tokenizer: Any
+    train_NT: Tensor
+    heldout_NT: Tensor
+
+    @property
+    def pad(self) -> int:
+        return int(self.tokenizer.pad_token_id)
 
 
 def pretrain(cfg: PretrainConfig) -> Path:
-    """Make the base and write it, with the record of how, to `cfg.out`."""
-    check(cfg)
-    if not cfg.envs:
-        raise ValueError("envs=[]: name at least one environment")
-    if cfg.width % cfg.heads or cfg.width // cfg.heads < 32:
-        raise ValueError(f"width={cfg.width}, heads={cfg.heads}: a head needs a whole width of at least 32")
+    """Make the base and write it to `cfg.out`, with a record of how it was made."""
     torch.set_num_threads(cfg.threads)
     torch.manual_seed(cfg.seed)
     out = Path(cfg.out)
     out.mkdir(parents=True, exist_ok=True)
     console, started = Console(), time.monotonic()
     console.print(f"writing {cfg.documents + HELDOUT:,} documents of {', '.join(cfg.envs)}")
-    texts = draw_documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
-    tokenizer = build_tokenizer()
-    ignore = int(tokenizer.pad_token_id)
-    rows = [torch.tensor([*tokenizer.encode(t), tokenizer.eos_token_id]) for t in texts]
-    rows_NT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=ignore)
-    heldout_NT, train_NT = rows_NT[:HELDOUT], rows_NT[HELDOUT:]
-
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=cfg.width,
-        intermediate_size=cfg.mlp_width,
-        num_hidden_layers=cfg.layers,
-        num_attention_heads=cfg.heads,
-        num_key_value_heads=cfg.heads,
-        max_position_embeddings=MAX_LENGTH,
-        tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    model = LlamaForCausalLM(config)
-    cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), torch.arange(MAX_LENGTH)[None])
-
-    def project(modules: Sequence[Any]) -> llama.Projection:
-        return llama.Projection(llama.whole([m.weight for m in modules]))
-
-    def weights() -> llama.Weights:
-        return llama.gather(model, project, cos_1TD[0], sin_1TD[0])
-
-    named = list(model.named_parameters())
-    optimizer = Optimizer(
-        [p for name, p in named if "proj" in name],
-        rest=[p for name, p in named if "proj" not in name],
-        learning_rate=cfg.learning_rate,
-        rest_learning_rate=cfg.learning_rate * 0.4,
-        steps=cfg.steps,
-    )
-    order = torch.Generator().manual_seed(cfg.seed)
-    with progress_bar(console) as bar:
-        task = bar.add_task("pretrain", total=cfg.steps, skill="")
-        for step in range(cfg.steps):
-            batch_BT = train_NT[torch.randint(len(train_NT), (cfg.batch,), generator=order)]
-            longest = int((batch_BT != ignore).sum(1).max())
-            loss = next_token_loss(weights(), batch_BT[:, :longest], ignore)
-            optimizer.update(loss)
-            figure = f"{loss.item() / math.log(2):.3f} bits/token"
-            bar.update(task, advance=1, skill=figure)
-            if not console.is_terminal and step % 100 == 0:
-                console.print(f"{step}/{cfg.steps}: {figure}")
+    corpus = write_corpus(cfg)
+    model = new_model(cfg, corpus.tokenizer)
+    weights = fused_weights(model)
+    fit(weights, model, corpus, cfg, console)
     with torch.no_grad():
-        nats = next_token_loss(weights(), heldout_NT, ignore).item()
-
+        nats = next_token_loss(weights(), corpus.heldout_NT, corpus.pad).item()
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    corpus.tokenizer.save_pretrained(out)
     # Every character is one token, and so is the end of a document.
     record = {
         "command": cfg.command,
         "config": asdict(cfg),
         "documents": cfg.documents,
-        "characters": int((train_NT != ignore).sum()),
+        "characters": int((corpus.train_NT != corpus.pad).sum()),
         "parameters": sum(p.numel() for p in model.parameters()),
         "bits_per_character": round(nats / math.log(2), 4),
         "sha256": hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest(),
@@ -119,3 +77,73 @@ def pretrain(cfg: PretrainConfig) -> Path:
         f"on {HELDOUT:,} held-out documents, SHA-256 {record['sha256'][:16]}…, {record['seconds']} s"
     )
     return out
+
+
+def write_corpus(cfg: PretrainConfig) -> Corpus:
+    """Documents of the environments, as tokens."""
+    tokenizer = build_tokenizer()
+    texts = draw_documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
+    rows = [torch.tensor([*tokenizer.encode(text), tokenizer.eos_token_id]) for text in texts]
+    pad = int(tokenizer.pad_token_id)
+    rows_NT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
+    return Corpus(tokenizer, rows_NT[HELDOUT:], rows_NT[:HELDOUT])
+
+
+def new_model(cfg: PretrainConfig, tokenizer: Any) -> Any:
+    """A Llama with random weights."""
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=cfg.width,
+        intermediate_size=cfg.mlp_width,
+        num_hidden_layers=cfg.layers,
+        num_attention_heads=cfg.heads,
+        num_key_value_heads=cfg.heads,
+        max_position_embeddings=MAX_LENGTH,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def fused_weights(model: Any) -> Callable[[], llama.Weights]:
+    """A function that gives the model's present weights as the forward pass of `policy/model` reads them."""
+    cos_1TD, sin_1TD = model.model.rotary_emb(torch.zeros(1, 1, 1), torch.arange(MAX_LENGTH)[None])
+
+    def project(modules: Sequence[Any]) -> llama.Projection:
+        return llama.Projection(llama.whole([m.weight for m in modules]))
+
+    return lambda: llama.gather(model, project, cos_1TD[0], sin_1TD[0])
+
+
+def fit(
+    weights: Callable[[], llama.Weights], model: Any, corpus: Corpus, cfg: PretrainConfig, console: Console
+) -> None:
+    """Minimise the loss of random batches for `cfg.steps` steps."""
+    named = list(model.named_parameters())
+    optimizer = Optimizer(
+        [p for name, p in named if "proj" in name],
+        rest=[p for name, p in named if "proj" not in name],
+        learning_rate=cfg.learning_rate,
+        rest_learning_rate=cfg.learning_rate * REST_RATE,
+        steps=cfg.steps,
+    )
+    order = torch.Generator().manual_seed(cfg.seed)
+    with progress_bar(console) as bar:
+        task = bar.add_task("pretrain", total=cfg.steps, skill="")
+        for step in range(cfg.steps):
+            batch_BT = corpus.train_NT[torch.randint(len(corpus.train_NT), (cfg.batch,), generator=order)]
+            longest = int((batch_BT != corpus.pad).sum(1).max())
+            loss = next_token_loss(weights(), batch_BT[:, :longest], corpus.pad)
+            optimizer.update(loss)
+            figure = f"{loss.item() / math.log(2):.3f} bits/token"
+            bar.update(task, advance=1, skill=figure)
+            if not console.is_terminal and step % PRINTED == 0:
+                console.print(f"{step}/{cfg.steps}: {figure}")
+
+
+def next_token_loss(weights: llama.Weights, rows_BT: Tensor, pad: int) -> Tensor:
+    """Mean negative log-likelihood per token, in nats, [] (a scalar). Padding does not count."""
+    logits_BTV = llama.logits(weights, llama.hidden(weights, rows_BT[:, :-1]))
+    return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=pad)

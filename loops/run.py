@@ -15,7 +15,7 @@ import torch
 import torch.utils.deterministic
 from omegaconf import OmegaConf
 
-from shuhari.loops.config import TrainConfig, phase_of
+from shuhari.loops.config import TrainConfig, stored_config
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
 CHECKPOINT = 2  # of its form
@@ -60,11 +60,8 @@ class Run:
         if not (folder / "checkpoint.pt").is_file():
             raise ValueError(f"resume={folder}: no checkpoint there, it stopped too early; start it anew")
         try:
-            stored = OmegaConf.merge(
-                OmegaConf.structured(TrainConfig), OmegaConf.load(folder / "config.yaml")
-            )
-            cfg: Any = OmegaConf.to_object(stored)
-            cfg.phases = {name: phase_of(phase) for name, phase in cfg.phases.items()}
+            stored: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+            cfg = stored_config(stored)
         except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(

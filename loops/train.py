@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
-from shuhari.loops.config import TrainConfig, check
+from shuhari.loops.config import TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.phases import Phase
 from shuhari.loops.report.monitor import Monitor, progress_bar
@@ -39,7 +39,6 @@ class Training:
 
     def __init__(self, cfg: TrainConfig, console: Console) -> None:
         """Everything that can be refused is refused here, before a folder is made."""
-        check(cfg)
         check_phases(cfg)
         prepare_torch(cfg.threads)
         self.cfg, self.console, self.house = cfg, console, House(cfg)

@@ -1,6 +1,8 @@
 """The walls of the house: import direction, names that must not leak, what a wheel holds."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -54,22 +56,52 @@ def test_files_stay_short() -> None:
     assert len((ROOT / "loops" / "train.py").read_text().splitlines()) <= 200
 
 
-@pytest.mark.parametrize("room", ["collect", "learn"])
-def test_training_never_reads_evaluation(room: str) -> None:
-    files = list((ROOT / "loops" / room).rglob("*.py"))
+# By room: the modules of its own floor that a room may import.
+ROOMS = {
+    "loops/learn": ("loops.learn", "loops.checked"),
+    "loops/collect": ("loops.collect", "loops.learn.batch", "loops.learn.replay", "loops.config"),
+    "loops/evaluate": ("loops.evaluate", "loops.collect.rollout"),
+    "loops/report": ("loops.report", "loops.evaluate.evaluation"),
+    "policy/model": ("policy.model",),
+}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms_import_only_what_they_may(room: str) -> None:
+    """So training never reads evaluation, and nothing below the command line reads the command line."""
+    files = list((ROOT / room).rglob("*.py"))
     assert files
-    allowed = {"collect": ("collect", "learn.batch", "learn.replay", "config"), "learn": ("learn",)}[room]
+    floor = room.partition("/")[0]
     for path in files:
         for name in imports(path):
-            if name.startswith("shuhari.loops."):
-                inner = name.removeprefix("shuhari.loops.")
-                assert inner.startswith(allowed), f"{path.name} imports {name}"
-            assert room != "learn" or not name.startswith("shuhari.envs"), f"{path.name} imports {name}"
-            assert not name.endswith(("optimal_moves", "nash_conv", "equilibrium")), f"{path.name}: {name}"
+            if name.startswith(f"shuhari.{floor}."):
+                allowed = tuple(f"shuhari.{module}" for module in ROOMS[room])
+                assert name.startswith(allowed), f"{path.name} imports {name}"
+
+
+def test_training_sees_no_solver_and_the_learner_no_environment() -> None:
+    for room in ("collect", "learn"):
+        for path in (ROOT / "loops" / room).rglob("*.py"):
+            for name in imports(path):
+                assert not name.endswith(("optimal_moves", "nash_conv", "equilibrium")), f"{path}: {name}"
+                assert room != "learn" or not name.startswith("shuhari.envs"), f"{path} imports {name}"
+
+
+def test_only_the_command_line_knows_the_command_line() -> None:
+    for floor in BELOW:
+        for path in (ROOT / floor).rglob("*.py"):
+            if path.parent != ROOT / "loops" / "cli":
+                assert not any(name.startswith("shuhari.loops.cli") for name in imports(path)), path
 
 
 PHASES = ("imitate", "selfplay", "harder")
-BUILDERS = ("build.py", "config.py")  # what reads the configuration, beside the command line
+# The files of loops/ that may choose by what a thing is: they read the configuration, or what a person types.
+BUILDERS = {
+    "build.py",
+    "config.py",
+    "checked.py",
+    *(f"cli/{p.name}" for p in (ROOT / "loops/cli").glob("*.py")),
+}
 
 
 def kinds_asked(tree: ast.AST, words: set[str]) -> list[str]:
@@ -93,11 +125,21 @@ def test_only_the_builders_choose_by_kind() -> None:
     from shuhari.loops.learn.objectives import OBJECTIVES
 
     words = {*ALGORITHMS, *OBJECTIVES, "muon", "adamw", "game", "hidden", "task", *PHASES}
-    for path in (ROOT / "loops").rglob("*.py"):
-        if path.name not in BUILDERS and path.parent.name != "cli":
-            assert not kinds_asked(ast.parse(path.read_text()), words), path
+    paths = {path.relative_to(ROOT / "loops").as_posix() for path in (ROOT / "loops").rglob("*.py")}
+    assert paths > BUILDERS
+    for path in paths - BUILDERS:
+        assert not kinds_asked(ast.parse((ROOT / "loops" / path).read_text()), words), path
     asked = "def f(x):\n    if x.name == 'distill' or isinstance(x, int):\n        return hasattr(x, 'y')"
     assert len(kinds_asked(ast.parse(asked), words)) == 3
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_maps_name_files_that_exist(page: str) -> None:
+    known = [f"/{path}" for path in tracked()]
+    named = re.findall(r"`([\w/.]+\.(?:py|yaml|jsonl|toml|md))`", (ROOT / page).read_text())
+    assert len(named) > 5
+    for name in named:
+        assert any(path.endswith(f"/{name}") for path in known), f"{page}: there is no {name}"
 
 
 def test_kernels_is_ours() -> None:
@@ -106,21 +148,35 @@ def test_kernels_is_ours() -> None:
     assert Path(shuhari.kernels.__file__ or "").resolve().parent == ROOT / "kernels"
 
 
-def test_wheel_holds_one_top_level_package(tmp_path: Path) -> None:
+def tracked() -> list[str]:
+    """The paths of the working tree that git has, or would have."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    paths = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\0")
+    return [path for path in paths if path and (ROOT / path).exists()]
+
+
+def copy_tree(folder: Path) -> list[str]:
+    """Copy the working tree, symlinks as symlinks, and return the paths."""
+    paths = tracked()
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / path, follow_symlinks=False)
+    return paths
+
+
+def test_a_wheel_of_the_working_tree_holds_every_file_of_the_five_folders_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    paths = copy_tree(tmp_path / "tree")
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
-    subprocess.run([*command, "-w", str(tmp_path), str(clone)], check=True, capture_output=True)
+    subprocess.run([*command, "-w", tmp_path, tmp_path / "tree"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"shuhari"}
-    for needed in (
-        "loops/conf/train.yaml",
-        "loops/conf/experiment/addition.yaml",
-        "policy/bases/games/model.safetensors",
-    ):
-        assert f"shuhari/{needed}" in names
+    held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    wanted = {f"shuhari/{path}" for path in paths if path.partition("/")[0] in BELOW}
+    wanted |= {
+        path.removeprefix("src/") for path in paths if (ROOT / path).is_file() and path.startswith("src/")
+    }
+    assert held == wanted
 
 
 def test_nothing_executes_text() -> None:

@@ -44,7 +44,7 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; the exit status."""
+    """Exit status 0; 1 if the environment fails a check; 2 for an environment that there is not."""
     parser = argparse.ArgumentParser(prog="shuhari envs", description=__doc__)
     parser.add_argument("--check", metavar="ID", help="say what is wrong with this environment")
     parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
@@ -57,9 +57,8 @@ def main(arguments: Sequence[str]) -> int:
         table = [("environment", "what it is", "arguments", "expert"), *rows()]
         widths = [max(len(row[i]) for row in table) for i in range(3)]
         for row in table:
-            print(
-                "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[3]]).rstrip()
-            )
+            padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+            print("  ".join([*padded, row[3]]).rstrip())
         return 0
     try:
         given = parse_arguments(options.arguments)

@@ -1,4 +1,4 @@
-"""`shuhari generate`: samples of a checkpoint on the screen, as they end, and how fast they came."""
+"""`shuhari generate`: print samples of a checkpoint as they end, and how fast they were made."""
 
 import argparse
 import json
@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from shuhari.policy.inference.generator import Generator
-from shuhari.policy.inference.request import Request
+from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread
 from shuhari.policy.load import CheckpointError, base_path
-from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.policy import LEARNING, Policy, Tokens
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,11 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0, or 2 with one line for what the user got wrong."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    for name in ("samples", "max_new_tokens", "threads", "memory"):
-        if (value := getattr(options, name)) is not None and value <= 0:
-            parser.error(f"--{name.replace('_', '-')} {value}: must be greater than 0")
+    options = _parsed(arguments)
     prompt = sys.stdin.read().removesuffix("\n") if options.prompt == "-" else options.prompt
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -58,26 +54,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"shuhari: --{error.argument} {error.value}: {error.reason}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
-    tokens, adapter = policy.opening(prompt), LEARNING if options.adapter else None
-    asked = options.max_new_tokens, options.temperature
-    given: Any = {"adapter": adapter, "stop": tuple(options.stop), "choices": tuple(options.choice)}
-    requests = [Request(tokens, *asked, seed, **given) for seed in spread(options.seed, options.samples)]
-    started, made, refused = time.monotonic(), 0, ""
-    numbers = {generator.submit(request): n for n, request in enumerate(requests, 1)}
-    while not generator.idle:
-        for ticket, completion in generator.step():
-            refused = refused or completion.error
-            made += len(completion.tokens)
-            if options.json:
-                row = {"sample": numbers[ticket], "text": completion.text, "finished": completion.finished}
-                row |= {"tokens": list(completion.tokens), "logprobs": list(completion.logprobs)}
-                print(json.dumps(row | ({"error": completion.error} if completion.error else {})), flush=True)
-            elif not completion.error:
-                end = "" if completion.finished else " …"
-                total = sum(completion.logprobs)
-                print(
-                    f"{numbers[ticket]}: {completion.text}{end}   (log-probability {total:.2f})", flush=True
-                )
+    started = time.monotonic()
+    tokens, refused = _print_samples(generator, policy.opening(prompt), options)
     if refused:
         print(f"shuhari: {refused}", file=sys.stderr)
         return 2
@@ -86,5 +64,41 @@ def main(arguments: Sequence[str]) -> int:
         for note in policy.notes:
             print(f"note: {note}")
         ran = "forward pass: {forward_pass}, {dtype} on {device}".format_map(policy.summary())
-        print(f"{made} tokens in {seconds:.2f} s: {made / seconds:,.0f} tokens/s, {ran}")
+        print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s, {ran}")
     return 0
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for name in ("samples", "max_new_tokens", "threads", "memory"):
+        if (value := getattr(options, name)) is not None and value <= 0:
+            parser.error(f"--{name.replace('_', '-')} {value}: must be greater than 0")
+    return options
+
+
+def _print_samples(generator: Generator, prompt: Tokens, options: argparse.Namespace) -> tuple[int, str]:
+    """Print each sample when it ends. Returns the number of tokens, and why a sample was refused, or ""."""
+    limits = options.max_new_tokens, options.temperature
+    given: Any = {"stop": tuple(options.stop), "choices": tuple(options.choice)}
+    given["adapter"] = LEARNING if options.adapter else None
+    requests = [Request(prompt, *limits, seed, **given) for seed in spread(options.seed, options.samples)]
+    numbers = {generator.submit(request): n for n, request in enumerate(requests, 1)}
+    tokens, refused = 0, ""
+    while not generator.idle:
+        for ticket, completion in generator.step():
+            refused = refused or completion.error
+            tokens += len(completion.tokens)
+            if options.json:
+                print(json.dumps(_row(numbers[ticket], completion)), flush=True)
+            elif not completion.error:
+                text = completion.text + ("" if completion.finished else " …")
+                logprob = sum(completion.logprobs)
+                print(f"{numbers[ticket]}: {text}   (log-probability {logprob:.2f})", flush=True)
+    return tokens, refused
+
+
+def _row(number: int, completion: Completion) -> dict[str, Any]:
+    row = {"sample": number, "text": completion.text, "finished": completion.finished}
+    row |= {"tokens": list(completion.tokens), "logprobs": list(completion.logprobs)}
+    return row | ({"error": completion.error} if completion.error else {})

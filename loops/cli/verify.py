@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ _NEEDED, _OPTIONAL = ("answer", "gold"), ("kind", "form", "prompt")
 
 
 def _line(verdict: Verdict, others: Mapping[str, Any] | None = None) -> str:
-    """One JSON object, ASCII only: the verdict, and whatever else its line held, such as an `id`."""
+    """The verdict as one JSON object in ASCII, with the other keys of its line, such as an `id`."""
     told = {
         "verdict": verdict.status,
         "rung": verdict.rung,
@@ -26,9 +25,9 @@ def _line(verdict: Verdict, others: Mapping[str, Any] | None = None) -> str:
 
 
 def judge_line(line: str) -> tuple[Verdict, dict[str, Any]]:
-    """The verdict on one line of JSON, and the keys that are not the verifier's.
+    """The verdict on one line of JSON, and those of its keys that the verifier does not use.
 
-    A line that is no such JSON is an `error`, and says why. Answers and golds may be numbers.
+    A line that is not such JSON gets the verdict `error` with the reason. Answers and golds may be numbers.
     """
     if not line.strip():
         return Verdict("error", "an empty line", "task"), {}
@@ -53,7 +52,7 @@ def judge_line(line: str) -> tuple[Verdict, dict[str, Any]]:
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
-    """`--answer -x` as `--answer=-x`: an answer may begin with a minus."""
+    """Make `--answer -x` into `--answer=-x`, because an answer may begin with a minus."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] in ("--answer", "--gold", "--prompt"):
@@ -64,7 +63,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Entry point; the exit status."""
+    """Exit status 0."""
     parser = argparse.ArgumentParser(
         prog="shuhari verify",
         description="Judge an answer by a gold answer: correct, wrong, unknown or error. Without --answer, "
@@ -79,19 +78,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(_joined(arguments))
     if (options.answer is None) != (options.gold is None):
         parser.error("--answer and --gold go together")
-    try:
-        if options.answer is not None:
-            verdict = verify(
-                options.answer, options.gold, kind=options.kind, form=options.form, prompt=options.prompt
-            )
-            print(_line(verdict), flush=True)
-            return 0
-        # Bytes that are no UTF-8 must end in a verdict, not in a traceback.
-        sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
-        for line in sys.stdin:
-            print(_line(*judge_line(line)), flush=True)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if options.answer is not None:
+        verdict = verify(
+            options.answer, options.gold, kind=options.kind, form=options.form, prompt=options.prompt
+        )
+        print(_line(verdict))
+        return 0
+    # Bytes that are not UTF-8 must end in a verdict, and not in a traceback.
+    sys.stdin.reconfigure(encoding="utf-8-sig", errors="surrogateescape")  # type: ignore[union-attr]
+    for line in sys.stdin:
+        print(_line(*judge_line(line)), flush=True)
     return 0

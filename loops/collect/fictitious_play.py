@@ -1,9 +1,9 @@
-"""Phase 2 in games that hide something: the policy plays itself and leans towards the moves that did better.
+"""Phase 2 in games that hide something: the policy plays itself, and learns the moves that did better.
 
-Smooth fictitious play (Fudenberg & Levine 1998, ch. 4), by situation: the target of a move is the softmax of
-its mean return over all of the policy's own games so far, later ones counting more. A best reply to the
-present self alone would run in circles; a reply to the average of past selves, soft at first and ever
-sharper, ends near an equilibrium. Nothing here reads a solver.
+Smooth fictitious play (Fudenberg & Levine 1998, ch. 4), by situation: the target is the softmax of the mean
+returns of the moves, over all games that the policy has played so far. Later games count more. A policy that
+learned the best reply to its present self would run in circles. A reply to the average of its past selves,
+soft at first and sharper later, ends near an equilibrium. Nothing here reads a solver.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ import numpy as np
 from shuhari.envs.games.simulator import Simulator
 from shuhari.envs.player import Floats, Player, RandomPlayer
 from shuhari.envs.types import Turn
-from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
+from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.lm_player import LMPlayer
@@ -34,14 +34,14 @@ class FictitiousPlay(Source):
         rng: Rng,
         seed: int,
     ) -> None:
-        """`simulator` makes one: each round has its own, which has met nothing that others looked at."""
+        """`simulator` makes a simulator. Each round has its own, which no evaluation has looked at."""
         super().__init__(cfg.rounds, rng, cfg.updates)
         self.simulator, self.player, self.cfg, self.seed = simulator, player, cfg, seed
-        # By seat and observation: legal actions, rounds in which it was met, mean return of each action.
+        # By seat and observation: legal actions, rounds in which it came up, mean return of each action.
         self.means: dict[tuple[int, str], tuple[tuple[str, ...], int, list[float]]] = {}
 
     def _values(self, player: Player, rng: Rng) -> Iterator[tuple[Turn, Floats]]:
-        """Turns met in one round of games, with the values of their moves."""
+        """The turns that came up in one round of games, with the values of their moves."""
         simulator, cfg = self.simulator(), self.cfg
         table = PolicyTable(simulator, player)
         values = situation_values(simulator, table, cfg.starts, cfg.continuations, rng)
@@ -50,7 +50,7 @@ class FictitiousPlay(Source):
     def batches(self, number: int) -> Iterator[Batch]:
         for turn, value in self._values(self.player, self.rng):
             _, rounds, mean = self.means.get((turn.seat, turn.observation), ((), 0, value.tolist()))
-            weight = 2 / (rounds + 2)  # the n-th round counts n times
+            weight = 2 / (rounds + 2)  # the n-th round counts n times as much as the first
             mean = (np.array(mean) + weight * (value - np.array(mean))).tolist()
             self.means[turn.seat, turn.observation] = turn.legal_actions, rounds + 1, mean
         self.episodes += self.cfg.starts
@@ -60,10 +60,10 @@ class FictitiousPlay(Source):
         self.figures = {"target_entropy": mean_entropy(targets), "situations": len(turns)}
         for _ in range(self.cfg.updates):
             drawn = self.rng.permutation(len(turns))[: self.cfg.batch]
-            yield choices(self.player.renderer, [turns[i] for i in drawn], [targets[i] for i in drawn])
+            yield move_batch(self.player.renderer, [turns[i] for i in drawn], [targets[i] for i in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:
-        """The search with nothing learned: the best move by one round of random games."""
+        """Before the phase: the best move by one round of random games, where nothing is learned."""
         if not before:
             return {}
         values = self._values(RandomPlayer(), np.random.default_rng(self.seed))

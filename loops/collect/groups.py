@@ -1,4 +1,4 @@
-"""Groups of episodes: what every source that samples them shares."""
+"""Groups of episodes of one problem: what all sources that sample them share."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,34 @@ from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.policy.policy import LEARNING
 
-Groups = dict[int, list[Episode]]  # by task seed: those that have a verdict
+Groups = dict[int, list[Episode]]  # by the seed of the problem: the episodes that have a verdict
 
 
-def learned(episode: Episode) -> Iterator[tuple[int, Step]]:
+def learner_steps(episode: Episode) -> Iterator[tuple[int, Step]]:
     """The steps of an episode that the learning adapter sampled, with their numbers."""
     return ((n, s) for n, s in enumerate(episode.steps) if s.adapter == LEARNING and s.completion)
 
 
-def rewards(episode: Episode) -> dict[int, float]:
-    """What each seat of the learning adapter's has earned."""
-    return {step.seat: episode.reward(step.seat) for _, step in learned(episode)}
+def seat_rewards(episode: Episode) -> dict[int, float]:
+    """The reward of each seat that the learning adapter played."""
+    return {step.seat: episode.reward(step.seat) for _, step in learner_steps(episode)}
 
 
-def mixed(groups: Groups) -> list[list[Episode]]:
-    """The groups that say something: not all earned the same."""
-    return [g for g in groups.values() if any(a != rewards(g[0]) for a in map(rewards, g))]
+def informative(groups: Groups) -> list[list[Episode]]:
+    """The groups whose episodes did not all earn the same."""
+    return [
+        group
+        for group in groups.values()
+        if any(seat_rewards(episode) != seat_rewards(group[0]) for episode in group)
+    ]
 
 
-def bar(group: Sequence[Episode], seat: int = 0) -> float:
-    """What a good episode earns more than: nothing, where a verifier says what is right; elsewhere what its
-    group earns on average, for what is paid may never be above 0. Where all earn the same none is good."""
+def threshold(group: Sequence[Episode], seat: int = 0) -> float:
+    """The reward above which an episode of the group is a good one.
+
+    It is 0 where a verifier judges. Elsewhere rewards may never be above 0, and the threshold is the mean of
+    the group; where all earn the same, no episode is good.
+    """
     if any(episode.info.get("verdict") is not None for episode in group):
         return 0.0
     earned = [episode.reward(seat) for episode in group]
@@ -38,12 +45,12 @@ def bar(group: Sequence[Episode], seat: int = 0) -> float:
 
 
 class SamplingSource(Source):
-    """A source that plays groups: `play` and `grouped` keep count of what it saw."""
+    """A source that plays groups. `play` and `grouped` count what it has seen."""
 
     def __init__(self, rollouts: Rollouts, rounds: int, rng: Rng, updates: int = 1, replay: int = 0) -> None:
         super().__init__(rounds, rng, updates, replay)
         self.rollouts = rollouts
-        self._last: Episode | None = None
+        self._last: Episode | None = None  # shown by `sample`
 
     def problems(self, n: int) -> list[int]:
         """Seeds of new problems."""
@@ -52,7 +59,7 @@ class SamplingSource(Source):
     def play(
         self, problems: Sequence[int], samples: int, temperature: float = 1.0, explore: int = 0
     ) -> list[Episode]:
-        """A group of episodes of each problem."""
+        """A group of `samples` episodes for each problem."""
         seeds = [problem for problem in problems for _ in range(samples)]
         seed = int(self.rng.integers(2**31))
         return self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=explore)
@@ -77,9 +84,9 @@ class SamplingSource(Source):
         if (mass := self.rollouts.legal_mass(episodes)) is not None:
             self.figures["legal_mass"] = mass
         if groups:
-            earned = [r for g in groups.values() for e in g for r in rewards(e).values()]
+            earned = [r for g in groups.values() for e in g for r in seat_rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))
-            self.figures["informative_groups"] = len(mixed(groups)) / len(groups)
+            self.figures["informative_groups"] = len(informative(groups)) / len(groups)
         return groups
 
     def sample(self) -> str:

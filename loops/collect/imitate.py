@@ -1,4 +1,5 @@
-"""Phase 1: traces, as they would have been sampled. It reaches the expert, at best; greedily, its mode."""
+"""Phase 1: imitate traces, as tokens that a rollout would give. At best the policy becomes its expert; played
+greedily, the expert's mode."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,14 +10,14 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.render import Renderer
 
-HELDOUT = 1000  # held-out traces, at most; and at most a tenth of all
+HELDOUT = 1000  # most held-out traces; and at most a tenth of all traces
 
 
 class Imitate(Source):
     """One round is one batch of traces.
 
-    Traces are held out one by one (`heldout`): a prompt on which the expert varies may stand on both sides,
-    which is how its distribution is measured.
+    heldout: batches of traces that are not trained on. A prompt can be on both sides where the expert varies
+        its answer; so the held-out loss measures the expert's distribution.
     """
 
     def __init__(
@@ -36,8 +37,8 @@ class Imitate(Source):
         yield Batch.of([self.train[i] for i in self.rng.integers(len(self.train), size=self.batch)])
 
     def sample(self) -> str:
-        """A trace, and what the policy would write."""
+        """A trace, and what the policy writes at the same prompt."""
         prompt, completion = self.train[self.episodes // self.batch % len(self.train)]
-        (own,) = self.generator.generate([prompt], max(len(completion), 2), temperature=0)
+        (written,) = self.generator.generate([prompt], max(len(completion), 2), temperature=0)
         decode = self.generator.policy.decode
-        return f"{decode(prompt)}\nexpert: {decode(completion)}\npolicy: {own.text}"
+        return f"{decode(prompt)}\nexpert: {decode(completion)}\npolicy: {written.text}"

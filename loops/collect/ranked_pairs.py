@@ -1,13 +1,13 @@
-"""Ranked pairs: of two completions of one prompt, which is better; from a file, or made by a verifier.
+"""Ranked pairs: two completions of one prompt, the better one first. A file gives them, or a verifier.
 
-Choosing the better of two answers is easier than writing one. A pair is a group of two rows whose advantages
-are 1 and -1.
+It is easier to choose the better of two answers than to write one. In a batch, a pair is a group of two rows
+whose advantages are 1 and -1.
 """
 
 from collections.abc import Iterator, Sequence
 
 from shuhari.envs.types import RankedPair
-from shuhari.loops.collect.groups import SamplingSource, bar, learned
+from shuhari.loops.collect.groups import SamplingSource, learner_steps, threshold
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig
@@ -15,10 +15,10 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.policy.policy import Tokens
 from shuhari.policy.render import Renderer
 
-Pair = tuple[Tokens, Tokens, Tokens]  # prompt, better and worse completion
+TokenPair = tuple[Tokens, Tokens, Tokens]  # prompt, better and worse completion
 
 
-def pair_batch(pairs: Sequence[Pair]) -> Batch:
+def pair_batch(pairs: Sequence[TokenPair]) -> Batch:
     """Two rows a pair: the better one, then the worse."""
     return Batch(
         [prompt for prompt, _, _ in pairs for _ in range(2)],
@@ -29,7 +29,7 @@ def pair_batch(pairs: Sequence[Pair]) -> Batch:
 
 
 class RankedPairs(Source):
-    """One round is one batch of given pairs."""
+    """One round is one batch of the given pairs."""
 
     def __init__(
         self, renderer: Renderer, pairs: Sequence[RankedPair], cfg: RankedPairsConfig, rng: Rng
@@ -48,9 +48,9 @@ class RankedPairs(Source):
 
 
 class VerifiedPairs(SamplingSource):
-    """One round is a group of answers to each of some problems; a right and a wrong one make a pair.
+    """One round is a group of answers to each of some problems, then `updates` batches from the replay.
 
-    The newest pairs are kept, and `updates` batches of them learned from.
+    A good and a bad answer of one group make a pair, which enters the replay.
     """
 
     def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: Rng) -> None:
@@ -60,12 +60,12 @@ class VerifiedPairs(SamplingSource):
     def batches(self, number: int) -> Iterator[Batch]:
         groups = self.grouped(self.play(self.problems(self.cfg.problems), self.cfg.samples))
         for group in groups.values():
-            # Only where a whole answer is one completion do two of them answer the same prompt.
-            answers = [(e.reward(s.seat), s) for e in group for _, s in learned(e) if len(e.steps) == 1]
-            enough = bar(group)
-            right = [step for reward, step in answers if reward > enough]
-            wrong = [step for reward, step in answers if reward <= enough]
-            for better, worse in zip(right, wrong, strict=False):
+            # Two completions answer the same prompt only where each is the whole answer.
+            answers = [(e.reward(s.seat), s) for e in group for _, s in learner_steps(e) if len(e.steps) == 1]
+            enough = threshold(group)
+            good = [step for reward, step in answers if reward > enough]
+            bad = [step for reward, step in answers if reward <= enough]
+            for better, worse in zip(good, bad, strict=False):
                 self.replay.add([(better.prompt, better.completion, worse.completion)])
         for _ in range(self.cfg.updates if len(self.replay) else 0):
             yield pair_batch(self.replay.draw(self.cfg.batch, self.rng))

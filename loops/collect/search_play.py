@@ -1,10 +1,11 @@
-"""Phase 2 in games that hide nothing: from many positions the policy plays on, and learns what did best.
+"""Phase 2 in games that hide nothing: the policy plays on from many positions, and learns what did best.
 
-Each round values every legal move of a sample of positions by continuations of the present policy
-(`policy/search.py`), turns the values into a target, and distils the newest few thousand. The target is the
-policy itself, each move weighted by exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among equals it
-keeps the policy's own preference, where values alone would spread it. The continuations are played ever
-sharper and the targets become ever sharper, as the values grow reliable. Nothing here reads a solver.
+Each round draws positions. The present policy plays on from each of their legal moves (`policy/search.py`),
+and the mean result is the value of the move. Values become targets, which enter a replay, and the policy is
+distilled from the replay. A target is the policy itself, with each move weighted by exp(value / temperature)
+(MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the policy's own preference, where a
+target of values alone would spread it. As the values become more reliable from round to round, the policy
+plays on more sharply, and the targets become sharper. Nothing here reads a solver.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import numpy as np
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.types import Turn
-from shuhari.loops.collect.source import Rng, Source, choices, game_as_text, geometric, mean_entropy
+from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.lm_player import LMPlayer
@@ -22,7 +23,7 @@ from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values
 
 
 class SearchPlay(Source):
-    """One round values positions, then gives `updates` batches of them."""
+    """One round values positions, then gives `updates` batches from the replay."""
 
     def __init__(
         self,
@@ -33,13 +34,13 @@ class SearchPlay(Source):
         rng: Rng,
         seed: int,
     ) -> None:
-        """`starts`: positions that may be trained on; `seed`: of the searchers that are measured."""
+        """`starts`: positions that may be trained on. `seed`: of the searchers that are measured."""
         super().__init__(cfg.rounds, rng, cfg.updates, cfg.replay)
         self.simulator, self.starts, self.player = simulator, starts, player
         self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
 
     def _value_positions(self, share: float) -> None:
-        """Targets for a fresh sample of positions go to the end of the replay."""
+        """Draw positions and add their targets to the replay."""
         n = min(self.cfg.starts, len(self.starts))
         positions = self.rng.choice(self.starts, n, replace=False)
         sharpness, n = geometric(self.cfg.sharpness, share), self.cfg.continuations
@@ -57,11 +58,11 @@ class SearchPlay(Source):
         for _ in range(self.cfg.updates):
             drawn = self.replay.draw(self.cfg.batch, self.rng)
             turns = [Turn(*seen) for seen, _ in drawn]
-            yield choices(self.player.renderer, turns, [target for _, target in drawn])
+            yield move_batch(self.player.renderer, turns, [target for _, target in drawn])
 
     def players(self, before: bool) -> dict[str, Player]:
-        """The search with nothing learned; and the policy's moves chosen by its own continuations: the same
-        weights with more compute."""
+        """Before the phase: the search with random continuations, so that nothing is learned. After it: the
+        search with the policy's continuations, that is, the same weights with more compute."""
         table = PolicyTable(self.simulator, RandomPlayer()) if before else self.table
         sharpness = 1.0 if before else self.cfg.sharpness[1]
         searcher = SearchPlayer(self.simulator, table, self.cfg.continuations, sharpness, self.seed)

@@ -1,4 +1,4 @@
-"""Where batches come from: what every source promises, and what several share."""
+"""Where batches come from: what every source promises, and what several sources share."""
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
@@ -16,31 +16,36 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable
 
 Rng = np.random.Generator
-COUNTS = ("episodes", "unjudged", "trouble")
+COUNTS = ("episodes", "unjudged", "trouble")  # attributes that are in the state of every source
 
 
 class Source:
-    """Rounds of batches; it can stop after any round and go on from its state, bit for bit.
+    """Gives the batches of one round after another. It can stop after any round and continue from its state,
+    bit for bit.
 
-    It knows players and environments, and neither optimiser nor evaluation. `kept` names the attributes that
-    are its state, beside its replay and its random generator; `figures` describe the last round.
+    It knows players and environments, and neither optimizer nor evaluation.
+
+    kept: names of the attributes that a subclass adds to the state
+    figures: what describes the last round, for TensorBoard
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, rounds: int, rng: Rng, updates: int = 1, replay: int = 0) -> None:
-        """`updates`: batches a round, at most; `replay`: how many items it remembers."""
+        """`updates`: most batches of a round. `replay`: the size of the replay, in items."""
         self.rounds, self.rng, self.replay = rounds, rng, Replay[Any](replay)
-        self.updates = rounds * updates  # optimizer steps of all rounds, at most
-        self.episodes = 0  # played so far, or traces read
-        self.unjudged = 0  # of them without a verdict
+        self.updates = rounds * updates  # most optimizer steps of all rounds
+        self.episodes = 0  # episodes played so far, or traces read
+        self.unjudged = 0  # those of them that have no verdict
         self.figures: dict[str, float] = {}
-        self.taught = True  # whether what it gave had something to say
+        self.taught = True  # whether a batch so far could teach something
         self.trouble = ""  # why the first episode without a verdict has none
 
     def batches(self, number: int) -> Iterator[Batch]:
-        """The batches of a round, from 0, one for each optimizer step; each is made when the one before has
-        been learned from."""
+        """The batches of a round, one for each optimizer step. Rounds are numbered from 0.
+
+        A batch is made only after the one before it has been learned.
+        """
         raise NotImplementedError
 
     def sample(self) -> str:
@@ -48,7 +53,7 @@ class Source:
         raise NotImplementedError
 
     def players(self, before: bool) -> dict[str, Player]:
-        """Players of its own that are measured beside the policy, before or after it has learned."""
+        """Players of this source that are measured beside the policy, before or after the phase."""
         return {}
 
     def progress(self, number: int) -> float:
@@ -66,18 +71,18 @@ class Source:
 
 
 def geometric(ends: Sequence[float], share: float) -> float:
-    """From the first value to the last, at this share of the way."""
+    """A value between the two ends, in geometric progression. `share`: 0 gives the first end, 1 the last."""
     return float(ends[0] * (ends[1] / ends[0]) ** share)
 
 
 def mean_entropy(targets: Sequence[Sequence[float]]) -> float:
-    """Of some distributions, in nats."""
+    """The mean entropy of distributions, in nats."""
     flat = np.fromiter(chain.from_iterable(targets), dtype=np.float64)
     return float(-(flat * np.log(np.maximum(flat, 1e-12))).sum() / len(targets))
 
 
-def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequence[float]]) -> Batch:
-    """Every legal move of each turn as a completion that weighs its target probability."""
+def move_batch(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequence[float]]) -> Batch:
+    """Each legal move of each turn is a completion, and its target probability is its weight."""
     prompts: list[Tokens] = []
     completions: list[Tokens] = []
     weights: list[float] = []
@@ -92,7 +97,7 @@ def choices(renderer: Renderer, turns: Sequence[Turn], targets: Sequence[Sequenc
 
 
 def game_as_text(simulator: Simulator, player: Player, seed: int) -> str:
-    """One game of a player against itself, as its seats saw it; by a seed of its own, to change no run."""
+    """One game of a player against itself, as its seats saw it. Its own seed keeps it from changing a run."""
     rng, lines = np.random.default_rng(seed), []
     table, position = PolicyTable(simulator, player), simulator.start(1, rng)
     while simulator.seats(position)[0] >= 0:

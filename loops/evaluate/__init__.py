@@ -1,1 +1,1 @@
-"""How good is a player? One class a kind of domain."""
+"""How good is a player? There is one class for each kind of domain."""

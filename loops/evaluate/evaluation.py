@@ -1,4 +1,4 @@
-"""What every kind of evaluation promises: rows of players, the columns that show them, one sentence."""
+"""What every kind of evaluation gives: rows of players, the columns that show them, and one sentence."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,18 +8,16 @@ from typing import Any, Generic, TypeVar
 from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
 from shuhari.policy.lm_player import LMPlayer, Models
 
-Row = dict[str, Any]  # a player's figures: what stands in report.json
-Contestant = TypeVar(
-    "Contestant"
-)  # whom a kind of evaluation measures: an `Entrant`, or who answers problems
-RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # what a policy could be mistaken for
+Row = dict[str, Any]  # a player's figures, as in report.json
+Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
+RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `cell` gives its text in a row, or None where the row has no such figure.
+    """A column of the report's table. It is left out where no row has a text for it.
 
-    Where no row has one, the column is left out.
+    cell: the text for a row, or None if the row has no such figure
     """
 
     head: str
@@ -27,32 +25,34 @@ class Column:
 
 
 def versus(opponent: str, text: Callable[[Row], str]) -> Column:
-    """The column of matches against an opponent, in whose row it stays empty."""
+    """The column of the matches against an opponent. In the opponent's own row it is empty."""
     return Column(
         f"vs {opponent}", lambda row: text(row["versus"][opponent]) if opponent in row["versus"] else ""
     )
 
 
 def percent(value: float | None) -> str:
-    """Rounded down, so that only what is perfect reads as 100%."""
+    """As a percentage, rounded down, so that only a perfect value is shown as 100%."""
     return "" if value is None else f"{math.floor(value * 1000 + 1e-6) / 10:.1f}%"
 
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A player of games, and the language model behind it where there is one."""
+    """A player of games, with its language model if it has one."""
 
     player: Player
     model: LMPlayer | None = None
 
 
 class Evaluation(Generic[Contestant]):
-    """Measures players. It knows solvers and held-out problems, and what trains never sees it.
+    """Measures players. It knows solvers and held-out problems; the code that trains never sees it.
 
-    metric: the figure of a row that decides, by its key
-    perfect: the metric's value of perfect play, where that is known
-    sign: 1 where more of the metric is better, -1 where less is
-    claim: what the metric says of a policy, with {} for the figure
+    metric: the key of the figure by which players are compared
+    perfect: the metric of perfect play; None where it is not known
+    sign: 1 if a larger metric is better, -1 if a smaller one is
+    claim: what the metric says about a policy, with {} for the figure
+    legend: what the columns mean
+    notes: what a reader of the report must know
     """
 
     metric: str
@@ -61,83 +61,84 @@ class Evaluation(Generic[Contestant]):
     claim: str
     legend: str
     columns: Sequence[Column]
-    notes: Sequence[str] = ()  # what a reader of the report must know
+    notes: Sequence[str] = ()
 
     def references(self) -> dict[str, Contestant]:
-        """The players that need no training, by the names of their rows."""
+        """The players that need no training, by name."""
         raise NotImplementedError
 
     def policy(self, adapter: str | None) -> Contestant:
-        """The policy with an adapter, or (None) the bare base."""
+        """The policy with an adapter, or with None the base alone."""
         raise NotImplementedError
 
     def searcher(self, player: Player) -> Contestant:
-        """A player of moves, which a source brings along."""
+        """A player from a source, such as a search. Raises ValueError where players do not choose moves."""
         raise ValueError(
-            f"{type(self).__name__}: {type(player).__name__} chooses among moves: there are none here"
+            f"{type(self).__name__}: {type(player).__name__} chooses among moves, and there are none here"
         )
 
     def measure(self, name: str, player: Contestant) -> Row:
-        """A player's row. `name` is the row's: nobody is measured against himself."""
+        """A player's row. `name`: the player's, so that it is not measured against itself."""
         raise NotImplementedError
 
     def skill(self) -> float:
-        """The present policy's figure for the learning curve, in the metric's unit."""
+        """The metric of the present policy, for the learning curve."""
         raise NotImplementedError
 
     def solved(self, skill: float) -> bool:
-        """Whether there is nothing left to learn at this figure."""
+        """Whether a policy of this skill has nothing left to learn."""
         return self.perfect is not None and self.sign * (skill - self.perfect) >= 0
 
     def counts(self) -> dict[str, int]:
-        """What the figures rest on."""
+        """How many problems or positions the figures rest on, by name."""
         raise NotImplementedError
 
     def remember(self, name: str, player: Contestant) -> None:
-        """From now on `player` is also an opponent, where there are any."""
+        """Make `player` an opponent of the players that are measured later, where there are opponents."""
 
     def brief(self) -> Sequence[Column]:
-        """What is shown of an evaluation beside another: the metric first."""
+        """The columns that are shown beside another evaluation's columns: the metric first."""
         return self.columns[:1]
 
     def figure(self, row: Row) -> str:
-        """The metric, as a person reads it."""
+        """The metric as text."""
         return percent(row[self.metric] or 0.0)
 
-    def surely(self, row: Row) -> float:
-        """The metric's bound that chance does not explain: itself, where it is exact."""
+    def bound(self, row: Row) -> float:
+        """The worse end of the metric's confidence interval, or the metric itself where it is exact."""
         return float(row[self.metric] or 0.0)
 
     def remark(self, row: Row) -> str:
-        """What else the sentence says of a policy."""
+        """What the sentence adds about a policy."""
         return ""
 
-    def sentence(self, players: dict[str, Row], learned: Sequence[str]) -> str:
-        """Has the policy passed its expert, and everything it could be mistaken for?
+    def sentence(self, players: dict[str, Row], trained: Sequence[str]) -> str:
+        """Whether the policy has surpassed its expert, and the other players that it must surpass.
 
-        It speaks of the first of `learned` that there is.
+        trained: names of trained players; the sentence is about the first of them that was measured
         """
-        name = next((n for n in learned if n in players), None)
+        name = next((n for n in trained if n in players), None)
         if name is None:
             return "Nothing was trained: the table shows the reference players only."
-        own, rivals = players[name], [n for n in RIVALS if n in players and n != name]
-        sure = self.sign * self.surely(own)
-        beaten = [n for n in rivals if sure > self.sign * (players[n][self.metric] or 0.0)]
+        row, rivals = players[name], [n for n in RIVALS if n in players and n != name]
+        surpassed = [
+            n for n in rivals if self.sign * (self.bound(row) - (players[n][self.metric] or 0.0)) > 0
+        ]
         compared = ", ".join(f"{n} {self.figure(players[n])}" for n in rivals)
-        said = f"{name} {self.claim.format(self.figure(own))}" + (f" ({compared})" if compared else "")
-        said += self.remark(own)
+        claim = f"{name} {self.claim.format(self.figure(row))}" + (f" ({compared})" if compared else "")
+        claim += self.remark(row)
         if "expert" not in players:
-            return f"{said}; there is no expert to compare it with."
-        if len(beaten) == len(rivals):
-            return f"{said}: it has passed its expert and everything it could be mistaken for."
-        unbeaten = [n for n in rivals if n not in beaten]
-        if "expert" in beaten:
-            return f"{said}: it has passed its expert, but not {' and '.join(unbeaten)}."
-        return f"{said}: it has not passed {' or '.join(unbeaten)}."
+            return f"{claim}; there is no expert to compare it with."
+        if len(surpassed) == len(rivals):
+            return f"{claim}: it has passed its expert and everything it could be mistaken for."
+        others = [n for n in rivals if n not in surpassed]
+        if "expert" in surpassed:
+            return f"{claim}: it has passed its expert, but not {' and '.join(others)}."
+        return f"{claim}: it has not passed {' or '.join(others)}."
 
 
 class GameEvaluation(Evaluation[Entrant]):
-    """What evaluations of games share: the references are the random player, the expert and its mode."""
+    """What evaluations of games share: the reference players are random, the expert and the expert's mode."""
 
     def __init__(self, expert: Player, models: Models) -> None:
         self.models = models

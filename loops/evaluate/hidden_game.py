@@ -1,4 +1,4 @@
-"""How well does each player play a game that hides something? By NashConv, exact over the whole game tree."""
+"""How well does each player play a game that hides something? NashConv says it, over the whole game tree."""
 
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
 from shuhari.envs.player import Player
@@ -9,9 +9,9 @@ from shuhari.rewards.statistics import share
 
 
 class HiddenGame(GameEvaluation):
-    """Metrics of players, each of which draws its moves from its probabilities.
+    """Measures players that draw their moves from their probabilities.
 
-    Raises ValueError for a game too large to walk.
+    Raises ValueError for a game whose tree is too large.
     """
 
     metric = "nash_conv"
@@ -19,8 +19,8 @@ class HiddenGame(GameEvaluation):
     sign = -1
     claim = "leaves its opponents {} to win by their best answers"
     legend = (
-        "nash_conv: what both seats together could win by answering best, 0 in an equilibrium. vs: mean "
-        "return, in either seat as often."
+        "nash_conv: what both seats' best replies win together; 0 in an equilibrium. vs: mean return, over "
+        "both seats."
     )
     columns = (
         Column("nash_conv", lambda row: f"{row['nash_conv']:.3f}"),

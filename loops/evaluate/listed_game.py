@@ -1,4 +1,4 @@
-"""How well does each player play a game that can be listed? Exactly, by its solution; and in matches."""
+"""How well does each player play a game that can be listed? By the game's solution, and in matches."""
 
 from typing import Any
 
@@ -15,13 +15,12 @@ from shuhari.policy.search import PolicyTable, Table, play_out
 from shuhari.rewards.statistics import share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
-MANY = 10_000  # positions of a game above which shares are estimated
-SAMPLE = 4_000  # on this many of them
+MANY = 10_000  # a game with more positions has its shares estimated
+SAMPLE = 4_000  # on so many of its positions
 
 
 def _worst(row: Row) -> str | None:
-    worst = row["worst_case"]
-    # None: too many replies to follow
+    worst = row["worst_case"]  # None: there are too many replies
     return None if None in worst.values() else f"{worst['0']:+.2f} {worst['1']:+.2f}"
 
 
@@ -30,19 +29,19 @@ def _share(key: str, head: str) -> Column:
 
 
 class ListedGame(GameEvaluation):
-    """Metrics of players of one solved game.
+    """Measures players of one solved game.
 
-    Of a game of more than `MANY` positions, shares are those of a sample, the same for every player and run;
-    solving it, and a player's worst case, stay exact. A policy is measured greedy; how it does when it
-    samples, and how much probability it leaves on illegal moves when nobody forbids them, stand beside it.
+    In a game of more than `MANY` positions, shares are those of a sample, which is the same for every player
+    and run. The solution and a player's worst case are exact. A policy is measured as it plays greedily. Its
+    row also says how often its samples are optimal, and how much probability it gives to legal moves.
     """
 
     metric = "optimal_critical"
     claim = "plays the best move in {} of critical positions"
     legend = (
-        "critical, all: share of (critical) positions in which the best move is played. worst case: value "
-        "from the first and the second seat against every reply. vs: wins-draws-losses, every opening from "
-        "both seats."
+        "critical, all: share of (critical) positions in which a best move is played; in a critical one some "
+        "legal move is not a best one. worst case: value from the first and the second seat against every "
+        "reply. vs: wins-draws-losses, with every opening from both seats."
     )
     columns = (
         _share("optimal_critical", "critical"),
@@ -63,7 +62,7 @@ class ListedGame(GameEvaluation):
         matches: int,
         seed: int,
     ) -> None:
-        """`withheld_N`: which positions are held out."""
+        """`withheld_N`: whether each position is held out."""
         super().__init__(expert, models)
         self.graph = graph
         self.withheld_N, self.matches, self.seed = withheld_N, matches, seed
@@ -124,34 +123,35 @@ class ListedGame(GameEvaluation):
         return row
 
     def _optimal(self, table: Table, nodes: Ints) -> float | None:
+        """The share of positions in which a best move is played."""
         return share((table(nodes) * self.optimal_NA[nodes]).sum(1))
 
     def _worst_case(self, table: Table, seat: int) -> float | None:
-        """What `seat` is sure of against every reply; None where more than `MANY` of its turns can come up.
+        """The least return of `seat` against any reply; None if more than `MANY` of its turns can come up.
 
-        Only positions that can come up are asked about: after the player's moves, and all of the other's.
+        The table is asked only about positions that can come up after its own moves and any move of the
+        opponent.
         """
         graph, table_NA = self.graph, np.zeros(self.graph.children_NA.shape)
-        met_N = graph.moves_N == 0
+        visited_N = graph.moves_N == 0
         nodes = np.array([0])
         while len(nodes):
-            met_N[nodes] = True
-            own = nodes[graph.seat_N[nodes] == seat]
-            if (table_NA > 0).any(1).sum() + len(own) > MANY:
+            visited_N[nodes] = True
+            to_move = nodes[graph.seat_N[nodes] == seat]
+            if (table_NA > 0).any(1).sum() + len(to_move) > MANY:
                 return None
-            table_NA[own] = table(own)
+            table_NA[to_move] = table(to_move)
             possible_NA = (table_NA[nodes] > 0) | (graph.seat_N[nodes] != seat)[:, None]
             after = np.unique(graph.children_NA[nodes][possible_NA & (graph.children_NA[nodes] >= 0)])
-            nodes = after[~met_N[after]]
+            nodes = after[~visited_N[after]]
         value = float(backward_induction(graph, table_NA, seat)[0])
         return round(value if seat == 0 else -value, 4) + 0.0
 
     def _match(self, table: Table, other: Table) -> dict[str, Any]:
-        """Wins, draws and losses over paired games: every opening once from each seat."""
+        """Wins, draws and losses over paired games: each opening is played once from each seat."""
         rng = np.random.default_rng(self.seed)
         early = np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0))
-        # Where there are fewer openings than asked for, all are played: a game between two players that do
-        # not vary says nothing new the second time.
+        # An opening is not played a second time: between deterministic players it would be the same game.
         openings = rng.choice(early, min(max(1, self.matches // 2), len(early)), replace=False)
         first = self._play(table, other, openings, rng)
         second = self._play(other, table, openings, rng)
@@ -163,13 +163,13 @@ class ListedGame(GameEvaluation):
         return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}
 
     def _play(self, first: Table, second: Table, openings: Ints, rng: np.random.Generator) -> Floats:
-        """Seat 0's return of one game from each opening, `first` in seat 0."""
+        """The return of seat 0 in one game from each opening. `first` plays seat 0."""
 
         def table(nodes: Ints) -> Floats:
             probabilities = np.zeros((len(nodes), self.graph.width))
-            for seat, own in enumerate((first, second)):
+            for seat, of_seat in enumerate((first, second)):
                 here = self.graph.seats(nodes) == seat
-                probabilities[here] = own(nodes[here])
+                probabilities[here] = of_seat(nodes[here])
             return probabilities
 
         return play_out(self.graph, table, openings, rng)[:, 0]

@@ -1,4 +1,4 @@
-"""How many held-out problems does each player solve? Greedy, and by samples at temperature 1."""
+"""How many held-out problems does each player solve, greedily and by samples at temperature 1?"""
 
 from collections.abc import Sequence
 
@@ -19,20 +19,20 @@ from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import pass_at, share, wilson
 
-KS = (1, 2)  # the unbiased estimator wants at least 2k samples
-VALIDATION = 256  # fresh problems of the training side, at most, behind each point of the learning curve
-VALIDATION_SEEDS = 2**33  # where their seeds begin: apart from training's and the held-out side's
+KS = (1, 2)  # of pass@k; the unbiased estimator needs at least 2k samples
+VALIDATION = 256  # most problems of the training side behind each point of the learning curve
+VALIDATION_SEEDS = 2**33  # their first seed: training and the held-out side have other seeds
 
 
 class PolicyAnswers:
-    """Who sits in the first seat, such as a policy with an adapter, answering as an expert does: see
-    `ExpertAnswers`."""
+    """The answers of whoever is in the first seat, such as a policy with an adapter. `ExpertAnswers` has the
+    same methods."""
 
     def __init__(self, rollouts: Rollouts, seats: Seats) -> None:
         self.rollouts, self.seats = rollouts, seats
 
     def episodes(self, seeds: Sequence[int], temperature: float) -> list[Episode]:
-        """On held-out problems."""
+        """One episode for each seed, on the held-out side."""
         seats = [self.seats] * len(seeds)
         return self.rollouts.play(seeds, seats=seats, temperature=temperature, seed=SEEDS, options=HELDOUT)
 
@@ -48,14 +48,15 @@ Answerer = PolicyAnswers | ExpertAnswers
 
 
 class Problems(Evaluation[Answerer]):
-    """Metrics over held-out problems of one environment. A problem is solved where the verdict says so."""
+    """Measures players on held-out problems of one environment. Verdicts say which problems are solved."""
 
     metric = "greedy"
     claim = "solves {} of held-out problems"
     legend = (
-        "greedy: held-out problems solved by the most probable answer, with Wilson's 95% interval. pass@k: "
-        "by k samples at temperature 1. fixed: of the problems that the expert gets wrong, the share solved. "
-        "Under a phase's name: greedy, then pass@1, on that phase's own problems."
+        "greedy: share of held-out problems that the most probable answer solves, with Wilson's 95% "
+        "interval. pass@k: share that one of k samples at temperature 1 solves. fixed: share solved of the "
+        "problems that the expert gets wrong. Under a phase's name: greedy, then pass@1, on that phase's own "
+        "problems."
     )
     columns = (
         Column("greedy", lambda row: percent(row["greedy"])),
@@ -71,7 +72,7 @@ class Problems(Evaluation[Answerer]):
         self.notes = notes(heldout)
 
     def references(self) -> dict[str, Answerer]:
-        """No expert where the environment has none."""
+        """The expert and its mode, where the environment has an expert."""
         if not expert_traces(self.env, 1, np.random.default_rng(0)):
             return {}
         return {"expert": ExpertAnswers(self.env), "expert_mode": ExpertMode(self.env)}
@@ -80,13 +81,13 @@ class Problems(Evaluation[Answerer]):
         return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
-        """Greedy, on fresh training-side problems."""
+        """Greedily, on problems of the training side that training does not draw."""
         return share(map(solved, validation(self.rollouts, len(self.seeds)))) or 0.0
 
     def counts(self) -> dict[str, int]:
         return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}
 
-    def surely(self, row: Row) -> float:
+    def bound(self, row: Row) -> float:
         return float(row["ci95"]["greedy"][0])
 
     def brief(self) -> Sequence[Column]:
@@ -94,26 +95,26 @@ class Problems(Evaluation[Answerer]):
 
     @property
     def expert_failed(self) -> list[int]:
-        """Which problems the expert gets wrong, asked for once."""
+        """The numbers of the problems that the expert gets wrong. It is asked once."""
         if self._expert_failed is None:
             answers = self.references()["expert"].greedy(self.seeds) if self.references() else []
             self._expert_failed = [i for i, answer in enumerate(answers) if answer is False]
         return self._expert_failed
 
     def measure(self, name: str, player: Answerer) -> Row:
-        """Means over the answers that have a verdict; how many have none is a figure of its own."""
+        """Means over the answers that have a verdict. `unknown_rate` is the share of those that have none."""
         greedy, samples = player.greedy(self.seeds), player.samples(self.seeds, self.n_samples)
-        every = [*greedy, *(s for group in samples for s in group)]
-        judged = [[s for s in group if s is not None] for group in samples]
-        at = {str(k): share(pass_at(len(s), sum(s), k) for s in judged if len(s) >= k) for k in KS}
-        first, best = at["1"] or 0.0, share(greedy) or 0.0
-        n = sum(s is not None for s in greedy)
+        every = [*greedy, *(answer for group in samples for answer in group)]
+        judged = [[answer for answer in group if answer is not None] for group in samples]
+        passed = {str(k): share(pass_at(len(s), sum(s), k) for s in judged if len(s) >= k) for k in KS}
+        pass_at_1, solved_greedily = passed["1"] or 0.0, share(greedy) or 0.0
+        n = sum(answer is not None for answer in greedy)
         row: Row = {
-            "pass_at": {k: value or 0.0 for k, value in at.items()},
-            "greedy": best,
+            "pass_at": {k: value or 0.0 for k, value in passed.items()},
+            "greedy": solved_greedily,
             "n": n,
-            "ci95": {"pass_at_1": wilson(first, n), "greedy": wilson(best, n)},
-            "unknown_rate": share(s is None for s in every),
+            "ci95": {"pass_at_1": wilson(pass_at_1, n), "greedy": wilson(solved_greedily, n)},
+            "unknown_rate": share(answer is None for answer in every),
         }
         if self.expert_failed:
             row["expert_failed_solved"] = share(greedy[i] for i in self.expert_failed)
@@ -121,19 +122,20 @@ class Problems(Evaluation[Answerer]):
 
 
 def validation(rollouts: Rollouts, n: int) -> list[Episode]:
-    """Greedy episodes of the present policy on `n` fresh problems of the training side, or fewer."""
+    """Greedy episodes of the present policy on at most `n` problems that training does not draw."""
     seeds = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, n))
     return rollouts.play(seeds, temperature=0)
 
 
 def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
-    """What a reader must know of the split."""
-    none = "this env has no held-out side: it may be measured on problems it was trained on"
-    return () if heldout.splits else (none,)
+    """What a reader of the report must know about the split."""
+    if heldout.splits:
+        return ()
+    return ("this env has no held-out side: it may be measured on problems it was trained on",)
 
 
 def solved(episode: Episode) -> Solved:
-    """What the verdict says; an answer that never ended is none."""
+    """Whether the verdict accepts the answer. None: there is no verdict. False: the answer did not end."""
     if not episode.counts:
         return None
     verdict = episode.info.get("verdict")

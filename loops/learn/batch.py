@@ -1,4 +1,4 @@
-"""What a learner learns from: sequences in columns, one entry a sequence."""
+"""What a learner learns from: columns with one entry for each sequence."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -14,15 +14,15 @@ from shuhari.policy.scoring import SequenceLogprobs
 
 @dataclass(frozen=True)
 class Batch:
-    """S sequences; sequences of one group stand together.
+    """S sequences. The sequences of one group are next to each other.
 
     prompts, completions: tokens
-    weights: of every token of a completion (1 where none are given)
-    advantages: of every token of a completion; in a ranked group, its rank (0 where none are given)
-    groups: which sequences belong together (each to itself where none are given)
-    sampler, reference: log-probabilities of the completions' tokens, in nats, by who sampled them and by a
-        reference policy; empty where they are not known
-    choices: what each completion was drawn among, and is scored among; empty: any text
+    weights: the weight of each of a completion's tokens; 1 if the column is empty
+    advantages: the advantage of each of a completion's tokens; in a ranked group 1 or -1; 0 if empty
+    groups: the number of each sequence's group; each is a group of its own if empty
+    sampler: log-probabilities, in nats, that the sampler gave to the tokens of each completion
+    reference: the same, of the reference policy; both are empty where they are not known
+    choices: the completions that were allowed, in tokens; an empty entry allows any text
     """
 
     prompts: Sequence[Tokens]
@@ -36,7 +36,7 @@ class Batch:
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Tokens, Tokens]]) -> "Batch":
-        """Prompts and completions whose tokens weigh 1."""
+        """A batch of (prompt, completion) pairs, whose tokens all have weight 1."""
         return cls([prompt for prompt, _ in pairs], [text for _, text in pairs], [1.0] * len(pairs))
 
     def __len__(self) -> int:
@@ -48,16 +48,17 @@ class Batch:
 
     @property
     def tokens(self) -> int:
-        """Of the completions."""
+        """How many tokens the completions have."""
         return sum(map(len, self.completions))
 
     def _rows(self, start: int, end: int) -> "Batch":
         return Batch(**{field.name: getattr(self, field.name)[start:end] for field in fields(self)})
 
     def parts(self, most: int, whole_groups: bool) -> Iterator["Batch"]:
-        """Cut into pieces of at most `most` tokens, in order; one sequence at least.
+        """The batch in parts of at most `most` tokens, in order. A part has at least one sequence, or, with
+        `whole_groups`, at least one group.
 
-        A prompt counts once for the completions that follow it. A group is cut too, unless `whole_groups`.
+        The prompt of several sequences in a row counts once.
         """
         if len(self) and self._length(0, len(self), of_last=False) <= most:
             yield self
@@ -75,7 +76,8 @@ class Batch:
             yield self._rows(start, end)
 
     def _length(self, start: int, end: int, of_last: bool) -> int:
-        """Tokens of some rows; `of_last`: behind the row before, whose prompt they may share."""
+        """Tokens of the rows from `start` to `end`. `of_last`: a first prompt equal to the prompt of the row
+        before does not count again."""
         prompts = [prompt for prompt, _ in groupby(self.prompts[start:end])]
         if of_last and prompts[0] == self.prompts[start - 1]:
             del prompts[0]
@@ -84,17 +86,17 @@ class Batch:
 
 @dataclass(frozen=True)
 class Columns:
-    """What an objective sees beside log-probabilities: a part of a batch by token (N) and sequence (S).
+    """What an objective sees beside log-probabilities: the columns of a part, by token (N) and sequence (S).
 
-    total_weight, total_groups: of the whole batch. An objective divides its sum by one of them,
-    so that the parts add up to the whole's mean.
+    total_weight, total_groups: totals of the whole batch. An objective divides its sum over the part by one
+        of them, so that the losses of the parts add up to the mean of the whole batch.
     """
 
     weights_N: Tensor
     advantages_N: Tensor
     sampler_N: Tensor  # empty where it is not known
     reference_N: Tensor  # empty where it is not known
-    sequence_N: Tensor  # whose a token is
+    sequence_N: Tensor  # the number of each token's sequence
     advantages_S: Tensor
     group_S: Tensor  # numbered from 0 within the part
     total_weight: Tensor  # [], of all tokens

@@ -1,46 +1,51 @@
-"""The objectives: pure functions of log-probabilities and a batch's columns, by name.
+"""The objectives: pure functions of log-probabilities and of the columns of a part of a batch.
 
-Each gives a part's share of the whole batch's loss: a sum over the part, divided by a total of the batch, so
-that the shares of all parts add up to the loss of the whole. They see no model and no environment. A new one
-is a function under `@objective`, its configuration, and a test against numbers computed by hand.
+Each sums over its part and divides by a total of the whole batch. So the losses of the parts add up to the
+loss of the batch. An objective sees no model and no environment. A new objective is a function under
+`@objective`, its configuration, and a test with numbers that are computed by hand.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from shuhari.loops.checked import Checked, number
 from shuhari.loops.learn.batch import Columns
 
 
 @dataclass
-class DistillConfig:
+class DistillConfig(Checked):
     name: str = "distill"
 
 
 @dataclass
-class PolicyGradientConfig:
+class PolicyGradientConfig(Checked):
     name: str = "policy_gradient"
-    clip_low: float = 0.2  # how far below 1 an importance ratio still counts
-    clip_high: float = 0.28  # and above
-    max_weight: float = 3.0  # a ratio beyond it is truncated
-    # Weight of the divergence from the sampler, which holds the policy where there is little signal.
-    kl: float = field(default=0.0, metadata={"least": 0})
+    clip_low: float = 0.2  # ratios are clipped at 1 - clip_low
+    clip_high: float = 0.28  # and at 1 + clip_high
+    max_weight: float = 3.0  # larger ratios are truncated to it, on either side of the clip
+    # Weight of the divergence from the sampler. It holds the policy in place where rewards say little.
+    kl: float = number(0.0, least=0)
 
 
 @dataclass
-class PreferenceConfig:
+class PreferenceConfig(Checked):
     name: str = "preference"
-    beta: float = 0.1  # of the implicit reward: the larger, the closer to the reference
-    reference: str = "base"  # base, a player of this run such as imitation, or an adapter's folder
+    beta: float = 0.1  # the larger, the closer the policy stays to the reference
+    reference: str = "base"  # base, a player of this run such as imitation, or the folder of an adapter
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss, the columns (or pairs) that its batches must have, and whether their groups stay whole."""
+    """A loss and what it asks of its batches.
+
+    needs: columns that they must have; "pairs": their groups must be pairs
+    whole_groups: whether all sequences of a group must be in the same part
+    """
 
     loss: Callable[[Tensor, Columns, Any], Tensor]
     config: type
@@ -55,7 +60,7 @@ Loss = TypeVar("Loss", bound=Callable[..., Tensor])
 def objective(
     config: type, *, needs: tuple[str, ...] = (), whole_groups: bool = False
 ) -> Callable[[Loss], Loss]:
-    """Register a loss under its own name."""
+    """Register a loss under the name of its function."""
 
     def register(loss: Loss) -> Loss:
         OBJECTIVES[loss.__name__] = Objective(loss, config, needs, whole_groups)
@@ -68,9 +73,9 @@ def objective(
 def distill(logprobs_N: Tensor, c: Columns, cfg: DistillConfig) -> Tensor:
     """Cross-entropy of target weights: -sum(w·log p) / sum(w), in nats.
 
-    Imitation: every token of a trace weighs 1. What search found: every legal move weighs its share of the
-    target distribution, as in AlphaZero's policy loss (Silver et al. 2018) and expert iteration (Anthony et
-    al. 2017); there is no value head, because values come from continuations.
+    In imitation each token of a trace has weight 1. With targets from search, the weight of each legal move
+    is its target probability, as in AlphaZero's policy loss (Silver et al. 2018) and in expert iteration
+    (Anthony et al. 2017). There is no value head, because values come from continuations.
     """
     return -(c.weights_N * logprobs_N).sum() / c.total_weight
 
@@ -79,9 +84,10 @@ def distill(logprobs_N: Tensor, c: Columns, cfg: DistillConfig) -> Tensor:
 def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -> Tensor:
     """PPO's clipped surrogate (Schulman et al. 2017) over N tokens, with group advantages as in GRPO.
 
-    Where it deviates: no division by the group's standard deviation and one mean over all tokens (Dr. GRPO,
-    Liu et al. 2025); the upper clip is wider (DAPO, Yu et al. 2025); no KL term. The behaviour policy is the
-    sampler, by the log-probabilities it reported, and a ratio beyond `max_weight` is truncated.
+    It deviates in these points. Advantages are not divided by the group's standard deviation, and there is
+    one mean over all tokens (Dr. GRPO, Liu et al. 2025). The upper clip is wider (DAPO, Yu et al. 2025). The
+    old policy is the sampler, with the log-probabilities that it reported, and a ratio above `max_weight` is
+    truncated. The KL term is to the sampler too, and is off by default (`kl`).
     """
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
@@ -96,8 +102,8 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
 def preference(logprobs_N: Tensor, c: Columns, cfg: PreferenceConfig) -> Tensor:
     """DPO (Rafailov et al. 2023, eq. 7): -log σ(β · (margin of the better over the worse of a pair)).
 
-    A group is a pair: an advantage above 0 marks the better completion, one below 0 the worse. The margin is
-    the difference of their log-ratios to the reference, summed over tokens. The mean is over pairs.
+    A group is a pair. The better completion has an advantage above 0, and the worse one below 0. The margin
+    is the difference of their log-ratios to the reference, summed over tokens. The mean is over pairs.
     """
     ratio_S = torch.zeros_like(c.advantages_S).index_add(0, c.sequence_N, logprobs_N - c.reference_N)
     pairs = int(c.group_S.max()) + 1

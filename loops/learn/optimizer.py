@@ -1,8 +1,8 @@
-"""One optimizer for every phase: Muon on matrices, AdamW on what is left, warm-up and linear decay.
+"""The optimizer of every phase: Muon for matrices, AdamW for the rest, with warm-up and linear decay.
 
-Muon (Jordan et al. 2024) steps along the orthogonalised momentum of each matrix; the step's size is matched
-to AdamW's (Liu et al. 2025, "Muon is scalable"). Matrices of one shape are handled as one batch, in fp32:
-torch.optim.Muon takes them one by one and in bf16, which a CPU without bf16 instructions has to emulate.
+Muon (Jordan et al. 2024) steps along the orthogonalised momentum of each matrix, with the step size matched
+to AdamW's (Liu et al. 2025, "Muon is scalable"). Here all matrices of one shape are one batch, in fp32.
+torch.optim.Muon takes them one by one and in bf16, which a CPU without bf16 instructions must emulate.
 """
 
 import copy
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 WARMUP = 20  # steps
-LAST = 0.02  # the learning rate of the last step, as a share of the highest
+LAST = 0.02  # learning rate of the last step, as a share of the highest one
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, within 0.3 of 1 after five steps
 
 
 def orthogonalise(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrices, roughly, by Newton-Schulz iteration; R <= C."""
+    """Approximately the nearest semi-orthogonal matrices, by Newton-Schulz iteration. R <= C."""
     a, b, c = NEWTON_SCHULZ
     x_NRC: Tensor = matrices_NRC / (matrices_NRC.norm(dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(steps):
@@ -30,7 +30,7 @@ def orthogonalise(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
 
 
 class Optimizer:
-    """Minimises for `steps` updates. `learning_rate` is that of the matrices."""
+    """Minimises a loss in `steps` steps. `learning_rate` is for the matrices."""
 
     def __init__(
         self,
@@ -54,20 +54,20 @@ class Optimizer:
         self._all = self.matrices + rest
 
     def zero(self) -> None:
-        """Forget gradients: what is propagated backward from here on adds up until `step`."""
+        """Drop the gradients. Those of all backward passes from here on add up until `step`."""
         for p in self._all:
             p.grad = None
 
     def update(self, loss: Tensor) -> float:
-        """One step down `loss`: see `step`."""
+        """One step that reduces `loss`. See `step`."""
         self.zero()
         loss.backward()  # type: ignore[no-untyped-call]
         return self.step()
 
     def step(self) -> float:
-        """One step down the gradient; its norm before clipping to 1.
+        """One step against the gradient. Returns the norm of the gradient, before it is clipped to 1.
 
-        Raises FloatingPointError, before anything changes, where the gradient is not finite.
+        Raises FloatingPointError, before anything changes, if the gradient is not finite.
         """
         norm = float(nn.utils.clip_grad_norm_(self._all, 1.0))
         if not norm < float("inf"):  # NaN included
@@ -93,7 +93,7 @@ class Optimizer:
             p.sub_(d, alpha=rate * 0.2 * max(shape) ** 0.5)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything `load_state_dict` needs to go on as if never stopped."""
+        """All that `load_state_dict` needs to continue bit for bit."""
         momentum = [m.clone() for m in self._momentum.values()]
         return {
             "step": self.made,

@@ -1,4 +1,4 @@
-"""What has been collected and is still learned from: the newest so many, drawn at random."""
+"""The newest items that were collected; batches are drawn from them at random."""
 
 from collections.abc import Sequence
 from typing import Generic, TypeVar
@@ -19,9 +19,9 @@ class Replay(Generic[Item]):
         return len(self.items)
 
     def add(self, items: Sequence[Item]) -> None:
-        """Append, and forget the oldest beyond the size."""
+        """Append items, and drop the oldest ones beyond the size."""
         self.items = [*self.items, *items][-self.size :]
 
     def draw(self, n: int, rng: np.random.Generator) -> list[Item]:
-        """`n` items, each drawn from all."""
+        """`n` items at random, with replacement."""
         return [self.items[i] for i in rng.integers(len(self.items), size=n)]

@@ -1,4 +1,4 @@
-"""When to stop imitating: when held-out traces stop getting more likely."""
+"""When to stop imitation: when the held-out traces no longer become more likely."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
 from shuhari.policy.scoring import completion_logprobs
 
-EVERY = 25  # steps between looks at the held-out traces
-KEPT = ("stopped", "_best", "_worse", "_best_state")
+EVERY = 25  # steps between two scores of the held-out traces
+KEPT = ("stopped", "_best", "_worse", "_best_state")  # attributes that are the state
 
 
 class EarlyStopping:
-    """Looks at held-out sequences every `EVERY` steps; at the end the adapter of the best look is put back.
+    """Scores held-out batches every `EVERY` steps. At the end it restores the adapter that scored best.
 
-    It stops after `patience` looks without a better one, or where less than `entropy_floor` nats a token are
-    left to explore with.
+    It stops after `patience` scores without a better one, or when the policy's entropy is below
+    `entropy_floor` nats per token.
     """
 
     def __init__(
@@ -25,20 +25,20 @@ class EarlyStopping:
         self.learner, self.heldout = learner, heldout
         self.patience, self.entropy_floor = patience, entropy_floor
         self.stopped = False
-        self._best, self._worse = float("inf"), 0
+        self._best, self._worse = float("inf"), 0  # the best loss; scores since then
         self._best_state = learner.policy.state()
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
-        """Look, where it is time to; `number` steps have been made, and this was the last, perhaps."""
+        """After `number` steps: score if it is time to. Figures for TensorBoard. `last`: no step follows."""
         if not self.heldout or (number % EVERY and not last):
             return {}
-        figures = self._look()
+        figures = self._score()
         if self.stopped or last:
             self.learner.restore(self._best_state)
         return figures
 
     @torch.no_grad()
-    def _look(self) -> dict[str, float]:
+    def _score(self) -> dict[str, float]:
         policy = self.learner.policy
         parts = [completion_logprobs(policy, batch.pairs) for batch in self.heldout]
         loss = -torch.cat([part.logprobs_N for part in parts]).mean().item()

@@ -1,1 +1,1 @@
-"""What a run shows: report, learning curve, TensorBoard."""
+"""What a run shows: its report, the learning curve, TensorBoard."""

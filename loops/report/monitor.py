@@ -1,4 +1,4 @@
-"""Watching a run: TensorBoard, a metrics file for the curve, and a progress bar."""
+"""How a run is watched: TensorBoard, a metrics file for the learning curve, and a progress bar."""
 
 import json
 from pathlib import Path
@@ -19,49 +19,57 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class _Rate(ProgressColumn):
+    """Steps per second."""
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
 def progress_bar(console: Console) -> Progress:
-    """Phase, bar, count, rate, remaining time and the current `skill` field."""
-    counted = TextColumn("{task.description:<16}"), BarColumn(bar_width=30), MofNCompleteColumn()
-    timed = _Rate(), TimeRemainingColumn(), TextColumn("{task.fields[skill]}")
-    return Progress(*counted, *timed, console=console, refresh_per_second=4)
+    """It shows the phase, a bar, the count of steps, their rate, the remaining time and the field `skill`."""
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[skill]}"),
+    )
+    return Progress(*columns, console=console, refresh_per_second=4)
 
 
 class Monitor:
-    """Scalars go to TensorBoard; the skill also to `metrics.jsonl`, from which the report draws its curve.
+    """Writes scalars to TensorBoard, and the skill also to `metrics.jsonl`, for the report's learning curve.
 
-    `skill` is drawn over all phases in one chart, with one flat line per reference level (expert, perfect):
-    TensorBoard overlays lines that have one tag and different folders.
+    TensorBoard shows the skill over all phases in one chart, with a flat line for each level, because it
+    overlays scalars of the same tag from different folders.
     """
 
-    def __init__(self, folder: Path, references: dict[str, float]) -> None:
-        self._folder, self._references = folder, references
+    def __init__(self, folder: Path, levels: dict[str, float]) -> None:
+        """`levels`: the skills of other players, such as the expert, by name."""
+        self._levels = levels
         self._writer = SummaryWriter(str(folder / "tensorboard" / "policy"))
-        self._lines = {name: SummaryWriter(str(folder / "tensorboard" / name)) for name in references}
+        self._level_writers = {name: SummaryWriter(str(folder / "tensorboard" / name)) for name in levels}
         self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._episodes = (folder / "episodes.jsonl").open("a", encoding="utf-8")
 
     def scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
-        """Figures of one update."""
+        """Figures of one round."""
         for name, value in values.items():
             self._writer.add_scalar(f"{phase}/{name}", value, step)
 
     def skill(self, phase: str, step: int, updates: int, value: float) -> None:
-        """The current skill, after `step` steps of this phase and `updates` of the run."""
+        """The present skill, after `step` rounds of this phase and `updates` optimizer steps of the run."""
         self._writer.add_scalar("skill", value, updates)
-        for name, level in self._references.items():
-            self._lines[name].add_scalar("skill", level, updates)
-        self._metrics.write(
-            json.dumps({"phase": phase, "step": step, "updates": updates, "skill": value}) + "\n"
-        )
+        for name, level in self._levels.items():
+            self._level_writers[name].add_scalar("skill", level, updates)
+        record = {"phase": phase, "step": step, "updates": updates, "skill": value}
+        self._metrics.write(json.dumps(record) + "\n")
         self._metrics.flush()
 
     def text(self, tag: str, step: int, text: str) -> None:
-        """A sample episode, shown as it is; also a line of `episodes.jsonl`."""
+        """A sample episode, for TensorBoard and as a line of `episodes.jsonl`."""
         self._episodes.write(json.dumps({"tag": tag, "step": step, "text": text}) + "\n")
         self._writer.add_text(tag, "```\n" + text + "\n```", step)
 
@@ -69,15 +77,15 @@ class Monitor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Flush everything to disk."""
+        """Write everything to disk and close it."""
         self._metrics.close()
         self._episodes.close()
-        for writer in (self._writer, *self._lines.values()):
+        for writer in (self._writer, *self._level_writers.values()):
             writer.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The skill over the run; where a resumed run repeats a step, the later record counts."""
+    """The skill over the run. Where a resumed run has repeated a step, the later record counts."""
     path = folder / "metrics.jsonl"
     if not path.is_file():
         return []

@@ -1,4 +1,4 @@
-"""What a run shows at its end: one report, for programs (JSON), for readers (Markdown) and for a terminal."""
+"""The report at the end of a run: as JSON for programs, as Markdown for readers, and in the terminal."""
 
 import json
 from collections.abc import Sequence
@@ -21,57 +21,74 @@ ORDER = (
 )  # fmt: skip
 
 
+MARKDOWN_COLUMNS = 80  # of the learning curve in report.md
+NARROWEST = 40  # columns of a terminal that still gets a learning curve
+
+
 @dataclass(frozen=True)
 class Report:
-    """`data` is what `report.json` holds; the evaluations know how its rows are read.
+    """The report of a run, or of one evaluation.
 
-    own: evaluations of phases, whose rows stand within the players' rows
-    learned: players of whom the sentence may speak, the first of them that there is
-    levels: flat lines of the learning curve
+    data: what `report.json` holds
+    evaluation: the kind of evaluation that measured the players
+    phase_evaluations: by phase, the evaluation of its own problems; its rows are inside the players' rows
+    trained: players that the sentence may be about; it is about the first of them that was measured
+    levels: skills of other players, which the learning curve shows as lines
     """
 
     data: dict[str, Any]
     evaluation: Evaluation[Any]
-    own: dict[str, Evaluation[Any]]
-    learned: Sequence[str]
+    phase_evaluations: dict[str, Evaluation[Any]]
+    trained: Sequence[str]
     levels: dict[str, float]
 
     @property
     def sentence(self) -> str:
-        return self.evaluation.sentence(self.data["players"], self.learned)
+        return self.evaluation.sentence(self.data["players"], self.trained)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Column heads and one row a player."""
+        """The heads of the columns, and a row for each player."""
         players = self.data["players"]
         names = sorted(players, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
-        columns = list(self.evaluation.columns)
-        for phase, evaluation in self.own.items():
-            for number, column in enumerate(evaluation.brief()):
-                head = f"{phase} {column.head}" if number else phase
-                cell = lambda row, p=phase, c=column: c.cell(row[p]) if p in row else None  # noqa: E731
-                columns.append(Column(head, cell))
+        columns = [*self.evaluation.columns]
+        for phase, evaluation in self.phase_evaluations.items():
+            columns += [inside(column, phase, first=n == 0) for n, column in enumerate(evaluation.brief())]
         cells = [[column.cell(players[name]) for column in columns] for name in names]
         shown = [c for c in range(len(columns)) if any(row[c] is not None for row in cells)]
         heads = ["player", *(columns[c].head for c in shown)]
         return heads, [[name, *(row[c] or "" for c in shown)] for name, row in zip(names, cells, strict=True)]
 
     def write(self, folder: Path) -> None:
-        """Write `report.json`, `report.md` and `curve.svg`."""
+        """Write `report.json` and `report.md`."""
         (folder / "report.json").write_text(json.dumps(self.data, indent=2) + "\n", encoding="utf-8")
-        skill, metrics = self.data["skill"], read_metrics(folder)
-        if metrics:
-            (folder / "curve.svg").write_text(draw_curve(metrics, self.levels, skill), encoding="utf-8")
-        curve = ["", f"![{skill} over the optimizer's steps](curve.svg)"] if metrics else []
         lines = [f"# {self.data['experiment']}, seed {self.data['seed']}", "", self.sentence, ""]
         lines += [line for failure in self.data.get("failures", ()) for line in (f"**{failure}**", "")]
         heads, rows = self.table()
         lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
         lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", self.evaluation.legend, *curve, "", *self._facts(), ""]
-        (folder / "report.md").write_text("\n".join(lines), encoding="utf-8")
+        lines += ["", self.evaluation.legend, ""]
+        if curve := self._curve(folder, MARKDOWN_COLUMNS):
+            lines += ["```text", curve, "```", ""]
+        (folder / "report.md").write_text("\n".join([*lines, *self._facts(), ""]), encoding="utf-8")
 
     def show(self, folder: Path, console: Console) -> None:
-        """The table and the sentence, for a person; a list where the terminal is too narrow for the table."""
+        """Print the table, the learning curve and the sentence."""
+        self._show_table(console)
+        console.print(self.evaluation.legend)
+        if console.width >= NARROWEST and (
+            curve := self._curve(folder, min(console.width, MARKDOWN_COLUMNS))
+        ):
+            console.print(f"\n{curve}\n", markup=False, highlight=False)
+        console.print(self.sentence, style="bold")
+        for note in self.data["notes"]:
+            console.print(f"note: {note}", markup=False)
+        for failure in self.data.get("failures", ()):
+            console.print(failure, style="bold", soft_wrap=True, markup=False)
+        console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
+        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+
+    def _show_table(self, console: Console) -> None:
+        """As a table, or, where the terminal is too narrow for it, as a list."""
         heads, rows = self.table()
         title = f"{self.data['experiment']}, seed {self.data['seed']}"
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title=title)
@@ -82,26 +99,22 @@ class Report:
         unbounded = console.options.update(width=10_000)
         if Measurement.get(console, unbounded, table).minimum <= console.width:
             console.print(table)
-        else:
-            console.print(title, style="italic")
-            for row in rows:
-                figures = [f"{head} {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
-                console.print(f"{row[0]}: {', '.join(figures)}", markup=False)
-        console.print(self.evaluation.legend)
-        console.print(self.sentence, style="bold")
-        for note in self.data["notes"]:
-            console.print(f"note: {note}", markup=False)
-        for failure in self.data.get("failures", ()):
-            console.print(failure, style="bold", soft_wrap=True, markup=False)
-        console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
-        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+            return
+        console.print(title, style="italic")
+        for row in rows:
+            figures = [f"{head} {cell}" for head, cell in zip(heads[1:], row[1:], strict=True) if cell]
+            console.print(f"{row[0]}: {', '.join(figures)}", markup=False)
+
+    def _curve(self, folder: Path, columns: int) -> str:
+        """The learning curve, or "" where nothing was trained."""
+        metrics = read_metrics(folder)
+        return draw_curve(metrics, self.levels, self.data["skill"], columns) if metrics else ""
 
     def _facts(self) -> list[str]:
+        """What the figures rest on, as a Markdown list."""
         data = self.data
-        counts = ", ".join(
-            f"{name.replace('_', ' ')} {value:,}" for name, value in data["evaluation"].items()
-        )
-        lines = [f"- Evaluation: {counts}."]
+        counts = [f"{name.replace('_', ' ')} {value:,}" for name, value in data["evaluation"].items()]
+        lines = [f"- Evaluation: {', '.join(counts)}."]
         lines += [
             f"- Phase {p['name']}: {p['seconds']:.0f} s, {p['steps']} steps, {p['updates']} updates, "
             f"{p['episodes']:,} episodes, {p['tokens']:,} tokens in losses."
@@ -111,3 +124,9 @@ class Report:
             lines.append(f"- {name.title()}: {', '.join(f'{k} {v}' for k, v in data[name].items())}.")
         lines.append(f"- Whole run: {data['seconds']:.0f} s.")
         return lines + [f"- Note: {note}" for note in data["notes"]]
+
+
+def inside(column: Column, phase: str, first: bool) -> Column:
+    """A column of a phase's own evaluation, whose row is inside a player's row under the phase's name."""
+    head = phase if first else f"{phase} {column.head}"
+    return Column(head, lambda row: column.cell(row[phase]) if phase in row else None)

@@ -12,7 +12,7 @@ import pytest
 
 from shuhari.envs import FreeText, Task, TaskEnv, Trace, register_env
 from shuhari.envs.env_checker import check_environment
-from shuhari.loops.cli import main as cli
+from shuhari.loops.cli.hydra_commands import TAUGHT_NOTHING, execute
 from shuhari.loops.config import AcceptedAnswersConfig, ImitateConfig, PolicyConfig, TrainConfig
 from shuhari.loops.learn.objectives import DistillConfig
 from shuhari.policy.policy import Policy
@@ -223,11 +223,11 @@ def test_training_says_it_in_one_line(
         threads=1,
     )
     with pytest.raises(SystemExit) as stop:
-        cli._command("train", cfg)
+        execute("train", cfg)
     printed = capsys.readouterr()
     assert "100.0%" not in printed.out + printed.err
     assert "Traceback" not in printed.out + printed.err
-    if stop.value.code == cli.TAUGHT_NOTHING:
+    if stop.value.code == TAUGHT_NOTHING:
         assert re.search(f"have no verdict, the first: .*{words}.*What to do", printed.out)
         (report,) = tmp_path.glob("wrong/*/report.md")
         assert "What to do" in report.read_text()

@@ -1,6 +1,6 @@
 """What tests of kernels share: errors against fp64, poisoned outputs, mutants of a kernel's source."""
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -28,10 +28,9 @@ def mutant(module: ModuleType, old: str, new: str, folder: Path) -> ModuleType:
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {module.__name__}"
     path = folder / f"mutant_{abs(hash((module.__name__, old, new)))}.py"
     path.write_text(source.replace(old, new))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = made
-    spec.loader.exec_module(made)
-    return made
+    sys.path.insert(0, str(folder))
+    try:
+        importlib.invalidate_caches()  # the file is new
+        return importlib.import_module(path.stem)
+    finally:
+        sys.path.remove(str(folder))

@@ -1,6 +1,9 @@
 """What a user gets wrong is answered in one line, on standard error, with exit status 2."""
 
+import os
+import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,14 +11,16 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from shuhari.loops.cli import main as cli
-from shuhari.loops.config import ALGORITHMS, PretrainConfig, TrainConfig, check, store_types
+from shuhari.loops.checked import to_object
+from shuhari.loops.cli.main import main
+from shuhari.loops.cli.overrides import quote_values
+from shuhari.loops.config import ALGORITHMS, CONF, PretrainConfig, TrainConfig, store_types, stored_config
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr("sys.argv", ["shuhari", *arguments])
     with pytest.raises(SystemExit) as stop:
-        sys.exit(cli.main())  # type: ignore[func-returns-value]
+        sys.exit(main())  # type: ignore[func-returns-value]
     return int(stop.value.code or 0)
 
 
@@ -37,7 +42,7 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "phases.selfplay.rounds=0"], "phases.selfplay.rounds=0: must be greater than 0"),
         (["train", "env=shuhari/TicTacTo-v0"], "TicTacToe"),
         (["train", "env=nomodule:x/Y-v0"], "nomodule"),
-        (["train", "env_args={sides: 3}"], "give its keys one by one, as in env_args.sides=3"),
+        (["train", "env_args={sides: 3}"], "give the arguments one by one, as in env_args.sides=3"),
         (["train", "env_args.sides=3"], "'sides'"),
         (["train", "policy.base=/nowhere"], "policy.base=/nowhere"),
         (["train", "adapter=/nowhere"], "adapter=/nowhere"),
@@ -48,7 +53,7 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "experiment=addition", "phases.selfplay.sharpness=[1,2]"], "have no such option"),
         (
             ["train", "experiment=addition", "phase@phases.selfplay=verified_pairs"],
-            "phases.selfplay.temperature: there is no such phase, or",
+            "phases.selfplay.temperature: this phase's algorithm and objective have no such option",
         ),
         (["train", "objective@phases.selfplay.objective=preferenc"], "did you mean 'preference'?"),
         (["train", "phases=[imitate]"], "only=[imitate]"),
@@ -59,11 +64,35 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "experiment=addition", "phases.harder.replay_of=imitate"], "that have a replay: selfplay"),
         (["train", "experiment=addition", "phases.selfplay.replay_of=harder"], "that have a replay: none"),
         (["train", "experiment=addition", "only=[harder]"], "that have a replay: none"),
-        (["train", "phases.selfplay.algorithm=sample_groups"], "phase@phases.selfplay=A"),
-        (["train", "phases.selfplay.objective.name=preference"], "objective@phases.selfplay.objective=O"),
-        (["train", "phases.selfplay.objective=preference"], "objective@phases.selfplay.objective=O"),
-        (["train", "phases.selfplay.objective=null"], "objective@phases.selfplay.objective=O"),
+        (["train", "phases.selfplay.algorithm=sample_groups"], "phase@phases.selfplay=NAME"),
+        (["train", "phases.selfplay.objective.name=preference"], "objective@phases.selfplay.objective=NAME"),
+        (["train", "phases.selfplay.objective=preference"], "objective@phases.selfplay.objective=NAME"),
+        (["train", "phases.selfplay.objective=null"], "objective@phases.selfplay.objective=NAME"),
         (["train", "objective@phases.selfplay.objective=preference"], "preference needs advantages"),
+        (["train", "phases.selfplay.temperature=[1]"], "phases.selfplay.temperature=[1.0]: must be two"),
+        (["train", "policy.rank=0"], "policy.rank=0: must be greater than 0"),
+        (
+            [
+                "train",
+                "experiment=addition",
+                "objective@phases.selfplay.objective=policy_gradient",
+                "phases.selfplay.objective.kl=-1",
+            ],
+            "phases.selfplay.objective.kl=-1.0: must be at least 0",
+        ),
+        (
+            ["train", "experiment=addition", "phases.selfplay.env_args={digits: 3}"],
+            "as in phases.selfplay.env_args.digits=3",
+        ),
+        (
+            ["train", "phases.other.rounds=1"],
+            "phases.other: there is no such phase; add it by +phase@phases.other=",
+        ),
+        (["train", "+phases.other=3"], "phases.other: choose its algorithm by phase@phases.other=NAME"),
+        (["train", "phase@phases.other=imitate"], "use +phase@phases.other=imitate"),
+        (["train", "policy=3"], "policy: Invalid type assigned"),
+        (["train", "seed=${nothing}"], "seed: Interpolation key 'nothing' not found"),
+        (["train", "experiment=null"], "Config group override must be a string or a list"),
         (["train", "+phase@phases.expert=imitate"], "'expert' is taken"),
         (
             ["train", "experiment=tic_tac_toe_withheld", "phase@phases.selfplay=sample_groups"],
@@ -147,7 +176,7 @@ def test_values_as_people_type_them(
 
 
 def test_several_games_in_a_sweep() -> None:
-    swept = cli._as_hydra_reads(
+    swept = quote_values(
         ["env_args.game=go(board_size=2),nim(pile_sizes=2;3),pig", "seed=1,2", "seed=[1", "-m"]
     )
     assert swept == [
@@ -162,6 +191,17 @@ def test_several_games_in_a_sweep() -> None:
 GENERIC = ("listed_game", "hidden_game", "problems", "returns")
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["envs"], ["verify", "--answer", "1", "--gold", "1"]])
+def test_a_reader_that_leaves_early_gets_no_traceback(arguments: list[str]) -> None:
+    """As in `shuhari envs | head -1`. Here the reader leaves before the first line is written."""
+    command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--help") == 0
     assert "train" in capfd.readouterr().out
@@ -169,23 +209,23 @@ def test_help_and_version(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capture
     assert run(monkeypatch) == 2
 
 
-@pytest.mark.parametrize("experiment", sorted(p.stem for p in (cli.CONF / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_composes(experiment: str) -> None:
     store_types(ConfigStore.instance())
-    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         own = ["env=toy/Toy-v0", "policy.base=games"] if experiment in GENERIC else []
-        cfg = OmegaConf.to_object(compose("train", [f"experiment={experiment}", *own]))
+        cfg = to_object(compose("train", [f"experiment={experiment}", *own]))
     assert isinstance(cfg, TrainConfig)
-    check(cfg)
     assert cfg.phases
     for phase in cfg.phases.values():
         assert type(phase) is ALGORITHMS[phase.algorithm]
     assert cfg.name == experiment
+    assert stored_config(asdict(cfg)) == cfg  # as a run stores it, to be resumed
 
 
-@pytest.mark.parametrize("recipe", sorted(p.stem for p in (cli.CONF / "recipe").glob("*.yaml")))
+@pytest.mark.parametrize("recipe", sorted(p.stem for p in (CONF / "recipe").glob("*.yaml")))
 def test_every_recipe_composes(recipe: str) -> None:
     store_types(ConfigStore.instance())
-    with initialize_config_dir(str(cli.CONF), version_base="1.3"):
-        cfg = OmegaConf.to_object(compose("pretrain", [f"recipe={recipe}"]))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = to_object(compose("pretrain", [f"recipe={recipe}"]))
     assert isinstance(cfg, PretrainConfig)

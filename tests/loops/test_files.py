@@ -1,14 +1,15 @@
 """Files in the shapes of known data sets are read and trained on; others are refused before a run begins."""
 
 import json
-import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from shuhari.loops.cli import main as cli
+from shuhari.loops.cli.hydra_commands import TAUGHT_NOTHING
+from shuhari.loops.cli.main import main
 
 QUICK = [
     "phases.imitate.steps=2",
@@ -81,7 +82,7 @@ def train(path: Path, rows: Sequence[Any], monkeypatch: pytest.MonkeyPatch, *ove
     ]
     monkeypatch.setattr("sys.argv", ["shuhari", "train", *arguments])
     try:
-        cli.main()
+        main()
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
@@ -96,7 +97,7 @@ def test_known_shapes_are_read_and_trained_on(
     rows, path = shape(), tmp_path / "a file (1).jsonl"
     unreadable = sum(row["answer"] == "proof" for row in rows)
     # A round after two steps of imitation gets nothing right: that is said, and the report is whole.
-    assert train(path, rows, monkeypatch) == cli.TAUGHT_NOTHING
+    assert train(path, rows, monkeypatch) == TAUGHT_NOTHING
     (report,) = tmp_path.glob("runs/*/*/report.json")
     data = json.loads(report.read_text())
     assert [(phase["name"], phase["steps"]) for phase in data["phases"]] == [("imitate", 2), ("selfplay", 1)]
@@ -157,7 +158,8 @@ def test_warnings_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from shuhari.envs.problems.question_file import LeftOut
 
     monkeypatch.setattr("sys.argv", ["shuhari", "--version"])
-    cli.main()
-    assert cli.warnings.formatwarning("d:1: left out", LeftOut, "f.py", 3) == "shuhari: d:1: left out\n"
-    assert "f.py:3: UserWarning: x" in cli.warnings.formatwarning("x", UserWarning, "f.py", 3)
-    assert sys.argv[0] == "shuhari"
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # restored after the test
+    with pytest.raises(SystemExit):
+        main()
+    assert warnings.formatwarning("d:1: left out", LeftOut, "f.py", 3) == "shuhari: d:1: left out\n"
+    assert "f.py:3: UserWarning: x" in warnings.formatwarning("x", UserWarning, "f.py", 3)

@@ -30,14 +30,15 @@ def small(out: Path, **changes: int) -> PretrainConfig:
     return PretrainConfig(out=str(out), envs=["shuhari/TicTacToe-v0"], **settings)
 
 
-def test_the_same_command_gives_the_same_file(tmp_path: Path) -> None:
+def test_the_same_command_gives_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shuhari.loops.pretrain.HELDOUT", 64)  # documents take most of the time
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         pretrain(small(tmp_path / name, seed=seed))
     first, again, other = ((tmp_path / n / "model.safetensors").read_bytes() for n in "abc")
     assert first == again
     assert first != other
     record = json.loads((tmp_path / "a" / "pretraining.json").read_text())
-    assert record["bits_per_character"] < 8.5
+    assert record["bits_per_character"] < 8.0  # 8.47 is a uniform guess among 354 tokens
     assert set(load_file(tmp_path / "a" / "model.safetensors")) == set(
         load_file(BASES / "games" / "model.safetensors")
     )

@@ -11,9 +11,10 @@ import torch
 from shuhari.envs import Episode, FreeText, Player, Step, Turn
 from shuhari.envs.player import RandomPlayer
 from shuhari.envs.validation import EnvFault, try_episodes
-from shuhari.loops.collect.accepted_answers import accepted
+from shuhari.loops.collect.accepted_answers import best_answers
+from shuhari.loops.collect.credit import Trajectory, advantages, trajectories
 from shuhari.loops.collect.rollout import Rollouts, Seats
-from shuhari.loops.collect.sample_groups import Line, advantages, credited, lines
+from shuhari.loops.collect.sample_groups import decision_batch
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.lm_player import LMPlayer
@@ -76,7 +77,7 @@ def only(batch: Batch) -> dict[tuple[int, int], float]:
 def test_the_credit_of_a_decision_is_its_seats_return_to_go_by_hand() -> None:
     steps = (step(0, 1.0), step(1, 2.0), step(0, 3.0), step(1, 0.0), step(0, 0.5))
     episode = Episode(0, steps, "done", returns=(4.5, 6.0))  # 4 more came to seat 1 with the last move
-    first, second = lines([[episode]])
+    first, second = trajectories([[episode]])
     assert first.credits(1.0, 1.0, {}) == [4.5, 3.5, 0.5]
     assert second.credits(1.0, 1.0, {}) == [6.0, 4.0]
     assert first.credits(0.5, 1.0, {}) == [1 + 0.5 * (3 + 0.5 * 0.5), 3 + 0.5 * 0.5, 0.5]
@@ -86,7 +87,7 @@ def test_where_no_prompt_comes_twice_the_baseline_is_that_of_the_step_by_hand() 
     won = Episode(3, (step(0, 0.0, 1), step(1, 0.0, 2), step(0, 1.0, 3)), "done", returns=(1.0, -1.0))
     lost = Episode(3, (step(0, 0.0, 4), step(1, 1.0, 5)), "done", returns=(-1.0, 1.0))
     drawn = Episode(3, (step(0, 0.0, 6), step(1, 0.0, 7)), "done", returns=(0.0, 0.0))
-    batch = advantages([[won, lost, drawn]], any_text)
+    batch = decision_batch([[won, lost, drawn]], any_text)
     assert only(batch) == {(1, 7): 1, (3, 7): 1, (4, 7): -1, (2, 7): -1, (5, 7): 1}  # a draw is as expected
     assert set(batch.groups) == {0}
 
@@ -95,7 +96,7 @@ def test_what_is_paid_on_the_way_is_credited_where_it_is_earned() -> None:
     """Both are right at their second step: it is neither praised nor blamed."""
     both = Episode(0, (step(0, 1.0, 1), step(0, 1.0, 2)), "done", returns=(2.0,))
     second = Episode(0, (step(0, 0.0, 3), step(0, 1.0, 4)), "done", returns=(1.0,))
-    assert only(advantages([[both, second]], any_text)) == {(1, 7): 0.5, (3, 7): -0.5}
+    assert only(decision_batch([[both, second]], any_text)) == {(1, 7): 0.5, (3, 7): -0.5}
 
 
 def test_the_baseline_of_a_prompt_is_its_mean_credit_over_all_groups() -> None:
@@ -104,30 +105,30 @@ def test_the_baseline_of_a_prompt_is_its_mean_credit_over_all_groups() -> None:
         Episode(seed, (step(0, 0.0, 1, token), step(0, reward, 10 * seed + token)), "done", (reward,))
         for seed, token, reward in ((0, 5, 3.0), (0, 6, 1.0), (1, 6, 1.0), (1, 6, 1.0))
     ]
-    batch = advantages([found[:2], found[2:]], any_text)
+    batch = decision_batch([found[:2], found[2:]], any_text)
     assert only(batch) == {(1, 5): 1.5, (1, 6): -0.5, (5, 7): 1, (6, 7): -1}
     assert dict(zip(batch.completions, batch.weights, strict=True))[(6,)] == 3  # three alike are one row
-    scaled = advantages([found[:2], found[2:]], any_text, normalised=True)
+    scaled = decision_batch([found[:2], found[2:]], any_text, normalised=True)
     rms = ((1.5**2 + 3 * 0.5**2 + 1 + 1) / 6) ** 0.5
     assert only(scaled)[1, 5] == pytest.approx(1.5 / rms)
 
 
 def test_where_all_earn_the_same_there_is_nothing_to_learn() -> None:
     alike = [Episode(0, (step(0, 0.1, 1, token),), "done", (0.1,)) for token in (4, 5, 6)]
-    assert len(advantages([alike], any_text)) == 0
+    assert len(decision_batch([alike], any_text)) == 0
 
 
 def test_a_lambda_return_by_hand() -> None:
     """It is λ of what came and 1 - λ of what the next prompt is worth; a limit's end is worth its prompt."""
-    made = Line(0, 0, False, [step(0, 1.0, 1), step(0, 2.0, 2)], [1.0, 2.0])
+    made = Trajectory(0, 0, False, [step(0, 1.0, 1), step(0, 2.0, 2)], [1.0, 2.0])
     values = {(0, (2,)): 10.0}
     assert made.credits(0.5, 0.75, values) == [1 + 0.5 * (0.75 * 2 + 0.25 * 10), 2.0]
-    made.cut = True
+    made.truncated = True
     assert made.credits(0.5, 1.0, values) == [1 + 0.5 * 7, 2 + 0.5 * 10]
     # Carried from round to round: half of what is known, half of what the round says, four times.
     known: dict[tuple[int, tuple[int, ...]], float] = {(0, (1,)): 16.0}
-    pair = [Line(0, 0, False, [step(0, 0.0, 1)], [0.0]) for _ in range(2)]
-    credited(pair, 1.0, 0.9, known)
+    pair = [Trajectory(0, 0, False, [step(0, 0.0, 1)], [0.0]) for _ in range(2)]
+    advantages(pair, 1.0, 0.9, known)
     assert known == {(0, (1,)): 1.0}
 
 
@@ -136,7 +137,7 @@ def test_only_what_the_learning_adapter_said_is_learned() -> None:
     mute = Step(1, (), (), (), "5", 0.0)
     won = Episode(0, (step(0, 0.0, 2), other, step(0, 1.0, 3), mute), "done", returns=(1.0, -1.0))
     lost = Episode(0, (step(0, 0.0, 4), other, step(0, 0.0, 5), mute), "done", returns=(0.0, 0.0))
-    assert set(only(advantages([[won, lost]], any_text))) == {(2, 7), (3, 7), (4, 7), (5, 7)}
+    assert set(only(decision_batch([[won, lost]], any_text))) == {(2, 7), (3, 7), (4, 7), (5, 7)}
 
 
 def test_what_was_chosen_among_legal_actions_is_scored_among_them(policy: Policy) -> None:
@@ -144,7 +145,7 @@ def test_what_was_chosen_among_legal_actions_is_scored_among_them(policy: Policy
     one = Rollouts(lambda: Forked(), Generator(policy), Renderer(policy), 4)
     episodes = one.play([n // 8 for n in range(64)], seed=3)
     assert {"b3", "b4"} <= {s.text for e in episodes for s in e.steps} <= set(Forked.legal)
-    batch = advantages(list_groups(episodes), one.renderer.choices)
+    batch = decision_batch(list_groups(episodes), one.renderer.choices)
     scored = masked_logprobs(policy, batch.pairs, batch.choices)
     sampled = torch.tensor([x for row in batch.sampler for x in row])[scored.token_N]
     assert len(sampled) > len(batch) / 2
@@ -191,12 +192,12 @@ def test_the_best_of_a_group_is_relative_where_nothing_is_judged() -> None:
     paid = [
         Episode(0, (step(0, r, 1, t),), "done", (r,)) for r, t in ((-3.0, 4), (-1.0, 5), (-1.0, 5), (-2.0, 6))
     ]
-    assert accepted(paid) == [[((1,), (5,))]]
-    assert accepted(paid[1:3]) == []  # no spread
+    assert best_answers(paid) == [[((1,), (5,))]]
+    assert best_answers(paid[1:3]) == []  # no spread
     wrong = [replace(e, info={"verdict": Verdict("wrong")}) for e in paid]
-    assert accepted(wrong) == []
+    assert best_answers(wrong) == []
     right = [replace(paid[0], returns=(1.0,), info={"verdict": Verdict("correct")}), wrong[1]]
-    assert accepted(right) == [[((1,), (4,))]]
+    assert best_answers(right) == [[((1,), (4,))]]
 
 
 def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,23 +209,19 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
             asked.append(len(turns))
             return super().act(turns)
 
-    running: list[set[Any]] = []
     one = rollouts(policy)
-    scheduler = one.generator.scheduler
-    original = scheduler.admit
-
-    def admit() -> Any:
-        running.append({waiting.request.adapter for waiting in scheduler.waiting})
-        return original()
-
-    monkeypatch.setattr(scheduler, "admit", admit)
-    monkeypatch.setattr(one.generator, "submit", (submitted := Submitted(one.generator.submit)))
-    opponent = Counting()
-    seats = [Seats(adapters={1: "past"})] * 4
-    seats += [Seats(players={1: opponent})] * 4
-    seats += [Seats(adapters={0: None, 1: "past"})] * 4
-    seats += [Seats(adapters={0: "past"})] * 4
+    generator_steps: list[int] = []
+    original = one.generator.step
+    monkeypatch.setattr(one.generator, "step", lambda: generator_steps.append(1) or original())
+    tables = (
+        Seats(adapters={1: "past"}),
+        Seats(players={1: Counting()}),
+        Seats(adapters={0: None, 1: "past"}),
+        Seats(adapters={0: "past"}),
+    )
+    seats = [table for table in tables for _ in range(4)]
     episodes = one.play(range(16), seats=seats, seed=5)
+    together = len(generator_steps)
     assert all(episode.stop == "done" for episode in episodes)
     for i, episode in enumerate(episodes):
         assert sum(episode.returns) == 0
@@ -237,21 +234,12 @@ def test_adapters_and_players_sit_at_one_table(policy: Policy, monkeypatch: pyte
                 assert s.adapter == (None, "past")[s.seat]
             else:
                 assert s.adapter == ("past", LEARNING)[s.seat]
-    assert submitted.adapters == {LEARNING, "past", None}
-    assert {LEARNING, "past", None} in running  # begun together
     assert max(asked) == 4  # all four games at once, while they last
     assert [e.steps for e in one.play(range(16), seats=seats, seed=5)] == [e.steps for e in episodes]
-
-
-class Submitted:
-    """Which adapters were asked for."""
-
-    def __init__(self, submit: Any) -> None:
-        self.submit, self.adapters = submit, set()  # type: ignore[var-annotated]
-
-    def __call__(self, request: Any) -> Any:
-        self.adapters.add(request.adapter)
-        return self.submit(request)
+    generator_steps.clear()
+    for table in tables:
+        one.play(range(4), seats=[table] * 4, seed=5)
+    assert together < 0.5 * len(generator_steps)  # one batch of four adapters, and not four in turn
 
 
 def test_a_player_that_raises_ends_its_own_episodes(policy: Policy) -> None:

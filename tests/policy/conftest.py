@@ -1,11 +1,6 @@
 """The marker of the tests that want a GPU: they are collected everywhere, and say why they are skipped."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # `import checkpoints`
 
 
 def pytest_configure(config: pytest.Config) -> None:

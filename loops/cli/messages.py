@@ -1,0 +1,30 @@
+"""What the command line says of a mistake: one line on standard error, with exit status 2."""
+
+import difflib
+import sys
+import warnings
+from collections.abc import Iterable
+from typing import NoReturn
+
+USUAL_WARNING = warnings.formatwarning
+
+
+def fail(message: str) -> NoReturn:
+    """Print the message on one line and exit."""
+    print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The known word that is nearest to a mistyped one, or all known words where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """For `warnings.formatwarning`: our own warnings are one line; those of others keep file and line."""
+    ours = category.__module__.startswith("shuhari.")
+    return f"shuhari: {message}\n" if ours else USUAL_WARNING(message, category, filename, lineno, line)
