@@ -198,7 +198,7 @@ def main() -> None:
     report = {
         "hardware": {"processor": platform.processor() or platform.machine(), "threads": options.threads},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "trl")},
-        "path": policy.path,
+        "forward_pass": policy.forward_pass,
         "ratio_generate_32_32": short["ratio"],
         "ratio_generate_256_8": long["ratio"],
         "ratio_trl": round(1000 * peer / short["ours_ms"][0], 2),
@@ -222,7 +222,8 @@ def main() -> None:
     for row in report["rows"]:
         print(*(row[head] for head in heads), sep=" | ")
     print(
-        f"TRL's generation: {report['trl_generation_ms']} ms, {report['ratio_trl']} times ours; {policy.path}"
+        f"TRL's generation: {report['trl_generation_ms']} ms, {report['ratio_trl']} times ours; "
+        f"forward pass: {policy.forward_pass}"
     )
 
 

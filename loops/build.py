@@ -41,6 +41,7 @@ from shuhari.loops.phases import Phase
 from shuhari.loops.scoreboard import player_of
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.render import Renderer
 
@@ -68,15 +69,18 @@ class House:
     def __post_init__(self) -> None:
         """Raises ValueError for all that can be refused before the run begins."""
         given = self.cfg.policy
-        self.policy = Policy(
-            given.base,
-            rank=given.rank,
-            alpha=given.alpha,
-            seed=self.cfg.seed,
-            adapter=Path(self.cfg.adapter) if self.cfg.adapter else None,
-            device=given.device,
-            dtype=given.dtype,
-        )
+        try:
+            self.policy = Policy(
+                given.base,
+                rank=given.rank,
+                alpha=given.alpha,
+                seed=self.cfg.seed,
+                adapter=Path(self.cfg.adapter) if self.cfg.adapter else None,
+                device=given.device,
+                dtype=given.dtype,
+            )
+        except CheckpointError as error:
+            raise ValueError(f"{'' if error.argument == 'adapter' else 'policy.'}{error}") from None
         if given.max_new_tokens >= self.policy.max_length:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")

@@ -166,7 +166,7 @@ class Training:
             "skill": board.evaluation.metric,
             "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype),
             "versions": versions(),
-            "policy": self.policy.describe(),
+            "policy": self.policy.summary(),
             "evaluation": board.evaluation.counts(),
             "phases": progress.phases,
             "players": board.rows,

@@ -10,11 +10,11 @@ from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 from shuhari.policy.scoring import sharing_rows
 
-MOST = 256  # turns of one forward pass: more leave the processor's caches, and take 1.4 times as long
+MOST = 256  # turns of one forward pass: more do not fit the processor's caches and take 1.4 times as long
 
 
 class LMPlayer(Player):
-    """A policy with one of its adapters, or (`adapter=None`) the bare base."""
+    """A policy with one of its adapters, or (`adapter=None`) the base alone."""
 
     def __init__(self, policy: Policy, renderer: Renderer, adapter: str | None = LEARNING) -> None:
         self.policy, self.renderer, self.adapter = policy, renderer, adapter
@@ -28,13 +28,13 @@ class LMPlayer(Player):
         return self.probabilities_and_mass(turns)[0]
 
     def probabilities_and_mass(self, turns: Sequence[Turn]) -> tuple[list[Floats], list[float]]:
-        """The same, and how much probability the model gave to legal moves before renormalising."""
+        """The same, and beside it the probability that the model gives to all legal moves of each turn."""
         known = [x for i in range(0, len(turns), MOST) for x in self._logprobs(turns[i : i + MOST])]
-        shares = [np.exp(x - x.max()) for x in known]  # which do not vanish, however small the mass is
+        shares = [np.exp(x - x.max()) for x in known]  # these do not vanish, however small the mass is
         return [p / p.sum() for p in shares], [float(np.exp(x).sum()) for x in known]
 
     def _logprobs(self, turns: Sequence[Turn]) -> list[Floats]:
-        """Of each turn's legal moves, as texts among all there are."""
+        """The log-probability of each legal move of each turn, as the text that the model would write."""
         prompts = [self.renderer.first(turn.observation) for turn in turns]
         moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
         pairs = [(prompt, move) for prompt, own in zip(prompts, moves, strict=True) for move in own]
@@ -45,4 +45,4 @@ class LMPlayer(Player):
         return np.split(logprobs, np.cumsum([len(own) for own in moves])[:-1])
 
 
-Models = Callable[[str | None], LMPlayer]  # the player with an adapter, or (None) with the bare base
+Models = Callable[[str | None], LMPlayer]  # adapter, or None for the base alone, to its player

@@ -1,4 +1,4 @@
-"""What a base and an adapter are read from, and every reason why one cannot be used."""
+"""Reading bases and adapters from disk, and every reason why one cannot be used."""
 
 import hashlib
 import warnings
@@ -19,11 +19,18 @@ BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained o
 
 
 class CheckpointError(ValueError):
-    """A base or an adapter cannot be used; the message is one line that names the folder and the remedy."""
+    """A base, an adapter, a device or a dtype cannot be used. One line says which, why, and what to do.
+
+    argument, value: what was given; reason: why it cannot be used, and the remedy
+    """
+
+    def __init__(self, argument: str, value: object, reason: str) -> None:
+        super().__init__(f"{argument}={value}: {reason}")
+        self.argument, self.value, self.reason = argument, value, reason
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, or its name."""
+    """The first line of an exception's message, or its type's name."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
@@ -31,39 +38,37 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Where and in what a base computes. Raises CheckpointError where the machine cannot."""
+    """Device and dtype by name, "auto" included. Raises CheckpointError for what this machine cannot do."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = device.partition(":")[0]
     if kind not in ("cpu", "cuda"):
-        raise CheckpointError(f"policy.device={device}: auto, cpu or cuda")
+        raise CheckpointError("device", device, "auto, cpu or cuda")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"policy.device={device}: torch sees no GPU; set policy.device=cpu")
+        raise CheckpointError("device", device, "torch sees no GPU; take cpu")
     if dtype == "auto":
         dtype = "bfloat16" if kind == "cuda" else "float32"
     if dtype not in DTYPES:
-        raise CheckpointError(f"policy.dtype={dtype}: auto, {', '.join(DTYPES)}")
+        raise CheckpointError("dtype", dtype, f"auto, {', '.join(DTYPES)}")
     if kind == "cpu" and dtype == "float16":
-        raise CheckpointError(f"policy.dtype={dtype}: for GPUs; on a CPU set float32 or bfloat16")
+        raise CheckpointError("dtype", dtype, "for GPUs; on a CPU take float32 or bfloat16")
     if kind == "cpu" and dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise CheckpointError(f"policy.dtype={dtype}: this processor lacks its instructions; set float32")
+        raise CheckpointError("dtype", dtype, "this processor lacks its instructions; take float32")
     return torch.device(device), DTYPES[dtype]
 
 
 def base_path(name: str) -> Path:
-    """The folder of a base: the name of one that ships with us, or a path."""
+    """The folder of a base, which is given as the name of a shipped one or as a path."""
     shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
     path = BASES / name if name in shipped else Path(name)
     if not (path / "config.json").is_file():
         choices = ", ".join(shipped)
-        raise CheckpointError(
-            f"policy.base={name}: no config.json there; give a checkpoint's folder or: {choices}"
-        )
+        raise CheckpointError("base", name, f"no config.json there; give a checkpoint's folder or: {choices}")
     return path
 
 
 def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer. Raises CheckpointError for whatever is wrong with them."""
+    """Model and tokenizer of a base. Raises CheckpointError for whatever is wrong with them."""
     folder = base_path(base)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
@@ -71,22 +76,20 @@ def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
-        raise CheckpointError(
-            f"policy.base={base}: not a readable checkpoint ({first_line(error)})"
-        ) from None
+        raise CheckpointError("base", base, f"not a readable checkpoint ({first_line(error)})") from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
-        raise CheckpointError(f"policy.base={base}: weights are missing, {missing} among them")
+        raise CheckpointError("base", base, f"weights are missing, {missing} among them")
     if tokenizer.eos_token_id is None:
         remedy = "name it as eos_token in tokenizer_config.json"
-        raise CheckpointError(f"policy.base={base}: its tokenizer has no end-of-text token; {remedy}")
+        raise CheckpointError("base", base, f"its tokenizer has no end-of-text token; {remedy}")
     if reason := _misfit(model, tokenizer):
-        raise CheckpointError(f"policy.base={base}: {reason}")
+        raise CheckpointError("base", base, f"{reason}")
     return model, tokenizer
 
 
 def _misfit(model: Any, tokenizer: Any) -> str:
-    """Which of a checkpoint's sizes do not fit each other, and what to do, or ""."""
+    """Which sizes of a checkpoint do not fit each other, and the remedy; "" where all do."""
     config, rows = model.config, len(model.get_input_embeddings().weight)
     # Special tokens beyond the embedding are common (a padding token, an image's), and no text needs them.
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -103,29 +106,26 @@ def _misfit(model: Any, tokenizer: Any) -> str:
 
 
 def context(base: str, config: Any) -> int:
-    """How many positions a text may have: as far as they mean the same whatever else is in a batch. Raises
-    CheckpointError where the configuration does not say."""
+    """How many tokens a text may have. Raises CheckpointError where the configuration does not say."""
     length = getattr(config, "max_position_embeddings", None)
     rope: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     if not isinstance(length, int) or length < 2:
         remedy = "set max_position_embeddings to what it was trained for"
-        raise CheckpointError(
-            f"policy.base={base}: config.json says texts may have {length} tokens; {remedy}"
-        )
-    if rope.get("rope_type") == "longrope":  # beyond, all positions turn faster, earlier ones too
+        raise CheckpointError("base", base, f"config.json says texts may have {length} tokens; {remedy}")
+    if rope.get("rope_type") == "longrope":  # in a longer text earlier positions change too
         length = min(length, int(rope["original_max_position_embeddings"]))
     return length
 
 
 def begin_of(tokenizer: Any) -> tuple[int, ...]:
-    """The special tokens that a tokenizer puts before a text: begin-of-text, where it does so."""
+    """The special tokens, such as begin-of-text, that a tokenizer puts before a text; () for none."""
     plain, whole = (tokenizer.encode("1", add_special_tokens=special) for special in (False, True))
     starts = [i for i in range(len(whole)) if whole[i : i + len(plain)] == plain]
     return tuple(whole[: starts[0]]) if starts else ()
 
 
 def base_mark(model: nn.Module) -> str:
-    """A short digest of a base's weights, whatever dtype they are read in: shapes and first entries."""
+    """A short digest of a base's weights: of shapes and first entries, the same in every dtype."""
     digest = hashlib.sha256()
     for name, p in model.named_parameters():
         digest.update(f"{name}{tuple(p.shape)}".encode())
@@ -134,12 +134,12 @@ def base_mark(model: nn.Module) -> str:
 
 
 def read_adapter(folder: Path, where: str, expected: str, read: Callable[[], Any]) -> Any:
-    """What `read` makes of a folder. Raises CheckpointError, naming `where`, if it is no adapter for us."""
+    """An adapter by `read`. Raises CheckpointError, naming `where`, if there is none for this base."""
     if not (folder / "adapter_config.json").is_file():
-        raise CheckpointError(f"{where}={folder}: no adapter_config.json there; give an adapter's folder")
+        raise CheckpointError(where, folder, "no adapter_config.json there; give an adapter's folder")
     mark = folder / BASE_MARK
     if mark.is_file() and mark.read_text().strip() != expected:
-        raise CheckpointError(f"{where}={folder}: was trained on another base; set policy.base to that one")
+        raise CheckpointError(where, folder, "was trained on another base; take that one")
     try:
         with warnings.catch_warnings():
             # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
@@ -147,4 +147,4 @@ def read_adapter(folder: Path, where: str, expected: str, read: Callable[[], Any
             return read()
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
         reason = f"does not fit this base or is damaged ({first_line(error)})"
-        raise CheckpointError(f"{where}={folder}: {reason}") from None
+        raise CheckpointError(where, folder, reason) from None

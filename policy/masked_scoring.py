@@ -1,8 +1,8 @@
-"""What a policy says where only some texts are allowed: log-probabilities of what was sampled, for losses.
+"""Log-probabilities of completions that had to be one of some texts, such as a game's legal moves.
 
-A generator draws token by token among what may follow on the way to one of the choices (`Request.choices`),
-so the behaviour policy is the model masked in that way, and its log-probabilities are the masked ones. A
-token that is the only way on has probability 1, and is no decision.
+The generator draws each token among those with which the completion can still become one of the choices
+(`Request.choices`). So the behaviour policy is the model under that mask, and losses need its masked
+log-probabilities. A token that is the only one allowed has probability 1 and is no decision.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from shuhari.policy.inference.request import Choices, following
+from shuhari.policy.inference.request import Choices, next_allowed
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.scoring import Pair, SequenceLogprobs, completion_logprobs, sharing_rows
 
@@ -18,9 +18,9 @@ from shuhari.policy.scoring import Pair, SequenceLogprobs, completion_logprobs, 
 def masked_logprobs(
     policy: Policy, sequences: Sequence[Pair], choices: Sequence[Choices], adapter: str | None = LEARNING
 ) -> SequenceLogprobs:
-    """Of (prompt, completion) pairs, differentiable in the adapter, each masked to its `choices`.
+    """Score (prompt, completion) pairs, each under the mask of its choices; differentiable in the adapter.
 
-    Where a sequence has choices only its decisions are scored; where it has none, every token.
+    Of a sequence with choices only the decisions are scored; of one without, every token.
     """
     free = [i for i, allowed in enumerate(choices) if not allowed]
     if len(free) == len(sequences) or not choices:
@@ -28,11 +28,12 @@ def masked_logprobs(
     starts = [0]
     for _, completion in sequences:
         starts.append(starts[-1] + len(completion))
-    # By length: distinct contexts with what may follow; and of each decision its row, token, owner and place.
+    # By length of context: distinct (context, allowed tokens), each a row; then each decision's row, token,
+    # sequence and place.
     shapes: dict[int, tuple[dict[tuple[Tokens, frozenset[int]], int], list[tuple[int, int, int, int]]]] = {}
     for number, ((prompt, completion), allowed) in enumerate(zip(sequences, choices, strict=True)):
         for t, token in enumerate(completion if allowed else ()):
-            if len(ways := following(allowed, completion[:t])) > 1:
+            if len(ways := next_allowed(allowed, completion[:t])) > 1:
                 context = prompt + completion[:t]
                 rows, decisions = shapes.setdefault(len(context), ({}, []))
                 row = rows.setdefault((context, ways), len(rows))
@@ -53,7 +54,7 @@ def _decisions(
     decisions: list[tuple[int, int, int, int]],
     adapter: str | None,
 ) -> tuple[torch.Tensor, ...]:
-    """Log-probability, entropy, owner and place of decisions after contexts of one length."""
+    """Log-probability, entropy, sequence and place of decisions whose contexts have one length."""
     device = policy.device
     logits_RV = policy.logits(torch.tensor([list(c) for c, _ in rows], device=device), 1, adapter)[:, -1]
     hidden_RV = torch.ones_like(logits_RV, dtype=torch.bool)
@@ -69,7 +70,7 @@ def _decisions(
 def legal_mass(
     policy: Policy, turns: Sequence[tuple[Tokens, Choices]], adapter: str | None = LEARNING
 ) -> float:
-    """The probability that the unmasked policy gives to saying one of the choices: the mean over prompts."""
+    """The probability, on average over prompts, that the policy says one of the choices without a mask."""
     pairs = [(prompt, choice) for prompt, choices in turns for choice in choices]
     with policy.inference():
         scored = sharing_rows(policy, pairs, adapter)

@@ -1,16 +1,13 @@
 """The policy: a Hugging Face causal LM from a folder, frozen, and a PEFT LoRA adapter that learns."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from peft.tuners.lora import Linear as LoraLinear
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from shuhari.policy.load import (
@@ -26,31 +23,13 @@ from shuhari.policy.load import (
 )
 from shuhari.policy.load import BASES as BASES  # who works with a policy finds them here
 from shuhari.policy.model import llama
-from shuhari.policy.model.huggingface_attention import Attend, UnsupportedModelError, plug_in
+from shuhari.policy.model.attend import Attend
+from shuhari.policy.model.fused_weights import FusedWeights, unsupported_adapter
+from shuhari.policy.model.huggingface_attention import UnsupportedModelError, plug_in
 
 Tokens = tuple[int, ...]
-LEARNING = "default"  # the adapter that learns, by PEFT's name for it; None in its place is the bare base
-REMEMBERED = 2**16  # texts whose tokens are kept
-
-
-def _not_plain(model: PeftModel, adapter: str = LEARNING) -> str | None:
-    """Why an adapter is more than W + s·BA on linear layers, or None."""
-    config = model.peft_config[adapter]
-    if config.peft_type != "LORA" or config.use_dora or config.lora_bias or config.modules_to_save:
-        return "an adapter that is not plain LoRA"
-    if not all(isinstance(m, LoraLinear) for m in model.modules() if isinstance(m, LoraLayer)):
-        return "LoRA on other than linear layers"
-    if isinstance(model.get_base_model().lm_head, LoraLayer):
-        return "LoRA on the head"
-    return None
-
-
-def _low_rank(module: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
-    """A [r, in] and s·B [out, r] of an adapter on a linear layer; of rank 0 where it has none."""
-    if not isinstance(module, LoraLinear) or adapter not in module.lora_A:
-        weight: Any = module.base_layer.weight if isinstance(module, LoraLinear) else module.weight
-        return weight.new_zeros(0, weight.shape[1]), weight.new_zeros(weight.shape[0], 0)
-    return module.lora_A[adapter].weight, module.scaling[adapter] * module.lora_B[adapter].weight
+LEARNING = "default"  # PEFT's name for the adapter that learns; None in its place is the base alone
+REMEMBERED = 2**16  # texts whose tokens are remembered
 
 
 def _renamed(parameter: str, adapter: str) -> str:
@@ -61,7 +40,8 @@ def _renamed(parameter: str, adapter: str) -> str:
 class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
-    `path` says which forward pass runs: "lean" (ours, Llama family) or "module" with the reason.
+    `forward_pass` says which one runs: "fused" (ours, of the Llama family) or "module", the checkpoint's own
+    with our attention, and why.
     `versions` counts each adapter's changes: what was computed at another version is stale. The adapter,
     norms and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on
     a CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
@@ -84,20 +64,24 @@ class Policy:
         self.eos = int(self.tokenizer.eos_token_id)
         self.begin = begin_of(self.tokenizer)
         self._rows = len(model.get_input_embeddings().weight)
-        # What lies beyond the tokenizer pads the vocabulary and stands for no text: it is never said.
+        # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
         self._base_mark = base_mark(model)
         reason = llama.unsupported(model.config)
         if reason is not None:
             self._plug_in(model.to(self.device), base)
         self.max_length = context(base, model.config)
+        sizes = model.config
+        self.layers, self.heads = int(sizes.num_hidden_layers), int(sizes.num_attention_heads)
+        self.kv_heads = int(getattr(sizes, "num_key_value_heads", None) or self.heads)
+        self.head_dim = int(getattr(sizes, "head_dim", None) or sizes.hidden_size // self.heads)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
         if adapter is None:
             config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear")
             try:
                 self.model = get_peft_model(model, config)
             except ValueError as error:  # which says which of its layers PEFT has no LoRA for
-                raise CheckpointError(f"policy.base={base}: {first_line(error)}") from None
+                raise CheckpointError("base", base, first_line(error)) from None
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
@@ -108,44 +92,34 @@ class Policy:
         }
         self.encode = lru_cache(REMEMBERED)(self._encode)  # rollouts ask for the same texts again and again
         self.versions: dict[str | None, int] = {None: 0, LEARNING: 0}
-        self._snapshots: dict[str | None, tuple[int, llama.Weights]] = {}
-        if reason is None and (reason := _not_plain(self.model)):
+        if reason is None and (reason := unsupported_adapter(self.model, LEARNING)):
             self._plug_in(model, base)
-        self.path = "lean" if reason is None else f"module ({reason})"
-        if reason is None:
-            positions = torch.arange(self.max_length, device=self.device)[None]
-            like = torch.zeros(1, 1, 1, device=self.device)
-            cos_1TD, sin_1TD = model.model.rotary_emb(like, positions)
-            self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
-            llama.fuse_storage(model)
-            head_VC = model.lm_head.weight[: self._vocabulary]
-            # A CPU has no product of 16-bit numbers that leaves fp32 sums: there the head is kept in fp32.
-            self._head_VC = head_VC.float() if self.device.type == "cpu" else head_VC
+        self.fused = reason is None
+        self.forward_pass = "fused" if reason is None else f"module ({reason})"
+        lengths = {"positions": self.max_length, "vocabulary": self._vocabulary}
+        self._weights = FusedWeights(self.model, **lengths, kv_dtype=self.kv_dtype) if self.fused else None
 
     @staticmethod
     def _plug_in(model: Any, base: str) -> None:
         try:
             plug_in(model)
         except UnsupportedModelError as error:
-            raise CheckpointError(f"policy.base={base}: {error}") from None
-
-    @property
-    def _merges(self) -> bool:
-        """Whether the adapter is merged into a copy; graphs on a GPU want the same tensors always."""
-        return self.dtype == torch.float32 and self.device.type == "cpu"
+            raise CheckpointError("base", base, str(error)) from None
 
     @property
     def kv_dtype(self) -> torch.dtype:
         """What attention computes in, and keys and values are kept in."""
-        return self.dtype if self.device.type == "cuda" or self.path != "lean" else torch.float32
+        return self.dtype if self.device.type == "cuda" or not self.fused else torch.float32
 
     @property
     def bytes_per_position(self) -> int:
         """Of one token's keys and values in all layers."""
-        config = self.model.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * self.kv_dtype.itemsize * int(config.num_hidden_layers * heads * width)
+        return 2 * int(self.kv_dtype.itemsize) * self.layers * self.kv_heads * self.head_dim
+
+    @property
+    def bytes_of_logits(self) -> int:
+        """Of one position's."""
+        return 4 * int(self._vocabulary)
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -167,15 +141,15 @@ class Policy:
         return [name for name in self.versions if name is not None and name != LEARNING]
 
     def adapter_named(self, name: str, where: str) -> str | None:
-        """What other methods know an adapter by: `base` is None, a frozen one's name is itself, and a folder
-        is loaded, frozen. Raises CheckpointError, naming `where`, for what is none of these."""
+        """The key of an adapter in other methods: None for "base", the name of a frozen one, or that of a
+        folder, which is loaded and frozen. Raises CheckpointError, naming `where`, for anything else."""
         if name == "base" or name in self.versions:
             return None if name == "base" else name
         loaded = "folder " + name.replace("%", "%25").replace(".", "%2E")  # torch names modules without dots
 
         def read() -> None:
             self.model.load_adapter(name, loaded, local_files_only=True)
-            if self.path == "lean" and (reason := _not_plain(self.model, loaded)):
+            if self.fused and (reason := unsupported_adapter(self.model, loaded)):
                 raise ValueError(reason)
 
         if loaded not in self.versions:
@@ -184,43 +158,14 @@ class Policy:
         return loaded
 
     def weights(self, adapter: str | None = LEARNING) -> llama.Weights:
-        """The lean path's weights with an adapter. Under autograd they are functions of its parameters;
-        without, a snapshot that is shared until the next update, and unless merged updated in place."""
-        if torch.is_grad_enabled():
-            return self._gather(adapter)
-        version, known = self.versions[adapter], self._snapshots.get(adapter)
-        if known is None or known[0] != version:
-            with torch.inference_mode(False), torch.no_grad():  # it outlives whoever asked first
-                fresh = self._gather(adapter)
-                if known is not None and not self._merges:
-                    llama.refresh(known[1], fresh)
-                    fresh = known[1]
-            self._snapshots[adapter] = (version, fresh)
-        return self._snapshots[adapter][1]
+        """The fused forward pass's weights with an adapter: see `FusedWeights.of`."""
+        assert self._weights is not None, self.forward_pass
+        return self._weights.of(adapter, self.versions)
 
     def inference(self) -> AbstractContextManager[None]:
         """Without gradients and, where all that runs is ours, without autograd's bookkeeping: a sixth of a
         small step's time. A module may keep tensors for its next call, which may want gradients."""
-        return torch.inference_mode() if self.path == "lean" else torch.no_grad()
-
-    def _gather(self, adapter: str | None) -> llama.Weights:
-        def project(modules: Sequence[nn.Module]) -> llama.Projection:
-            bases: list[Any] = [m.base_layer if isinstance(m, LoraLinear) else m for m in modules]
-            weight = llama.whole([m.weight for m in bases])
-            bias = None if bases[0].bias is None else llama.whole([m.bias for m in bases])
-            if adapter is None or not any(isinstance(m, LoraLinear) for m in modules):
-                return llama.Projection(weight, bias)
-            pairs = [_low_rank(m, adapter) for m in modules]
-            if not self._merges:
-                a = torch.cat([a for a, _ in pairs])
-                b: Tensor = torch.block_diag(*[b for _, b in pairs])  # type: ignore[no-untyped-call]
-                return llama.Projection(weight, bias, (a.to(self.dtype), b.to(self.dtype)))
-            return llama.Projection(weight + torch.cat([b @ a for a, b in pairs]), bias)
-
-        weights = llama.gather(
-            self.model.get_base_model(), project, self._cos_TD, self._sin_TD, self.kv_dtype
-        )
-        return replace(weights, head_VC=self._head_VC)
+        return torch.inference_mode() if self.fused else torch.no_grad()
 
     def logits(
         self,
@@ -231,8 +176,8 @@ class Policy:
         positions_BT: Tensor | None = None,
     ) -> Tensor:
         """Logits [B, K, V], in fp32, of the last `keep` positions, of those it lists (int64 [K]), or of all:
-        see `llama.hidden`. V is the tokenizer's: a checkpoint's padding of its vocabulary is never said."""
-        if self.path == "lean":
+        see `llama.hidden`. V counts the tokenizer's tokens: a checkpoint's padding is left out."""
+        if self.fused:
             weights = self.weights(adapter)
             last = None if isinstance(keep, Tensor) else keep
             h_BKC = llama.hidden(weights, tokens_BT, last, attend, positions_BT)
@@ -268,12 +213,12 @@ class Policy:
     def _encode(self, text: str) -> tuple[int, ...]:
         """Tokens of a text, without special ones."""
         tokens = self.tokenizer.encode(text, add_special_tokens=False)
-        if max(tokens, default=0) >= self._rows:  # a special token that the base has not: its name is text
+        if max(tokens, default=0) >= self._rows:  # a special token that the base lacks is read as text
             tokens = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
         return tuple(tokens)
 
     def decode(self, tokens: tuple[int, ...]) -> str:
-        """The text of tokens; special ones leave no trace."""
+        """The text of tokens, without special ones."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def state(self, adapter: str = LEARNING) -> dict[str, Tensor]:
@@ -283,7 +228,7 @@ class Policy:
         }
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Set the learning adapter to what `state` gave."""
         with torch.no_grad():
             for name, p in self.parameters.items():
                 p.copy_(state[name])
@@ -301,16 +246,19 @@ class Policy:
     @property
     def notes(self) -> list[str]:
         """What a reader of a report must know of how prompts are written."""
-        return (
-            [f"every prompt begins with {self._begin_text}, as the base's tokenizer says"]
-            if self.begin
-            else []
-        )
+        begin = f"every prompt begins with {self._begin_text}, as the base's tokenizer says"
+        return [begin] if self.begin else []
 
-    def describe(self) -> dict[str, Any]:
-        """Sizes and the path that runs, for reports."""
+    def summary(self) -> dict[str, Any]:
+        """Sizes and the forward pass that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
         begin = {"begin_of_text": self._begin_text} if self.begin else {}
-        return {"path": self.path, **where, **begin, "base_parameters": base, "adapter_parameters": trained}
+        return {
+            "forward_pass": self.forward_pass,
+            **where,
+            **begin,
+            "base_parameters": base,
+            "adapter_parameters": trained,
+        }

@@ -1,7 +1,7 @@
 """The only way from a conversation to tokens: what a policy is shown, and what it would have written.
 
-`Renderer` is plain: observations and completions as they are, one after the other, each completion closed by
-the end-of-text token. Another form (a chat template, with `instructions` as its system turn) is another class
+`Renderer` writes plain text: observations and completions one after the other, each completion closed by the
+end-of-text token. Another form (a chat template, with `instructions` as its system turn) is another class
 with these methods.
 """
 
@@ -26,7 +26,7 @@ class Renderer:
         return self.policy.opening(observation)
 
     def following(self, said: Tokens, observation: str) -> Tokens:
-        """The next prompt: the tokens of all that was said, never made again from text, and a new message."""
+        """The next prompt: the tokens so far, never made again from text, and those of a new message."""
         return said + self.policy.encode(observation)
 
     def completion(self, text: str) -> Tokens:
@@ -34,8 +34,8 @@ class Renderer:
         return (*self.policy.encode(text), self.policy.eos)
 
     def _choices(self, texts: tuple[str, ...]) -> tuple[Tokens, ...]:
-        """Texts to choose among. Where one begins another, all end with end-of-text."""
-        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
+        """Tokens of texts to choose among; if one begins another, end-of-text closes them all."""
+        return prefix_free([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
         """Prompt, better and worse completion of a comparison."""
@@ -51,8 +51,8 @@ class Renderer:
         return prompt, self.completion(trace.completion)
 
 
-def told_apart(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
-    """Tokens of texts to choose among. Where one begins another, all end with `end`."""
+def prefix_free(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
+    """Texts of which none begins another: if one does, `end` closes them all."""
     # In sorted order a text that begins another stands right before one that it begins.
     if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
         return tuple((*text, end) for text in texts)

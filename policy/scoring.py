@@ -1,4 +1,4 @@
-"""Log-probabilities of given completions, for losses: the learner's side of what the generator sampled."""
+"""Log-probabilities of given completions, for losses and for players."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.packed import Segments
-from shuhari.policy.inference.prompt_cache import packed_row
 from shuhari.policy.model import llama
+from shuhari.policy.model.attend import attend_within
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 
 Pair = tuple[Tokens, Tokens]  # prompt and completion
@@ -19,15 +19,16 @@ Pair = tuple[Tokens, Tokens]  # prompt and completion
 PACKED = 0.75
 
 
-# Different completions a row, on average, from which on those that differ in their last token only share it.
+# Completions that differ in their last token only share a row, if a row then has this many on average.
 SHARED = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceLogprobs:
-    """Of N completion tokens: log-probability and entropy (nats), whose they are, and which in a row of all.
+    """N completion tokens, in any order: log-probability and entropy of each, in nats.
 
-    `token_N`: the place of each in the sequences' completions laid end to end.
+    sequence_N: the number of the sequence that a token belongs to
+    token_N: the token's place in all completions laid end to end
     """
 
     logprobs_N: Tensor
@@ -39,12 +40,12 @@ class SequenceLogprobs:
 def completion_logprobs(
     policy: Policy, sequences: Sequence[Pair], packed: bool | None = None, adapter: str | None = LEARNING
 ) -> SequenceLogprobs:
-    """Of every completion token of (prompt, completion) pairs, differentiable in the adapter.
+    """Score every completion token of (prompt, completion) pairs; differentiable in the adapter.
 
     Completions that differ in their last token only, as a game's moves do, share a row where there are
-    enough of them. `packed`: without padding, and each distinct prompt once for all its completions; by
-    default on a GPU, and where that leaves few enough tokens. Otherwise rows are padded on the right, where
-    causal attention cannot see.
+    enough of them. Packed, sequences stand without padding, and each distinct prompt is computed once for
+    all its completions; that is the default on a GPU, and where it leaves few enough tokens. Otherwise rows
+    are padded on the right, where causal attention cannot see.
     """
     if packed is None:
         distinct = set(sequences)
@@ -53,12 +54,12 @@ def completion_logprobs(
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
-        packed = policy.path == "lean" and (policy.device.type == "cuda" or tokens <= PACKED * padded)
+        packed = policy.fused and (policy.device.type == "cuda" or tokens <= PACKED * padded)
     return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
 
 
 def sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """One row for the completions of a prompt that differ in their last token; rows of a shape at once."""
+    """The same, where completions of a prompt that differ in their last token share a row."""
     shapes: dict[tuple[int, int], tuple[dict[Tokens, int], list[int], list[int], list[int]]] = {}
     n = 0
     for number, (prompt, completion) in enumerate(sequences):
@@ -94,7 +95,7 @@ def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
     scored_BK = scored_BT[:, -keep:].to(policy.device)
     targets_N = rows_BT[:, -keep:].to(policy.device)[scored_BK]
     tokens_BT = rows_BT[:, :-1].to(policy.device)
-    if policy.path == "lean":
+    if policy.fused:
         weights = policy.weights(adapter)
         h_NC = llama.hidden(weights, tokens_BT, keep)[scored_BK]
         return _scored(weights, h_NC, targets_N, scored_BK.nonzero()[:, 0])
@@ -103,7 +104,7 @@ def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
 
 
 def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """One row: each prompt, then its completions, but for their last tokens, which predict nothing."""
+    """All in one row: each prompt, then its completions without their last tokens, which predict nothing."""
     members: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(sequences):
         members.setdefault(prompt, []).append(i)
@@ -125,12 +126,9 @@ def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
             prompts.append(root)
     segments = Segments.pack(lengths, prompts, policy.device)
 
-    def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-        return packed_row(q, k, v, segments, window)
-
     weights = policy.weights(adapter)
     tokens_1N = torch.tensor([tokens], device=policy.device)
-    h_1NC = llama.hidden(weights, tokens_1N, None, attend, segments.positions_N[None])
+    h_1NC = llama.hidden(weights, tokens_1N, None, attend_within(segments), segments.positions_N[None])
     read_N = torch.tensor([place for places in read for place in places], device=policy.device)
     targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
     owners = [i for i, (_, completion) in enumerate(sequences) for _ in completion]

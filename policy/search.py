@@ -13,14 +13,14 @@ from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player, RandomPlayer, draw
 from shuhari.envs.types import Turn
 
-UNLIKELY = 1e-9  # the least chance of a move in what is improved: values can still bring it back
+UNLIKELY = 1e-9  # the least probability of a move before it is improved: a high value can still raise it
 Table = Callable[[Ints], Floats]  # situations [N] to probabilities of their moves [N, A]
 
 
 class PolicyTable:
     """A player's move probabilities in the situations of a simulator, [N, A], asked for on demand.
 
-    What another version of the player said is forgotten.
+    They are forgotten when the player's version changes.
     """
 
     def __init__(self, simulator: Simulator, player: Player) -> None:
@@ -88,9 +88,9 @@ def situation_values(
 ) -> dict[int, Floats]:
     """The mover's mean return after each legal move of every situation met in `games` games of two seats.
 
-    In each game one seat moves at random and its situations are valued: so the rare ones are met too, and
-    what is hidden in them is distributed as the other seat's play leaves it. From there all seats play on
-    by the table, `continuations` times a move.
+    In each game one seat moves at random, and its situations are valued. So rare situations are met too, and
+    what is hidden in them is distributed as the other seat's play leaves it. From there all seats play on by
+    the table, `continuations` times for each move.
     """
     current, uniform = simulator.start(games, rng), PolicyTable(simulator, RandomPlayer())
     explorer_N = np.arange(games) % 2
@@ -114,8 +114,8 @@ def situation_values(
 def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats:
     """The policy with each move weighted by exp(value / temperature), [N, A]; no move where a value is -inf.
 
-    Of all policies the best in value less temperature · KL from the given one (MPO, Abdolmaleki et al. 2018),
-    of which no legal move has less than UNLIKELY.
+    This maximises value − temperature · KL(result ‖ given policy) (MPO, Abdolmaleki et al. 2018). No legal
+    move of the given policy counts as less probable than UNLIKELY.
     """
     prior_NA = policy_NA[:, : values_NA.shape[1]]
     logits_NA = np.log(np.maximum(prior_NA, UNLIKELY)) + values_NA / temperature
@@ -141,7 +141,7 @@ class SearchPlayer(Player):
 
 
 class TabularPlayer(Player):
-    """Takes the best-valued move of each situation in a table, by seat and observation; else the first."""
+    """Takes the move of highest value by a table of (seat, observation); the first move where it has none."""
 
     def __init__(self, values: dict[tuple[int, str], Floats]) -> None:
         self.values = values

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from gpu_parts.machine import Call, Item, Machine, Row, seconds
 
-from shuhari.policy.inference import gpu_engine as pool
+from shuhari.policy.inference import gpu_engine
 
 ROUNDS = 3
 
@@ -50,9 +50,9 @@ def _generations(m: Machine, shape: str) -> Iterator[Row]:
     from shuhari.policy.inference.generator import Generator
 
     P, S, G, B = _sizes(m)
-    pool.BURST = m.pick(pool.BURST, 1)
+    gpu_engine.BURST = m.pick(gpu_engine.BURST, 1)
     policy, about = policy_of(m, shape), {"model": shape, "P": P, "S": S, "G": G, "B": B}
-    generator = Generator(policy, engine="pool")
+    generator = Generator(policy, engine="gpu")
     completions: list[Any] = []
 
     def generate(new: int) -> None:
@@ -99,16 +99,16 @@ def _burst(m: Machine, policy: Any, generator: Any, rows: list[Any], S: int) -> 
 
     for i, row in enumerate(rows):
         generator.submit(Request(row, S, 1.0, i))
-    for _ in range(S // 2 // pool.BURST):
+    for _ in range(S // 2 // gpu_engine.BURST):
         generator.step()
-    slots = next(iter(generator.engine._loaded.values()))
-    bursts, replays = m.pick((4, 4 * pool.BURST), (1, 1))
-    before = float(slots.reads.own_length_B.float().mean())
+    step = next(iter(generator.engine.loaded.values()))
+    bursts, replays = m.pick((4, 4 * gpu_engine.BURST), (1, 1))
+    before = float(step.reads.own_length_B.float().mean())
     with policy.inference():  # a dry run's replays are the step itself
-        replay_ms = _events(m, slots.step, replays)
-    own = (before + float(slots.reads.own_length_B.float().mean())) / 2
+        replay_ms = _events(m, step.run, replays)
+    own = (before + float(step.reads.own_length_B.float().mean())) / 2
     burst_ms = 1000 * statistics.median(seconds(generator.step) for _ in range(bursts))
-    slots.step = lambda: None  # what is left of a burst is the host's
+    step.run = lambda: None  # what is left of a burst is the host's
     start = time.thread_time()
     for _ in range(bursts):
         generator.step()
@@ -116,7 +116,7 @@ def _burst(m: Machine, policy: Any, generator: Any, rows: list[Any], S: int) -> 
     return {
         "replay_ms": replay_ms,
         "burst_ms": burst_ms,
-        "steps": pool.BURST,
+        "steps": gpu_engine.BURST,
         "processor_ms": host_ms,
     } | _bound(m, policy, rows, own, replay_ms)
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         where = {"device": options.device, "dtype": options.dtype}
         policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
     except CheckpointError as error:
-        print(f"shuhari: {_with_option_names(str(error))}", file=sys.stderr)
+        print(f"shuhari: --{error.argument} {error.value}: {error.reason}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
     started = time.monotonic()
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.json:
         for note in policy.notes:
             print(f"note: {note}")
-        ran = "path {path}, {dtype} on {device}".format_map(policy.describe())
+        ran = "forward pass: {forward_pass}, {dtype} on {device}".format_map(policy.summary())
         print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s, {ran}")
     return 0
 
@@ -75,14 +75,6 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
         if (value := getattr(options, name)) is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} {value}: must be greater than 0")
     return options
-
-
-def _with_option_names(message: str) -> str:
-    """A message that names keys of a run's configuration, with the options of this command instead."""
-    message = message.replace("adapter=", "--adapter ", 1)
-    for option in ("base", "device", "dtype"):
-        message = message.replace(f"policy.{option}=", f"--{option} ")
-    return message
 
 
 def _print_samples(generator: Generator, prompt: Tokens, options: argparse.Namespace) -> tuple[int, str]:

@@ -1,7 +1,8 @@
-"""The rows' own keys and values on any processor: in parts, so that what is read lies together.
+"""Keys and values of completions on any processor: in parts, so that what is read lies together.
 
-A row's first positions are in one part, and each further part is at most as large as all before it: a rollout
-reads few pieces of memory, contiguous over all rows, though it cannot know how long its answers will be.
+The first positions of all rows are in one part, and each further part is at most as large as all before it.
+So a rollout reads few pieces of memory, each contiguous over all rows, though nobody knows beforehand how
+long its completions will be.
 """
 
 from collections.abc import Sequence
@@ -16,20 +17,20 @@ from torch import Tensor
 from shuhari.kernels.shared import Part
 
 FIRST = 16  # positions of the first part
-SPARSE = 4  # where less than one position in so many of a part is used, only those are read
+SPARSE = 4  # of a part that is used by less than one in so many, only the used positions are read
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where some rows' next positions are: in which part, and where there; all rows may be at one place."""
+    """Where some rows' next positions are: in which part, and at which place of it, all at one or each."""
 
     part: int
     rows: Tensor | slice
     at: int | Tensor
 
 
-class OwnKeys:
-    """Keys and values of `rows` rows at `positions` own positions, set aside; parts are made when reached."""
+class CompletionKeys:
+    """Keys and values of `rows` completions of up to `positions` tokens; parts are made when reached."""
 
     def __init__(self) -> None:
         self.rows = self.positions = 0
@@ -37,14 +38,14 @@ class OwnKeys:
         self._layers: list[list[Part]] = []  # of each part, views of its layers
 
     def reserve(self, used: int, new: int, positions: int) -> None:
-        """Room for so many rows more, each with so many positions; the `used` rows keep what they have."""
+        """Make room for `new` rows more, each with so many positions; the `used` rows keep what they have."""
         self.rows, self.positions = max(self.rows, used + new), max(self.positions, positions)
         for i, x in enumerate(self._parts):
             if self.rows > x.shape[2]:
                 self._parts[i] = _zeros(x, (*x.shape[:2], self.rows, *x.shape[3:]))
                 self._parts[i][:, :, :used] = x[:, :, :used]
             else:
-                x[:, 1, used : used + new] = 0  # what is unseen must be a number: it is multiplied by zero
+                x[:, 1, used : used + new] = 0  # unseen values are multiplied by zero, so they must be finite
         self._layers = [_layers(x) for x in self._parts]
 
     def reach(self, position: int, like: Sequence[Tensor]) -> None:
@@ -72,14 +73,14 @@ class OwnKeys:
                 break
         return layers
 
-    def places(self, own_B: npt.NDArray[np.int64]) -> list[Places]:
-        """Of the next position of each row, which has so many before it."""
+    def places(self, lengths_B: npt.NDArray[np.int64]) -> list[Places]:
+        """Of the next position of each row, which has `lengths_B` positions already."""
         found, start = [], 0
         for i, x in enumerate(self._parts):
             end = start + x.shape[4]
-            rows = np.flatnonzero((own_B >= start) & (own_B < end))
-            at = own_B[rows] - start
-            if len(rows) == len(own_B) and (at == at[0]).all():
+            rows = np.flatnonzero((lengths_B >= start) & (lengths_B < end))
+            at = lengths_B[rows] - start
+            if len(rows) == len(lengths_B) and (at == at[0]).all():
                 return [Places(i, slice(len(rows)), int(at[0]))]
             if len(rows):
                 found.append(Places(i, *(torch.from_numpy(y).to(x.device) for y in (rows, at))))

@@ -1,13 +1,12 @@
 """Prompts to completions: requests come in, completions come out as they end, and nothing is computed twice.
 
-Requests wait until memory holds them. All that run make a step together: the samples of a prompt read its
-keys and values once, and a request's samples depend on its own seed alone. Where keys and values lie and how
-a step is made is an engine's business: `slabs.py` in rectangles (any processor, any model), `pool.py` in one
-pool, by our kernels and captured in CUDA graphs.
+All requests that run make a step together: the samples of a prompt read its keys and values once, and a
+request's tokens depend on its own seed alone. The scheduler says which requests run. Where keys and values
+lie and how a step is made is the engine's business: `cpu_engine.py` runs on any processor with any model,
+`gpu_engine.py` with our kernels, captured in CUDA graphs.
 """
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
@@ -15,14 +14,22 @@ from typing import Literal
 import numpy as np
 import torch
 
-from shuhari.policy.inference.cpu_engine import SlabEngine
-from shuhari.policy.inference.gpu_engine import PoolEngine
-from shuhari.policy.inference.request import Choices, Completion, Drawn, Engine, Live, Request, only_way
+from shuhari.policy.inference.cpu_engine import CPUEngine
+from shuhari.policy.inference.gpu_engine import GPUEngine
+from shuhari.policy.inference.request import (
+    Choices,
+    Completion,
+    NewTokens,
+    Request,
+    RunningRequest,
+    forced_rest,
+)
 from shuhari.policy.inference.sampler import spread, uniform
+from shuhari.policy.inference.scheduler import Engine, Scheduler
 from shuhari.policy.policy import LEARNING, REMEMBERED, Policy, Tokens
-from shuhari.policy.render import told_apart
+from shuhari.policy.render import prefix_free
 
-MEMORY = 2**30  # bytes of keys and values on a CPU, unless told otherwise
+MEMORY = 2**30  # bytes on a CPU, unless told otherwise
 
 
 def _memory(device: torch.device) -> int:
@@ -34,21 +41,23 @@ def _memory(device: torch.device) -> int:
 class Generator:
     """Generates with one policy, with any of its adapters or (`adapter=None`) the base, all in one batch.
 
-    `memory` bounds the bytes of keys and values (by default 1 GiB, or a quarter of a GPU's); requests wait
-    where it would not do. `engine`: "pool" on a GPU where the model has the lean path, else "slabs".
+    memory: bytes of keys and values, remembered prompts, logits and captured steps (by default 1 GiB, or a
+        quarter of a GPU's); requests wait where it would not do
+    engine: "gpu" on a GPU where the model has the fused forward pass, else "cpu", which runs anywhere
     """
 
     def __init__(
-        self, policy: Policy, memory: int | None = None, engine: Literal["slabs", "pool"] | None = None
+        self, policy: Policy, memory: int | None = None, engine: Literal["cpu", "gpu"] | None = None
     ) -> None:
         self.policy = policy
-        name = engine or ("pool" if policy.device.type == "cuda" and policy.path == "lean" else "slabs")
-        positions = (memory or _memory(policy.device)) // policy.bytes_per_position
-        self.engine: Engine = (PoolEngine if name == "pool" else SlabEngine)(policy, positions)
-        self._waiting: deque[Live] = deque()
+        name = engine or ("gpu" if policy.device.type == "cuda" and policy.fused else "cpu")
+        self.engine: Engine = (GPUEngine if name == "gpu" else CPUEngine)(
+            policy, memory or _memory(policy.device)
+        )
+        self.scheduler = Scheduler(policy, self.engine)
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
-        self._choices = lru_cache(REMEMBERED)(self._told_apart)
+        self._choices = lru_cache(REMEMBERED)(self._encode_choices)
         self._text_of = lru_cache(REMEMBERED)(policy.decode)
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
@@ -82,21 +91,22 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        live = Live(ticket, request, self._choices(request.choices))
+        running = RunningRequest(ticket, request, self._choices(request.choices))
         if request.explore:
             chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
-            live.place, live.rank = int(chance[0] * request.max_new_tokens), int(chance[1] * request.explore)
-        if reason := self._refused(live):
-            self._end(live, error=reason)
+            running.explore_at = int(chance[0] * request.max_new_tokens)
+            running.explore_rank = int(chance[1] * request.explore)
+        if reason := self._refused(running):
+            self._end(running, error=reason)
         else:
-            self._waiting.append(live)
+            self.scheduler.waiting.append(running)
         return ticket
 
-    def _told_apart(self, texts: tuple[str, ...]) -> Choices:
-        return told_apart([self.policy.encode(text) for text in texts], self.policy.eos)
+    def _encode_choices(self, texts: tuple[str, ...]) -> Choices:
+        return prefix_free([self.policy.encode(text) for text in texts], self.policy.eos)
 
-    def _refused(self, live: Live) -> str:
-        request = live.request
+    def _refused(self, running: RunningRequest) -> str:
+        request = running.request
         n, new = len(request.prompt), request.max_new_tokens
         if not self.fits(request.prompt, new) or new < 1:
             longest = self.policy.max_length
@@ -105,54 +115,54 @@ class Generator:
             return reason
         if request.temperature < 0:
             return f"temperature {request.temperature}: must not be negative"
-        if max(map(len, live.allowed), default=0) > new:
+        if max(map(len, running.allowed), default=0) > new:
             return f"a choice is longer than max_new_tokens={new}"
         return ""
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits, runs or is still to be handed out."""
-        return not (self._waiting or self._ended or len(self.engine))
+        return not (self._ended or len(self.scheduler))
 
     def step(self) -> list[tuple[int, Completion]]:
         """More tokens for everything that runs; tickets and completions of what has ended."""
         with self.policy.inference():
-            for drawn in self.engine.admit(self._waiting):
-                self._take(drawn)
-            for drawn in self.engine.step():
-                self._take(drawn)
+            for new in self.scheduler.admit():
+                self._take(new)
+            for new in self.scheduler.step():
+                self._take(new)
         ended_now, self._ended = self._ended, []
         return ended_now
 
-    def _take(self, drawn: Drawn) -> None:
-        """Give requests what was drawn for them, and let go of those that it ended."""
+    def _take(self, new: NewTokens) -> None:
+        """Give requests their new tokens, and let go of those that have ended with them."""
         eos = self.policy.eos
-        ended: dict[Live, None] = {}
-        for tokens, logprobs in zip(drawn.tokens, drawn.logprobs, strict=True):
-            for live, token, logprob in zip(drawn.lives, tokens, logprobs, strict=True):
-                if ended and live in ended:
+        ended: dict[RunningRequest, None] = {}
+        for tokens, logprobs in zip(new.tokens, new.logprobs, strict=True):
+            for running, token, logprob in zip(new.requests, tokens, logprobs, strict=True):
+                if ended and running in ended:
                     continue
-                taken = live.tokens
+                taken = running.tokens
                 taken.append(token)
-                live.logprobs.append(logprob)
-                notable = token == eos or len(taken) == live.limit or live.watched or logprob != logprob
-                if notable and self._is_over(live):
-                    ended[live] = None
+                running.logprobs.append(logprob)
+                may_end = token == eos or len(taken) == running.limit or logprob != logprob  # not a number
+                if (may_end or running.watched) and self._is_over(running):
+                    ended[running] = None
         if ended:
-            self.engine.retire(list(ended))
+            self.scheduler.retire(list(ended))
 
-    def _is_over(self, live: Live) -> bool:
-        """Whether a request has ended with its last token; what it came to is then noted."""
-        request, tokens = live.request, live.tokens
-        if math.isnan(live.logprobs[-1]):
-            self._end(live, error="the policy's logits are not finite")
+    def _is_over(self, running: RunningRequest) -> bool:
+        """Whether a request has ended with its last token; if so, its completion is noted."""
+        request, tokens = running.request, running.tokens
+        if math.isnan(running.logprobs[-1]):
+            self._end(running, error="the policy's logits are not finite")
             return True
-        if live.allowed:
-            if (rest := only_way(live.allowed, tuple(tokens))) is None:
+        if running.allowed:
+            if (rest := forced_rest(running.allowed, tuple(tokens))) is None:
                 return False
-            live.tokens += rest  # it has probability 1: no step is needed to find it
-            live.logprobs += [0.0] * len(rest)
-            self._end(live, finished=True, text=self._text_of(tuple(live.tokens)))
+            running.tokens += rest  # it has probability 1: no step is needed to find it
+            running.logprobs += [0.0] * len(rest)
+            self._end(running, finished=True, text=self._text_of(tuple(running.tokens)))
             return True
         finished, text = tokens[-1] == self.policy.eos, None
         if request.stop and not finished:
@@ -162,11 +172,13 @@ class Generator:
             text = text[: min(cuts, default=None)]
         if not finished and len(tokens) < request.max_new_tokens:
             return False
-        self._end(live, finished=finished, text=text)
+        self._end(running, finished=finished, text=text)
         return True
 
-    def _end(self, live: Live, finished: bool = False, text: str | None = None, error: str = "") -> None:
-        tokens = tuple(live.tokens)
+    def _end(
+        self, running: RunningRequest, finished: bool = False, text: str | None = None, error: str = ""
+    ) -> None:
+        tokens = tuple(running.tokens)
         text = self.policy.decode(tokens) if text is None else text
-        completion = Completion(tokens, tuple(live.logprobs), text, finished, error)
-        self._ended.append((live.ticket, completion))
+        completion = Completion(tokens, tuple(running.logprobs), text, finished, error)
+        self._ended.append((running.ticket, completion))

@@ -1,36 +1,37 @@
-"""What a generator is asked for and answers, and what it asks of an engine."""
+"""What a generator is asked for, what it answers, and a request while it runs."""
 
-from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
 
+from shuhari.policy.inference.prompt_cache import CachedPrompt
 from shuhari.policy.policy import LEARNING, Tokens
 
-Choices = tuple[Tokens, ...]  # of which a completion is to be one; none begins another; empty: any text
+Choices = tuple[Tokens, ...]  # the completions that are allowed; none begins another; empty: any
 
 
 @lru_cache(2**16)
-def following(allowed: Choices, said: Tokens) -> frozenset[int]:
-    """The tokens that may come next on the way to one of the allowed."""
-    n = len(said)
-    return frozenset(choice[n] for choice in allowed if choice[:n] == said)
+def next_allowed(allowed: Choices, so_far: Tokens) -> frozenset[int]:
+    """The tokens that may come next, so that the completion can still become one of the allowed ones."""
+    n = len(so_far)
+    return frozenset(choice[n] for choice in allowed if choice[:n] == so_far)
 
 
 @lru_cache(2**16)
-def only_way(allowed: Choices, said: Tokens) -> Tokens | None:
-    """What is left to say where just one of the allowed begins so, else None."""
-    left = {choice for choice in allowed if choice[: len(said)] == said}
-    return left.pop()[len(said) :] if len(left) == 1 else None
+def forced_rest(allowed: Choices, so_far: Tokens) -> Tokens | None:
+    """The tokens that must follow where only one of the allowed completions begins like this, else None."""
+    left = {choice for choice in allowed if choice[: len(so_far)] == so_far}
+    return left.pop()[len(so_far) :] if len(left) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
     """One completion that is wanted.
 
-    `temperature` 0 is greedy. `stop`: texts that end it, and are not part of its text. `choices`: it is to be
-    one of these texts. With `explore`, one token at a random place is any of so many most probable: a policy
-    that is sure of a mistake would hardly ever leave it by its own chances.
+    temperature: 0 takes the most probable token at each step
+    stop: texts that end the completion, and are not part of its text
+    choices: the completion is to be one of these texts; empty: any text
+    explore: k > 0 replaces one token, at a random place, by one of the k most probable there, drawn evenly; a
+        policy that is sure of a mistake would hardly ever leave it by sampling
     """
 
     prompt: Tokens
@@ -45,27 +46,35 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What a request came to; `tokens` end with the end-of-text token where that is what finished it."""
+    """The answer to a request. `tokens` end with the end-of-text token where that is what finished it."""
 
     tokens: Tokens
     logprobs: tuple[float, ...]  # nats, at the temperature sampled, among the allowed where choices are given
     text: str
-    finished: bool  # False: it hit the token limit, or `error` says why there is none
+    finished: bool  # False: it reached the token limit, or `error` says why there is no completion
     error: str = ""
 
 
 @dataclass(eq=False, slots=True)
-class Live:
-    """A request under way."""
+class RunningRequest:
+    """A request that waits or runs.
+
+    allowed: what its completion must be one of; empty: anything
+    explore_at: the number of the token at which it explores; -1: none
+    explore_rank: which of the most probable tokens it takes there, the first being 0
+    prompt: where its prompt is in memory, once it runs
+    tokens, logprobs: of its completion so far
+    """
 
     ticket: int
     request: Request
-    allowed: Choices  # what it must come to, where that is given
-    place: int = -1  # of the token at which it explores
-    rank: int = 0
+    allowed: Choices
+    explore_at: int = -1
+    explore_rank: int = 0
+    prompt: CachedPrompt = field(init=False)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    limit: int = field(init=False)
+    limit: int = field(init=False)  # tokens that it may have
     watched: bool = field(init=False)  # whether more than end-of-text and the limit can end it
 
     def __post_init__(self) -> None:
@@ -74,36 +83,12 @@ class Live:
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
-    """One or more tokens more for each of some requests, which may have ended before the last of them.
+class NewTokens:
+    """The next tokens of some requests, one step or several. A request may have ended before the last step.
 
-    tokens, logprobs: a list for each step, with an entry for each of `lives`
+    tokens, logprobs: a list for each step, with an entry for each of `requests`
     """
 
-    lives: list[Live]
+    requests: list[RunningRequest]
     tokens: list[list[int]]
     logprobs: list[list[float]]
-
-
-class Engine(Protocol):
-    """Where running requests have their keys and values, and how they get their next tokens."""
-
-    def refuses(self, request: Request) -> str:
-        """Why memory can never hold a request, or ""."""
-        ...
-
-    def admit(self, waiting: deque[Live]) -> list[Drawn]:
-        """Start requests from the left of the queue, as far as memory and the batch allow: first tokens."""
-        ...
-
-    def step(self) -> list[Drawn]:
-        """Next tokens of all that run. What has been drawn must have been taken before, and retired."""
-        ...
-
-    def retire(self, lives: list[Live]) -> None:
-        """These have ended: give back what they held."""
-        ...
-
-    def __len__(self) -> int:
-        """Requests that run."""
-        ...

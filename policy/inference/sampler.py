@@ -1,4 +1,4 @@
-"""Drawing tokens: each row by a stream of its own, so that no row depends on its neighbours."""
+"""Drawing tokens: each row by its own stream of random numbers, so that no row depends on the others."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shuhari.policy.inference.request import Live, following
+from shuhari.policy.inference.request import RunningRequest, next_allowed
 
 Seeds = npt.NDArray[np.uint64]
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -21,21 +21,21 @@ def _mixed(x: Seeds) -> Seeds:
 
 
 def uniform(seeds_B: Seeds, counters_B: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Numbers in [0, 1): the `counters_B`-th of each seed's stream."""
+    """Numbers in [0, 1): of each seed's stream the one at its counter."""
     with np.errstate(over="ignore"):
         bits = _mixed(_mixed(seeds_B + GOLDEN) + GOLDEN * (counters_B.astype(np.uint64) + np.uint64(1)))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def spread(seed: int, n: int) -> list[int]:
-    """`n` seeds from one."""
+    """`n` seeds made from one."""
     with np.errstate(over="ignore"):
         counters = np.arange(1, n + 1, dtype=np.uint64) * GOLDEN
         return [int(x) for x in _mixed(_mixed(np.uint64(seed % 2**64) + counters))]
 
 
 def nth_seed(seed: int, n: int) -> int:
-    """The `n`-th, from 1, of those that `spread` gives; one at a time Python's integers are quicker."""
+    """The `n`-th seed, from 1, that `spread` gives. For one at a time Python's integers are quicker."""
     x = seed + n * int(GOLDEN)
     for _ in range(2):
         x %= 2**64
@@ -48,55 +48,55 @@ def nth_seed(seed: int, n: int) -> int:
 def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
     cumulative_NV = probabilities_NV.cumsum(-1)
-    # Rounding may leave the last sum beside 1. What is found below it has a probability: the sum grew there.
+    # Rounding may leave the total a little off 1, so numbers are drawn below the total itself.
     total_N = cumulative_NV[:, -1]
     below_N = torch.minimum(uniform_N.to(total_N.dtype) * total_N, total_N.nextafter(total_N.new_zeros(())))
     chosen_N = torch.searchsorted(cumulative_NV, below_N[:, None], right=True).squeeze(-1)
-    return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # where nothing is a number
+    return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # in rows of NaN
 
 
 class Sampler:
-    """Draws next tokens for some requests, each as it asks for them."""
+    """Draws the next tokens of some requests, as each of them asks."""
 
-    def __init__(self, lives: Sequence[Live]) -> None:
-        self.lives = list(lives)
-        temperatures = [live.request.temperature for live in lives]
+    def __init__(self, requests: Sequence[RunningRequest]) -> None:
+        self.requests = list(requests)
+        temperatures = [r.request.temperature for r in requests]
         temperature_B = torch.tensor(temperatures)
         self._sampled_B = temperature_B > 0
         self._divisor_B1 = torch.where(self._sampled_B, temperature_B, 1.0)[:, None]
         self._plain = set(temperatures) == {1.0}
         self._sampled, self._greedy = any(temperatures), not all(temperatures)
-        self._seeds = np.array([live.request.seed for live in lives], dtype=np.uint64)
-        self._allowed = [i for i, live in enumerate(lives) if live.allowed]
-        self._exploring = [i for i, live in enumerate(lives) if live.place >= 0]
+        self._seeds = np.array([r.request.seed for r in requests], dtype=np.uint64)
+        self._allowed = [i for i, r in enumerate(requests) if r.allowed]
+        self._exploring = [i for i, r in enumerate(requests) if r.explore_at >= 0]
 
     def __call__(self, logits_BV: Tensor) -> tuple[list[int], list[float]]:
         """Each request's next token, and its log-probability at the temperature sampled."""
-        lives, scaled_BV = self.lives, logits_BV.float()
+        requests, scaled_BV = self.requests, logits_BV.float()
         if not self._plain:
             scaled_BV = scaled_BV / self._divisor_B1
         if self._allowed:
             hidden_BV = torch.zeros_like(scaled_BV, dtype=torch.bool)
             hidden_BV[self._allowed] = True
-            open_ = [
+            allowed = [
                 (i, token)
                 for i in self._allowed
-                for token in following(lives[i].allowed, tuple(lives[i].tokens))
+                for token in next_allowed(requests[i].allowed, tuple(requests[i].tokens))
             ]
-            hidden_BV[tuple(torch.tensor(open_).T)] = False
+            hidden_BV[tuple(torch.tensor(allowed).T)] = False
             scaled_BV = scaled_BV.masked_fill(hidden_BV, -torch.inf)
         probabilities_BV = scaled_BV.softmax(-1)
         if self._sampled:
-            counters = np.array([len(live.tokens) for live in lives])
+            counters = np.array([len(r.tokens) for r in requests])
             chosen_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
         if self._greedy:
             likeliest_B = scaled_BV.argmax(-1)
             chosen_B = torch.where(self._sampled_B, chosen_B, likeliest_B) if self._sampled else likeliest_B
         logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
-        for i in [i for i in self._exploring if lives[i].place == len(lives[i].tokens)]:
+        for i in [i for i in self._exploring if requests[i].explore_at == len(requests[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
             possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
-            likeliest = logprobs_V.topk(min(lives[i].request.explore, len(logprobs_V))).indices
-            chosen_B[i] = likeliest[lives[i].rank % max(1, min(possible, len(likeliest)))]
+            likeliest = logprobs_V.topk(min(requests[i].request.explore, len(logprobs_V))).indices
+            chosen_B[i] = likeliest[requests[i].explore_rank % max(1, min(possible, len(likeliest)))]
             logprob_B[i] = logprobs_V[chosen_B[i]]
         return chosen_B.tolist(), logprob_B.tolist()

@@ -6,7 +6,6 @@ makes for it. Whatever we do not compute is refused, by name, instead of dropped
 out as it does with the model's own attention.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,22 +13,14 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from shuhari.kernels.attention import causal_attention
+from shuhari.policy.model.attend import FULL, SLIDING, Attend, attend_causally
 
 NAME = "shuhari"
-FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configurations name them
-# (layer, queries [B, H, K, D], keys and values [B, Hkv, T, D], window) -> [B, H, K, D]: K last of T new
-# positions, each of which sees so many positions of its text, itself included; None: all before it.
-Attend = Callable[[int, Tensor, Tensor, Tensor, int | None], Tensor]
 PROBE = 8  # tokens of the text that is tried
 
 
 class UnsupportedModelError(ValueError):
     """The model wants attention that is not implemented."""
-
-
-def attend_causally(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-    """The new positions see each other only."""
-    return causal_attention(q, k, v, window=window)
 
 
 def attention(

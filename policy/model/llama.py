@@ -1,4 +1,4 @@
-"""A lean forward pass of the dense Llama family over plain weights, differentiable; attention is handed in.
+"""A fused forward pass of the dense Llama family over plain weights, differentiable; attention is handed in.
 
 It reads the very weights of the Hugging Face module: what is fused here (queries, keys and values; gate and
 up) the module sees as views. In fp32 the adapter's update is merged into a copy for each weight version
@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from shuhari.policy.model.huggingface_attention import FULL, SLIDING, Attend, attend_causally
+from shuhari.policy.model.attend import FULL, SLIDING, Attend, attend_causally
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """x W^T + b, and (x A^T) B^T beside it where an adapter is not merged; B has its scale in it.
+    """x W^T + b, and (x A^T) B^T added where an adapter is not merged; B includes the adapter's scale.
 
     weight: [out, in]; bias: [out]; low_rank: A [R, in] and B [out, R]
     """
@@ -86,7 +86,7 @@ class Weights:
 
 
 def unsupported(config: Any) -> str | None:
-    """Why this architecture cannot take the lean path, or None where it can."""
+    """Why this architecture cannot take the fused forward pass, or None where it can."""
     if config.model_type not in FAMILY:
         return f"architecture {config.model_type!r}"
     if config.model_type in ("qwen2", "qwen3") and not {*config.layer_types} <= {FULL, SLIDING}:
@@ -103,8 +103,7 @@ def unsupported(config: Any) -> str | None:
 
 
 def windows(config: Any) -> list[int | None]:
-    """How many positions each layer looks back over, itself included; None where that is the whole context.
-    Of a configuration that is supported."""
+    """How many positions each layer of a supported configuration sees, the last ones; None: all."""
     sliding = [config.model_type == "mistral"] * config.num_hidden_layers
     if config.model_type in ("qwen2", "qwen3"):
         sliding = [kind == SLIDING for kind in config.layer_types]
@@ -120,7 +119,7 @@ def _fused(block: Any) -> Iterator[list[nn.Module]]:
 
 
 def fuse_storage(model: Any) -> None:
-    """Let what is fused stand in one piece of memory: the module's own parameters become views of it."""
+    """Put the weights that are used together in one piece of memory; the module's parameters become views."""
     for block in model.model.layers:
         for modules in _fused(block):
             for name in ("weight", "bias"):
@@ -132,7 +131,7 @@ def fuse_storage(model: Any) -> None:
 
 
 def whole(parts: Sequence[Tensor]) -> Tensor:
-    """One tensor of parts along the first dimension, without a copy where `fuse_storage` has been."""
+    """The parts as one tensor along the first dimension, without a copy after `fuse_storage`."""
     first, rows = parts[0], sum(map(len, parts))
     if len(parts) == 1:
         return first
@@ -181,7 +180,7 @@ def gather(
 
 
 def refresh(old: Weights, new: Weights) -> None:
-    """Take an adapter's new values into the tensors of an older snapshot: whoever captured them goes on."""
+    """Copy an adapter's new values into the tensors of an older snapshot, which CUDA graphs have captured."""
     for a, b in zip(old.layers, new.layers, strict=True):
         for name in ("qkv", "out", "gate_up", "down"):
             mine, theirs = getattr(a, name).low_rank, getattr(b, name).low_rank
@@ -196,7 +195,7 @@ def _rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
 
 
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
-    """silu(gate) · up, rounded once, as a step of decoding does it; for gradients only the two are kept."""
+    """silu(gate) · up, rounded once, as in a step of decoding. Only gate and up are kept for the gradient."""
 
     def product(gate: Tensor, up: Tensor) -> Tensor:
         return (F.silu(gate.float()) * up).to(up.dtype)
@@ -214,10 +213,10 @@ def hidden(
     attend: Attend | None = None,
     positions_BT: Tensor | None = None,
 ) -> Tensor:
-    """What the head reads, [B, K, C] in fp32, at the last `keep` (default all) of the T given positions.
+    """Hidden states after the last norm, [B, K, C] in fp32, at the last `keep` (default all) of T positions.
 
-    Where the tokens stand is 0 to T - 1, or `positions_BT`; what they see is what stands before them, or
-    what `attend` lets them see.
+    positions_BT: where the tokens stand; by default 0 to T - 1
+    attend: what they see; by default what stands before them
     """
     x_BTC = F.embedding(tokens_BT, w.embedding_VC).float()
     B, T, C = x_BTC.shape
@@ -255,7 +254,7 @@ def hidden(
 
 
 def logits(w: Weights, h_BKC: Tensor) -> Tensor:
-    """Of hidden states, in fp32."""
+    """Logits of hidden states, in fp32."""
     if w.head_VC.dtype == torch.float32 or torch.is_grad_enabled():  # the product below has no gradient
         return F.linear(h_BKC.float(), w.head_VC.float())
     h_NC = h_BKC.reshape(-1, h_BKC.shape[-1]).to(w.head_VC.dtype)

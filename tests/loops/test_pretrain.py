@@ -22,7 +22,7 @@ def test_a_shipped_base_is_what_its_record_says(name: str) -> None:
     config = policy.model.config
     assert config.hidden_size // config.num_attention_heads >= 32
     assert 0.2e6 <= record["parameters"] <= 1e6
-    assert policy.path == "lean"
+    assert policy.fused
 
 
 def small(out: Path, **changes: int) -> PretrainConfig:

@@ -22,7 +22,7 @@ EXTRA = {
     "qwen3": {"head_dim": 32},
     "mistral": {"sliding_window": None},
 }
-LEAN = ("llama", "qwen2", "qwen3", "mistral")
+FUSED = ("llama", "qwen2", "qwen3", "mistral")
 
 
 def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:

@@ -4,4 +4,4 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cuda: wants a GPU, and kernels that are compiled (see test_cuda.py)")
+    config.addinivalue_line("markers", "cuda: needs a GPU and compiled kernels (see test_on_a_gpu.py)")

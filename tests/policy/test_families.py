@@ -70,7 +70,7 @@ PEFT = ("ignore:The following (rank|alpha)_pattern keys:RuntimeWarning", "ignore
 def test_a_family_that_is_taken_says_what_transformers_says(kind: str, tmp_path: Path) -> None:
     _, given = TAKEN[kind]
     policy = checkpoints.random_policy(tmp_path, kind, **given)
-    assert (policy.path == "lean") == (kind in checkpoints.LEAN)
+    assert (policy.fused) == (kind in checkpoints.FUSED)
     policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
     said, sure = {}, {}
     for adapter in ("default", "past"):

@@ -17,7 +17,7 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.scoring import completion_logprobs
 
 OTHER = "gpt_neox"
-KINDS = (*checkpoints.LEAN, OTHER)
+KINDS = (*checkpoints.FUSED, OTHER)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -41,8 +41,8 @@ class TestTokenizer:
 
 class TestForward:
     def test_the_path_is_said(self, policy: Policy) -> None:
-        lean = policy.model.config.model_type in checkpoints.LEAN
-        assert policy.path.startswith("lean" if lean else "module (architecture 'gpt_neox')")
+        fused = policy.model.config.model_type in checkpoints.FUSED
+        assert policy.forward_pass.startswith("fused" if fused else "module (architecture 'gpt_neox')")
 
     @pytest.mark.parametrize("adapter", [LEARNING, None, "past"])
     @pytest.mark.parametrize("keep", [None, 1, 3])

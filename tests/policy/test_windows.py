@@ -17,17 +17,17 @@ from shuhari.policy.scoring import completion_logprobs
 WINDOW, NEW = 8, 60
 KINDS = ["full_attention", "sliding_attention", "full_attention"]
 CASES = {  # name: architecture, its windows, path
-    "mistral": ("mistral", {"sliding_window": WINDOW}, "lean"),
+    "mistral": ("mistral", {"sliding_window": WINDOW}, "fused"),
     "qwen2": (
         "qwen2",
         {"use_sliding_window": True, "sliding_window": WINDOW, "max_window_layers": 1},
-        "lean",
+        "fused",
     ),
-    "qwen3": ("qwen3", {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": KINDS}, "lean"),
-    "narrow": ("mistral", {"sliding_window": 2}, "lean"),
+    "qwen3": ("qwen3", {"use_sliding_window": True, "sliding_window": WINDOW, "layer_types": KINDS}, "fused"),
+    "narrow": ("mistral", {"sliding_window": 2}, "fused"),
     "starcoder2": ("starcoder2", {"sliding_window": WINDOW}, "module"),
     "gemma3": ("gemma3_text", {"sliding_window": WINDOW, "layer_types": KINDS, "head_dim": 16}, "module"),
-    "rotary": (  # a lean architecture on its module's path
+    "rotary": (  # of a fused family, on its module's own forward pass
         "mistral",
         {
             "sliding_window": WINDOW,
@@ -36,8 +36,8 @@ CASES = {  # name: architecture, its windows, path
         "module",
     ),
 }
-ENGINES = [(case, "slabs") for case in CASES] + [
-    (case, "pool") for case, (*_, path) in CASES.items() if path == "lean"
+ENGINES = [(case, "cpu") for case in CASES] + [
+    (case, "gpu") for case, (*_, path) in CASES.items() if path == "fused"
 ]
 
 
@@ -77,7 +77,7 @@ PROMPTS = [tuple(5 + (7 * i * (n + 3)) % 85 for i in range(n)) for n in (3, 7, 8
 def test_greedy_text_is_transformers(policies: dict[str, Policy], case: str, engine: Any) -> None:
     """Prompts shorter and longer than the window, alone, together, shared by several, and remembered."""
     policy = policies[case]
-    assert policy.path.startswith(CASES[case][2])
+    assert policy.forward_pass.startswith(CASES[case][2])
     want = wanted(policy, PROMPTS)
     assert max(map(len, want)) == NEW
     assert len({tuple(x) for x in want}) == len(want)
@@ -116,7 +116,7 @@ def test_samplers_and_learners_logprobs_are_the_modules(
     finally:
         policy.model.set_attn_implementation(ours)
     assert (want_N - sampler_N).abs().max() <= 2e-5
-    for packed in (False, True) if policy.path == "lean" else (False,):
+    for packed in (False, True) if policy.fused else (False,):
         learner_N = completion_logprobs(policy, pairs, packed=packed).logprobs_N
         assert (learner_N - want_N).abs().max() <= 2e-5
         got = torch.autograd.grad(learner_N.sum(), list(policy.parameters.values()))
@@ -131,7 +131,7 @@ def test_rows_of_other_prompts_windows_and_lengths_change_nothing(policies: dict
         Request(PROMPTS[rng.integers(len(PROMPTS))], int(rng.integers(1, 50)), 1.0, int(rng.integers(2**62)))
         for _ in range(60)
     ]
-    for engine in ("slabs", "pool"):
+    for engine in ("cpu", "gpu"):
         together = Generator(policy, engine=engine).run(requests)
         for request, completion in zip(requests[::6], together[::6], strict=True):
             (alone,) = Generator(policy, engine=engine).run([request])

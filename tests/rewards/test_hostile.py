@@ -227,7 +227,7 @@ def test_the_command_line_answers_every_line() -> None:
 def test_verify_imports_neither_torch_nor_sympy() -> None:
     code = (
         "import sys\n"
-        "from shuhari.rewards import cli\n"
+        "from shuhari.loops.cli import verify as cli\n"
         "cli.main(['--answer', '(x+1)^2', '--gold', 'x^2+2x+1'])\n"
         "assert not {'torch', 'sympy', 'mpmath', 'numpy'} & set(sys.modules), set(sys.modules)\n"
     )

@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from shuhari.kernels.decode import Reads, plan
-from shuhari.policy.inference import gpu_engine as pool
+from shuhari.policy.inference import captured_step
 from shuhari.policy.model import llama
 
 triton = pytest.importorskip("triton")
@@ -86,7 +86,7 @@ def test_a_step_and_its_sampling_ask_the_device_nothing(
         return lambda *args, **options: launched.append(kernel.fn.__name__)
 
     monkeypatch.setattr(triton.runtime.jit.KernelInterface, "__getitem__", launch)
-    monkeypatch.setattr(pool, "_captured", lambda step, device, memory: step)
+    monkeypatch.setattr(captured_step, "_captured", lambda step, device, memory: step)
     monkeypatch.setattr(Reads, "to", lambda reads, device: reads)
     # 19 rows of three prompts, one of them shared by several tiles of rows; the last rows are not in use.
     groups, own = [0] * 14 + [1, 2, 2, -1, -1], [1300 + 64 * b for b in range(19)]
@@ -95,15 +95,17 @@ def test_a_step_and_its_sampling_ask_the_device_nothing(
         tables = (torch.empty(x.shape, dtype=x.dtype, device="cuda") for x in planned.tensors())
         w = weights(norms, not norms, window)
         pool_PHD = torch.empty(POSITIONS, HKV, D, dtype=torch.bfloat16, device="cuda")
-        policy = SimpleNamespace(device=torch.device("cuda"), weights=lambda adapter: w)
-        engine: Any = SimpleNamespace(policy=policy, keys=[pool_PHD] * LAYERS, values=[pool_PHD] * LAYERS)
-        engine.graph_memory = None
-        slots = pool.Slots(engine, None, Reads(*tables, splits=planned.splits, made_for=planned.made_for))
+        policy = SimpleNamespace(
+            device=torch.device("cuda"), weights=lambda adapter: w, bytes_of_logits=4 * V
+        )
+        pool: Any = SimpleNamespace(policy=policy, keys=[pool_PHD] * LAYERS, values=[pool_PHD] * LAYERS)
+        reads = Reads(*tables, splits=planned.splits, made_for=planned.made_for)
+        step = captured_step.CapturedStep(pool, None, reads, None, lambda: None)
         with OnTheDevice():
-            slots.step()
-            slots.step()
-    assert slots.logits_BV.shape == (19, V)
-    assert slots.logits_BV.dtype == torch.float32
+            step.run()
+            step.run()
+    assert step.logits_BV.shape == (19, V)
+    assert step.logits_BV.dtype == torch.float32
     assert launched == 2 * [*LAYERS * LAUNCHES, "norm_kernel", "split_kernel", "draw_kernel"]
 
 

@@ -1,6 +1,6 @@
-"""What only a GPU can show: graphs say what eager steps say, on any stream, and the pool what slabs say.
+"""What only a GPU can show: graphs say what eager steps say, on any stream; both engines say the same.
 
-    python -m pytest tests/policy/test_cuda.py
+    python -m pytest tests/policy/test_on_a_gpu.py
 
 Together with `tests/kernels` in one process they are skipped too: those have Triton interpret its kernels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from shuhari.policy.inference import gpu_engine as pool
+from shuhari.policy.inference import captured_step
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.policy import Policy
@@ -46,7 +46,7 @@ def requests_of(temperature: float) -> list[Request]:
     return found
 
 
-def generator_of(policy: Policy, engine: Literal["pool", "slabs"] = "pool") -> Generator:
+def generator_of(policy: Policy, engine: Literal["gpu", "cpu"] = "gpu") -> Generator:
     """With little memory: a quarter of a GPU's each would not do for several."""
     return Generator(policy, memory=2**24, engine=engine)
 
@@ -65,28 +65,28 @@ def same(got: list[Completion], want: list[Completion], atol: float = 0.0) -> No
 
 def test_graphs_say_what_eager_steps_say(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     got = generator_of(policy).run(requests_of(1.0))
-    monkeypatch.setattr(pool, "_captured", eager)
+    monkeypatch.setattr(captured_step, "_captured", eager)
     same(got, generator_of(policy).run(requests_of(1.0)))
 
 
-def test_the_pool_says_what_slabs_say(policy: Policy) -> None:
+def test_both_engines_say_the_same(policy: Policy) -> None:
     if policy.dtype != torch.float32:
         pytest.skip("in 16 bits two attentions round differently, and greedy tokens part at near ties")
-    pooled, slabs = (generator_of(policy, name).run(requests_of(0.0)) for name in ("pool", "slabs"))
-    same(pooled, slabs, atol=1e-4)
+    ours, other = (generator_of(policy, name).run(requests_of(0.0)) for name in ("gpu", "cpu"))
+    same(ours, other, atol=1e-4)
 
 
 def test_an_update_is_seen_and_nothing_is_captured_again(
     policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     captures: list[torch.device] = []
-    captured = pool._captured
+    captured = captured_step._captured
 
     def counted(step: Callable[[], None], device: torch.device, memory: Any) -> Callable[[], None]:
         captures.append(device)
         return captured(step, device, memory)
 
-    monkeypatch.setattr(pool, "_captured", counted)
+    monkeypatch.setattr(captured_step, "_captured", counted)
     generator, state = generator_of(policy), policy.state()
     before = generator.run(requests_of(0.0))
     count = len(captures)

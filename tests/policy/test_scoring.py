@@ -33,7 +33,7 @@ def gradients(policy: Policy, pairs: list[Any], packed: bool) -> list[torch.Tens
     return list(torch.autograd.grad(loss, list(policy.parameters.values())))
 
 
-@pytest.mark.parametrize("kind", checkpoints.LEAN)
+@pytest.mark.parametrize("kind", checkpoints.FUSED)
 def test_packed_is_padded_gradients_included(kind: str, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, kind)
     pairs, sampler_N = sampled(policy, copies=4)
@@ -54,7 +54,7 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
         calls.append(len(arguments[0]))
         return packed_kernels.packed_attention(*arguments)
 
-    monkeypatch.setattr("shuhari.policy.inference.prompt_cache.packed_attention", counted)
+    monkeypatch.setattr("shuhari.policy.model.attend.packed_attention", counted)
     completion_logprobs(policy, [((5,) * 20, (6, 7, 8))] * 8)
     assert set(calls) == {20 + 8 * 2}  # the prompt once, and no last tokens
     calls.clear()
@@ -63,10 +63,10 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
 
 
 @BF16
-@pytest.mark.parametrize("kind", checkpoints.LEAN)
+@pytest.mark.parametrize("kind", checkpoints.FUSED)
 def test_a_bf16_base_agrees_with_itself_and_nearly_with_fp32(kind: str, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, kind, "bfloat16")
-    assert policy.path == "lean"
+    assert policy.fused
     assert {p.dtype for p in policy.parameters.values()} == {torch.float32}
     pairs, sampler_N = sampled(policy, copies=8)
     for packed in (False, True):
@@ -90,12 +90,12 @@ def test_an_update_reaches_a_16_bit_snapshot_in_place(tmp_path: Path) -> None:
         policy.updated()
         after = policy.logits(tokens)
         assert policy.weights() is snapshot  # whoever captured its tensors goes on
-        policy._snapshots.clear()
-        assert torch.equal(policy.logits(tokens), after)
+        policy.freeze("the same")  # whose weights are gathered anew
+        assert torch.equal(policy.logits(tokens, adapter="the same"), after)
     assert (after - before).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("kind", checkpoints.LEAN)
+@pytest.mark.parametrize("kind", checkpoints.FUSED)
 def test_fused_weights_are_the_modules_own_memory(kind: str, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, kind)
     bare = policy.weights(None)
@@ -111,8 +111,8 @@ def test_fused_weights_are_the_modules_own_memory(kind: str, tmp_path: Path) -> 
 
 def test_what_cannot_be_used_is_one_line() -> None:
     for words, arguments in (
-        ("policy.device=tpu: auto, cpu or cuda", {"device": "tpu"}),
-        ("policy.dtype=float16", {"dtype": "float16"}),
+        ("^device=tpu: auto, cpu or cuda", {"device": "tpu"}),
+        ("^dtype=float16", {"dtype": "float16"}),
     ):
         with pytest.raises(CheckpointError, match=words):
             Policy("math", rank=2, alpha=4.0, **arguments)
