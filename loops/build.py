@@ -39,9 +39,11 @@ from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
+from shuhari.loops.ranks import ALONE, Ranks
 from shuhari.loops.scoreboard import player_of
+from shuhari.loops.shared_player import SharedPlayer
 from shuhari.policy.inference.generator import Generator
-from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.policy.lm_player import Models
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.render import Renderer
 
@@ -64,6 +66,7 @@ class House:
     """What phases and evaluations of one run share."""
 
     cfg: TrainConfig
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         """Everything that can be refused is refused here. Raises ValueError."""
@@ -74,7 +77,7 @@ class House:
             alpha=given.alpha,
             seed=self.cfg.seed,
             adapter=Path(self.cfg.adapter) if self.cfg.adapter else None,
-            device=given.device,
+            device=self.ranks.device(given.device),
             dtype=given.dtype,
         )
         if given.max_new_tokens >= self.policy.max_length:
@@ -82,7 +85,7 @@ class House:
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
-        self.models: Models = partial(LMPlayer, self.policy, self.renderer)
+        self.models: Models = partial(SharedPlayer, self.ranks, self.policy, self.renderer)
         probe(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # of what phases learn from
@@ -150,7 +153,8 @@ class House:
 
     def rollouts(self, phase: str) -> Rollouts:
         make = self.maker(phase)
-        return Rollouts(make, self.generator, self._renderer(make()), self.cfg.policy.max_new_tokens)
+        limit, renderer = self.cfg.policy.max_new_tokens, self._renderer(make())
+        return Rollouts(make, self.generator, renderer, limit, self.ranks)
 
     def heldout(self, phase: str) -> HeldOutProblems:
         """The held-out problems of a phase's environment, or the run's."""
@@ -277,7 +281,8 @@ def _learner(house: House, name: str, source: Source) -> Learner:
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
     reference = policy.adapter_named(house.reference(name), f"phases.{name}.objective.reference")
-    return Learner(policy, cfg.objective, optimizer, micro_batch=cfg.micro_batch, reference=reference)
+    given = {"micro_batch": cfg.micro_batch, "reference": reference, "ranks": house.ranks}
+    return Learner(policy, cfg.objective, optimizer, **given)
 
 
 def check_phases(cfg: TrainConfig) -> None:

@@ -18,6 +18,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def share_of_processors() -> int:
+    """Of this process, where several run on this machine."""
+    return max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 def bounded(default: Any, **bounds: Any) -> Any:
     """A number that need not be above 0, but `least`."""
     return field(default=default, metadata=bounds)
@@ -218,7 +223,7 @@ class TrainConfig:
     resume: str | None = None  # go on with this run's folder
     out: str = "runs"
     seed: int = bounded(0, least=0)
-    threads: int = field(default_factory=processors)
+    threads: int = field(default_factory=share_of_processors)
 
 
 @dataclass

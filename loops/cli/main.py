@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import sys
+import time
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +30,7 @@ CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130
 USUAL_WARNING = warnings.formatwarning
 TAUGHT_NOTHING = 3
+LAST_WORD = 5.0  # seconds for the first rank to speak: torchrun ends all with the first that ends
 
 
 def _usage() -> str:
@@ -50,7 +52,14 @@ def _usage() -> str:
 
 def _fail(message: str) -> NoReturn:
     print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
+    if sys.stderr is not sys.__stderr__ and _follows():
+        time.sleep(LAST_WORD)
     sys.exit(2)
+
+
+def _follows() -> bool:
+    """Whether this is a rank that torchrun has started and that is silent, because the first one speaks."""
+    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0
 
 
 def _suggest(word: str, known: list[str]) -> str:
@@ -209,6 +218,8 @@ def _warned(
 def main() -> None:
     """Entry point of `shuhari`."""
     warnings.formatwarning = _warned
+    if _follows():
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         print(_usage())
@@ -222,6 +233,8 @@ def main() -> None:
         sys.exit(import_module(f"shuhari.loops.cli.{name}").main(sys.argv[2:]))
     if name not in COMMANDS:
         _fail(f"{name!r} is not a command; {_suggest(name, [*COMMANDS, *ANSWER_AT_ONCE])}")
+    if name == "pretrain" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        _fail("pretrain is of one process: start it without torchrun")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
         arguments.insert(0, f"only=[{name}]")
