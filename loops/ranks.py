@@ -27,6 +27,10 @@ from torch.distributed.rendezvous import rendezvous
 from shuhari.loops.failure import Ended, Fellows, Interrupted
 
 ANSWER = timedelta(minutes=10)  # a rank that does not answer for so long hangs
+DIFFERENT = (
+    "the ranks do not have the same to do: the environment or its expert gives otherwise in another process "
+    "by the same seed; mend it, or start one process"
+)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -104,7 +108,9 @@ class Ranks:
         finally:
             self._sharing = False
         results: list[Any] = [None] * len(items)
-        for share, found in zip(shares, self.gather(done), strict=True):
+        for share, (n, found) in zip(shares, self.gather((len(items), done)), strict=True):
+            if n != len(items):
+                raise ValueError(DIFFERENT)
             for i, result in zip(share, found, strict=True):
                 results[i] = result
         return results

@@ -30,7 +30,7 @@ CONF = Path(__file__).parent.parent / "conf"
 INTERRUPTED = 130
 USUAL_WARNING = warnings.formatwarning
 TAUGHT_NOTHING = 3
-LAST_WORD = 5.0  # seconds for the first rank to speak: torchrun ends all with the first that ends
+LAST_WORD = 5.0  # seconds in which the first of several ranks has failed as well, and said why
 
 
 def _usage() -> str:
@@ -50,10 +50,12 @@ def _usage() -> str:
     )
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, told: bool = False) -> NoReturn:
+    """`told`: the ranks have met, and the first of them says it."""
+    if _follows() and not told:
+        time.sleep(LAST_WORD)  # torchrun ends this process as soon as the first rank has said it and ended
+        sys.stderr = sys.__stderr__
     print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
-    if sys.stderr is not sys.__stderr__ and _follows():
-        time.sleep(LAST_WORD)
     sys.exit(2)
 
 
@@ -204,7 +206,7 @@ def _command(name: str, cfg: Any) -> None:
         print("shuhari: stopped at once; a run of train goes on from its last checkpoint", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except (ValueError, OSError, FloatingPointError) as error:
-        _fail(str(error))
+        _fail(str(error), told=True)
 
 
 def _warned(

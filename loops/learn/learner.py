@@ -9,17 +9,13 @@ from torch import Tensor
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.ranks import ALONE, Ranks
+from shuhari.loops.ranks import ALONE, DIFFERENT, Ranks
 from shuhari.policy.masked_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
 from shuhari.policy.scoring import completion_logprobs
 
 TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
 MARKS = 2**16  # of batches: sums of so small numbers are exact in fp32
-DIFFERENT = (
-    "the ranks do not have the same batch: the environment or its expert gives otherwise in another process "
-    "by the same seed; mend it, or start one process"
-)
 GIVEN = ("weights", "advantages", "groups", "sampler")  # columns that a source fills, or does not
 
 
