@@ -8,10 +8,14 @@ process is gone. Rank 0 speaks for all, or the first that is left.
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 LAST_WORD = timedelta(seconds=30)  # how long others stay for the speaker: torchrun ends all with the first
@@ -44,13 +48,52 @@ class Ended(BaseException):
         return kinds[self.kind](self.text)
 
 
+def started() -> tuple[int, int]:
+    """This process's rank, and how many torchrun has started: 0 of 1 without it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def only_one_speaks() -> None:
+    """All ranks but the first fall silent. Until they have met, the first that is left says when torchrun
+    stops them."""
+    rank, size = started()
+    if size > 1:
+        signal.signal(signal.SIGTERM, _stopped_early)
+    if size > 1 and rank:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
+
+
+def _stopped_early(number: int, frame: FrameType | None) -> None:
+    rank, _ = started()
+    if rank == min(_siblings(), default=rank):
+        os.write(2, b"shuhari: stopped before the run began: give the same command again\n")
+        time.sleep(0.5)  # in which the others, stopped as well, see that it lives, and are silent
+    os._exit(128 + number)
+
+
+def _siblings() -> Iterator[int]:
+    """Ranks that the same torchrun has started and that live, as far as this system says."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError):
+        for process in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            yield from (int(v.removeprefix(b"RANK=")) for v in variables if v.startswith(b"RANK="))
+
+
 class Fellows:
     """The ranks of a run as processes: whether they live, and why they have ended."""
 
-    def __init__(self, rank: int, size: int, store: Any) -> None:
+    def __init__(self, rank: int, size: int, store: Any, patience: timedelta) -> None:
+        """Returns when all ranks are there. Raises RankLost where that takes longer than `patience`."""
         self.rank, self._store = rank, store
         store.set(f"rank {rank}", json.dumps((socket.gethostname(), os.getpid())))
-        self._processes = [json.loads(store.get(f"rank {other}")) for other in range(size)]
+        names = [f"rank {other}" for other in range(size)]
+        until = time.monotonic() + patience.total_seconds()
+        while not store.check(names):  # and not one long wait, in which no signal would be heard
+            if time.monotonic() > until:
+                raise RankLost("not all ranks have started")
+            time.sleep(0.02)
+        self._processes = [json.loads(store.get(name)) for name in names]
 
     def check(self) -> None:
         """Raises `Ended` where another rank has ended the run."""

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from shuhari.loops.failure import Ended, Fellows, Interrupted
+from shuhari.loops.failure import Ended, Fellows, Interrupted, started
 
 ANSWER = timedelta(minutes=10)  # a rank that does not answer for so long hangs
 DIFFERENT = (
@@ -157,7 +157,7 @@ class Ranks:
         if self._fellows is None:
             yield self
             return
-        previous = signal.signal(signal.SIGTERM, self._terminated)
+        signal.signal(signal.SIGTERM, self._terminated)
         try:
             yield self
         except Interrupted:  # which all raise
@@ -175,7 +175,7 @@ class Ranks:
         except BaseException:
             self._end(self._fellows, Ended("failed", f"rank {self.rank} failed\n{traceback.format_exc()}"))
             raise
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing left to save or to say
 
     def _ending(self, fellows: Fellows) -> None:
         """torchrun ends what is left as soon as one rank has ended: that must not cut the speaker short."""
@@ -200,11 +200,11 @@ ALONE = Ranks()
 @cache
 def join() -> Ranks:
     """Meet the other ranks that torchrun has started, or be alone."""
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if started()[1] == 1:
         return ALONE
     store, rank, size = next(rendezvous("env://", timeout=ANSWER))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    fellows = Fellows(rank, size, store, ANSWER)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=ANSWER)
-    fellows = Fellows(rank, size, store)
     atexit.register(fellows.leave)
     return Ranks(rank, size, fellows)

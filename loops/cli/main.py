@@ -14,6 +14,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from shuhari.loops.failure import only_one_speaks, started
+
 COMMANDS = {
     "train": "both phases, then a report: imitate the expert, then self-play",
     "imitate": "phase 1 alone",
@@ -52,16 +54,11 @@ def _usage() -> str:
 
 def _fail(message: str, told: bool = False) -> NoReturn:
     """`told`: the ranks have met, and the first of them says it."""
-    if _follows() and not told:
+    if started()[0] and not told:
         time.sleep(LAST_WORD)  # torchrun ends this process as soon as the first rank has said it and ended
         sys.stderr = sys.__stderr__
     print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
-
-
-def _follows() -> bool:
-    """Whether this is a rank that torchrun has started and that is silent, because the first one speaks."""
-    return int(os.environ.get("WORLD_SIZE", 1)) > 1 and int(os.environ.get("RANK", 0)) > 0
 
 
 def _suggest(word: str, known: list[str]) -> str:
@@ -220,8 +217,7 @@ def _warned(
 def main() -> None:
     """Entry point of `shuhari`."""
     warnings.formatwarning = _warned
-    if _follows():
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (to the end of the process)
+    only_one_speaks()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         print(_usage())
@@ -235,7 +231,7 @@ def main() -> None:
         sys.exit(import_module(f"shuhari.loops.cli.{name}").main(sys.argv[2:]))
     if name not in COMMANDS:
         _fail(f"{name!r} is not a command; {_suggest(name, [*COMMANDS, *ANSWER_AT_ONCE])}")
-    if name == "pretrain" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if name == "pretrain" and started()[1] > 1:
         _fail("pretrain is of one process: start it without torchrun")
     arguments = sys.argv[2:]
     if name in ("imitate", "selfplay"):
