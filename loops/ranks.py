@@ -16,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from threading import Thread
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from shuhari.loops.failure import Ended, Fellows, Interrupted, started
 
+CLOSING = 5.0  # seconds
 ANSWER = timedelta(minutes=10)  # a rank that does not answer for so long hangs
 DIFFERENT = (
     "the ranks do not have the same to do: the environment or its expert gives otherwise in another process "
@@ -185,7 +187,11 @@ class Ranks:
         """Tell the others, and let go of them: nobody waits for this rank any more."""
         self._ending(fellows)
         fellows.tell(ended)
-        dist.destroy_process_group()
+        closing = Thread(
+            target=dist.destroy_process_group, daemon=True
+        )  # which may wait for a GPU that hangs
+        closing.start()
+        closing.join(CLOSING)
         if fellows.speaks:
             sys.stderr = sys.__stderr__  # where the first is lost another, silent till now, speaks
 

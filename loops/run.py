@@ -170,7 +170,7 @@ def prepare_torch(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def hardware(threads: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def hardware(threads: int, device: torch.device, dtype: torch.dtype, processes: int = 1) -> dict[str, Any]:
     """What this run ran on."""
     name = platform.processor() or platform.machine()
     try:
@@ -187,6 +187,7 @@ def hardware(threads: int, device: torch.device, dtype: torch.dtype) -> dict[str
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
         **gpu,
+        **({"processes": processes} if processes > 1 else {}),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

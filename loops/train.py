@@ -160,7 +160,7 @@ class Training:
             "experiment": cfg.name,
             "seed": cfg.seed,
             "skill": board.evaluation.metric,
-            "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype),
+            "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype, self.ranks.size),
             "versions": versions(),
             "policy": self.policy.describe(),
             "evaluation": board.evaluation.counts(),
