@@ -38,9 +38,11 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
+from shuhari.loops.ranks import ALONE, Ranks
 from shuhari.loops.scoreboard import player_of
+from shuhari.loops.shared_player import SharedPlayer
 from shuhari.policy.inference.generator import Generator
-from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.policy.lm_player import Models
 from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 from shuhari.policy.render import Renderer
@@ -74,6 +76,7 @@ class House:
     """What the phases and evaluations of one run share: policy, generator, renderer and environment."""
 
     cfg: TrainConfig
+    ranks: Ranks = ALONE
 
     def __post_init__(self) -> None:
         """Raises ValueError for all that can be refused before the run begins."""
@@ -85,7 +88,7 @@ class House:
                 alpha=given.alpha,
                 seed=self.cfg.seed,
                 adapter=Path(self.cfg.adapter) if self.cfg.adapter else None,
-                device=given.device,
+                device=self.ranks.device(given.device),
                 dtype=given.dtype,
             )
         except CheckpointError as error:
@@ -95,7 +98,7 @@ class House:
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
-        self.models: Models = partial(LMPlayer, self.policy, self.renderer)
+        self.models: Models = partial(SharedPlayer, self.ranks, self.policy, self.renderer)
         try_episodes(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # about what the phases learn from
@@ -173,7 +176,8 @@ class House:
 
     def rollouts(self, phase: str) -> Rollouts:
         make = self.maker(phase)
-        return Rollouts(make, self.generator, self._renderer(make()), self.cfg.policy.max_new_tokens)
+        limit, renderer = self.cfg.policy.max_new_tokens, self._renderer(make())
+        return Rollouts(make, self.generator, renderer, limit, self.ranks)
 
     def heldout(self, phase: str) -> HeldOutProblems:
         """The held-out problems of a phase's environment or, for "", of the run's."""
@@ -313,7 +317,8 @@ def _learner(house: House, name: str, source: Source) -> Learner:
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
     reference = policy.adapter_named(house.reference(name), f"phases.{name}.objective.reference")
-    return Learner(policy, cfg.objective, optimizer, micro_batch=cfg.micro_batch, reference=reference)
+    given = {"micro_batch": cfg.micro_batch, "reference": reference, "ranks": house.ranks}
+    return Learner(policy, cfg.objective, optimizer, **given)
 
 
 def check_phases(cfg: TrainConfig) -> None:

@@ -23,6 +23,11 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def share_of_processors() -> int:
+    """The processors of this process, where several run on this machine."""
+    return max(1, processors() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
 CONF = Path(__file__).parent / "conf"
 PAIRS = ("advantages", "groups", "pairs")
 OPTIMIZERS = ("muon", "adamw")
@@ -235,7 +240,7 @@ class TrainConfig(Checked):
     resume: str | None = None  # a run's folder: continue that run
     out: str = "runs"
     seed: int = number(0, least=0)
-    threads: int = field(default_factory=processors)
+    threads: int = field(default_factory=share_of_processors)
 
     def __post_init__(self) -> None:
         super().__post_init__()

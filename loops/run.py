@@ -5,7 +5,7 @@ import platform
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -16,25 +16,48 @@ import torch.utils.deterministic
 from omegaconf import OmegaConf
 
 from shuhari.loops.config import TrainConfig, stored_config
+from shuhari.loops.failure import Interrupted as Interrupted  # who works with a run finds it here
+from shuhari.loops.ranks import ALONE, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
 CHECKPOINT = 2  # of its form
 
 
-class Interrupted(Exception):
-    """The run was asked to stop, and its state is on disk."""
+@dataclass
+class Progress:
+    """How far a run is; all of it is in the checkpoint."""
+
+    finished: list[str] = field(default_factory=list)  # phases
+    phases: list[dict[str, Any]] = field(default_factory=list)  # what each has consumed
+    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # of phases that could teach nothing
+    updates: int = 0  # by finished phases
+    seconds: float = 0.0
+    phase_seconds: float = 0.0  # of the phase under way
+    replays: dict[str, list[Any]] = field(default_factory=dict)  # of phases, for later ones to start with
+
+    def close(self, summary: dict[str, Any]) -> None:
+        """The phase under way has ended, and this is what it has consumed."""
+        self.finished.append(summary["name"])
+        self.phases.append(summary | {"seconds": round(self.phase_seconds, 1)})
+        self.updates += summary["updates"]
+        self.phase_seconds = 0.0
 
 
 class Run:
-    """`runs/<experiment>/<time>/`, newly made or taken up again."""
+    """`runs/<experiment>/<time>/`, newly made or taken up again. Of several ranks the first writes there."""
 
-    def __init__(self, folder: Path, cfg: TrainConfig) -> None:
-        self.folder, self.cfg = folder, cfg
-        self.asked_to_stop = False
+    def __init__(self, folder: Path, cfg: TrainConfig, ranks: Ranks = ALONE) -> None:
+        self.folder, self.cfg, self.ranks = folder, cfg, ranks
+        self._asked = False
 
     @classmethod
-    def create(cls, cfg: TrainConfig) -> "Run":
+    def create(cls, cfg: TrainConfig, ranks: Ranks = ALONE) -> "Run":
         """Make the folder and write the configuration. Raises ValueError where that cannot be written."""
+        return cls(ranks.gather(cls._make_folder(cfg) if ranks.first else None)[0], cfg, ranks)
+
+    @staticmethod
+    def _make_folder(cfg: TrainConfig) -> Path:
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         for attempt in range(1000):
             folder = Path(cfg.out) / cfg.name / (f"{stamp}_{attempt}" if attempt else stamp)
@@ -49,11 +72,11 @@ class Run:
                 raise ValueError(
                     f"out={cfg.out}: cannot be written ({error.strerror}); choose another with out=PATH"
                 ) from None
-            return cls(folder, cfg)
+            return folder
         raise ValueError(f"out={cfg.out}: no free name left for {stamp}")
 
     @classmethod
-    def resume(cls, folder: Path) -> "Run":
+    def resume(cls, folder: Path, ranks: Ranks = ALONE) -> "Run":
         """Take up a stopped run with its own configuration. Raises ValueError where there is none."""
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"resume={folder}: no config.yaml there; give the folder of a run")
@@ -67,12 +90,14 @@ class Run:
             raise ValueError(
                 f"resume={folder}: config.yaml is damaged or another version's ({reason})"
             ) from None
-        return cls(folder, cfg)
+        return cls(folder, cfg, ranks)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write the checkpoint; a crash in the middle leaves the one before."""
+        if not self.ranks.first:
+            return
         partial = self.folder / "checkpoint.partial"
-        torch.save(state | {"version": CHECKPOINT}, partial)
+        torch.save(state | {"version": CHECKPOINT, "ranks": self.ranks.size}, partial)
         os.replace(partial, self.folder / "checkpoint.pt")
 
     def load(self) -> dict[str, Any]:
@@ -91,7 +116,26 @@ class Run:
                 f"resume={self.folder}: checkpoint.pt has version {found}, this program writes {CHECKPOINT}; "
                 "go on with the program that began it, or start anew from adapter=FOLDER"
             )
+        if (ranks := state.get("ranks", 1)) != self.ranks.size:
+            raise ValueError(
+                f"resume={self.folder}: is a run of {ranks} process{'es' * (ranks > 1)}, and another number "
+                f"adds in another order; go on with: {self.command(ranks)}"
+            )
         return state
+
+    def command(self, ranks: int | None = None) -> str:
+        """How the run goes on, with as many ranks as there are, or `ranks`."""
+        return f"{launcher(ranks or self.ranks.size)} train resume={self.folder}"
+
+    @property
+    def way_on(self) -> str:
+        """What to do once it has stopped."""
+        saved = (self.folder / "checkpoint.pt").is_file()
+        return f"go on with: {self.command()}" if saved else "it had no checkpoint yet: start it anew"
+
+    def asked_to_stop(self) -> bool:
+        """Whether some rank was asked to; all ask this at once."""
+        return self.ranks.any(self._asked)
 
     def __enter__(self) -> "Run":
         """From here on Ctrl-C asks to stop after the current step; a second one stops at once."""
@@ -103,10 +147,16 @@ class Run:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked_to_stop:
+        self.ranks.check()  # torchrun's signal that a rank is lost: nothing can be saved any more
+        if self.ranks.size > 1:  # each may be sent it by the terminal, and again by torchrun
+            once_more = ""
+        elif self._asked:
             raise KeyboardInterrupt
-        self.asked_to_stop = True
-        print("\nstopping after the current step (once more to stop at once)", file=sys.stderr)
+        else:
+            once_more = " (once more to stop at once)"
+        if not self._asked:
+            print(f"\nstopping after the current step{once_more}", file=sys.stderr)
+        self._asked = True
 
 
 def prepare_torch(threads: int) -> None:
@@ -117,7 +167,7 @@ def prepare_torch(threads: int) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def hardware(threads: int, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def hardware(threads: int, device: torch.device, dtype: torch.dtype, processes: int = 1) -> dict[str, Any]:
     """What this run ran on."""
     name = platform.processor() or platform.machine()
     try:
@@ -134,6 +184,7 @@ def hardware(threads: int, device: torch.device, dtype: torch.dtype) -> dict[str
         "dtype": str(dtype).removeprefix("torch."),
         "device": device.type,
         **gpu,
+        **({"processes": processes} if processes > 1 else {}),
         "system": f"{platform.system()} {platform.machine()}",
     }
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,26 @@ from rich.console import Console
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
+from shuhari.loops.failure import Interrupted, RankLost
 from shuhari.loops.phases import Phase
-from shuhari.loops.report.monitor import Monitor, progress_bar
+from shuhari.loops.ranks import Ranks, join
+from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar
 from shuhari.loops.report.report import Report
-from shuhari.loops.run import Interrupted, Run, hardware, prepare_torch, versions
+from shuhari.loops.run import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
 
 POINTS = 12  # of the learning curve, per phase
 
 
-@dataclass
-class Progress:
-    """How far a run is; all of it is in the checkpoint."""
-
-    finished: list[str] = field(default_factory=list)  # phases
-    phases: list[dict[str, Any]] = field(default_factory=list)  # what each has consumed
-    notes: list[str] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)  # of phases that could teach nothing
-    updates: int = 0  # by finished phases
-    seconds: float = 0.0
-    phase_seconds: float = 0.0  # of the phase under way
-    replays: dict[str, list[Any]] = field(default_factory=dict)  # of phases, for later ones to start with
-
-
 class Training:
     """One run. Phases are built when their turn comes; each can be stopped after any round and resumed."""
 
-    def __init__(self, cfg: TrainConfig, console: Console) -> None:
+    def __init__(self, cfg: TrainConfig, ranks: Ranks) -> None:
         """Everything that can be refused is refused here, before a folder is made."""
         check_phases(cfg)
         prepare_torch(cfg.threads)
-        self.cfg, self.console, self.house = cfg, console, House(cfg)
-        self.policy = self.house.policy
+        self.cfg, self.ranks, self.house = cfg, ranks, House(cfg, ranks)
+        self.console, self.policy = Console(quiet=not ranks.first), self.house.policy
         own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
         self.board = Scoreboard(self.policy, build_evaluation(self.house), own)
         self.progress, self.warned = Progress(), False
@@ -58,21 +45,19 @@ class Training:
             for note in (*self.policy.notes, *self.board.evaluation.notes):
                 self._note(note)
             self._save(None)
-        with Monitor(run.folder, self.board.levels()) as self.monitor:
+        watched = Monitor(run.folder, self.board.levels()) if self.ranks.first else Unwatched()
+        with watched as self.monitor:
             for phase in self._phases(saved.get("phase")):
                 self._train(phase)
-                self.board.measure_policy(player := player_of(phase.name))
-                self.board.measure_companions(phase, before=False)
-                self.policy.save(run.folder / f"adapter-{player}")
-                self._save(None)
-                self.report().write(run.folder)
+                self._close(phase)
         return self.finish()
 
     def finish(self) -> dict[str, Any]:
         """Write and show the report; its data."""
         report = self.report()
-        report.write(self.run.folder)
-        report.show(self.run.folder, self.console)
+        if self.ranks.first:
+            report.write(self.run.folder)
+            report.show(self.run.folder, self.console)
         return report.data
 
     def _phases(self, saved: dict[str, Any] | None) -> Iterator[Phase]:
@@ -98,26 +83,35 @@ class Training:
                 self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
-                if self.run.asked_to_stop:
+                if self.run.asked_to_stop():
                     self._save(phase)
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
-                figures = phase.step()
-                self.monitor.scalars(name, phase.rounds, figures)
-                if (text := phase.warning()) and not self.warned:
-                    self.warned = True
-                    self.console.print(f"warning: {text}", soft_wrap=True, markup=False)
+                self.monitor.scalars(name, phase.rounds + 1, phase.step())
+                self._warn(phase.warning())
                 progress.phase_seconds = before + time.monotonic() - started
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
                     bar.update(task, skill=self._measure_skill(phase))
                     self.monitor.text(f"{name}/episode", phase.rounds, phase.source.sample())
                     self._save(phase)
-        progress.failures += phase.failures(self._evaluation(phase))
-        progress.phases.append(phase.summary() | {"seconds": round(progress.phase_seconds, 1)})
-        progress.updates += phase.learner.updates
-        progress.phase_seconds = 0.0
-        progress.replays |= self.house.replay_for_later(phase)
-        progress.finished.append(name)
+
+    def _close(self, phase: Phase) -> None:
+        """A phase has ended: what it has consumed, who it has made, and how well that one plays."""
+        self.progress.failures += phase.failures(self._evaluation(phase))
+        self.progress.replays |= self.house.replay_for_later(phase)
+        self.progress.close(phase.summary())
+        self.board.measure_policy(player := player_of(phase.name))
+        self.board.measure_companions(phase, before=False)
+        if self.ranks.first:
+            self.policy.save(self.run.folder / f"adapter-{player}")
+        self._save(None)
+        if self.ranks.first:
+            self.report().write(self.run.folder)
+
+    def _warn(self, text: str) -> None:
+        if text and not self.warned:
+            self.warned = True
+            self.console.print(f"warning: {text}", soft_wrap=True, markup=False)
 
     def _evaluation(self, phase: Phase) -> Evaluation[Any]:
         return self.board.own.get(phase.name, self.board.evaluation)
@@ -143,6 +137,7 @@ class Training:
     def _save(self, phase: Phase | None) -> None:
         self.progress.seconds = time.monotonic() - self._started
         parts: dict[str, Any] = {"adapter": self.policy.state(), "board": self.board.state_dict()}
+        self.ranks.agree(list(parts["adapter"].values()))
         parts["phase"] = None if phase is None else phase.state_dict()
         self.run.save(parts | {"progress": dict(vars(self.progress))})
 
@@ -164,7 +159,7 @@ class Training:
             "experiment": cfg.name,
             "seed": cfg.seed,
             "skill": board.evaluation.metric,
-            "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype),
+            "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype, self.ranks.size),
             "versions": versions(),
             "policy": self.policy.summary(),
             "evaluation": board.evaluation.counts(),
@@ -178,21 +173,25 @@ class Training:
 
 
 def train(cfg: TrainConfig) -> dict[str, Any]:
-    """Run or resume; the report."""
-    run = Run.resume(Path(cfg.resume)) if cfg.resume else None
-    training = Training(run.cfg if run is not None else cfg, Console())
-    with run or Run.create(cfg) as run:
-        try:
-            return training.main(run, resume=cfg.resume is not None)
-        except Interrupted as stop:
-            raise Interrupted(f"{stop}; go on with: shuhari train resume={run.folder}") from None
+    """Run or resume; the report. Raises `Interrupted` or `RankLost` with the way to go on."""
+    run: Run | None = None
+    try:
+        with join().as_one() as ranks:
+            run = Run.resume(Path(cfg.resume), ranks) if cfg.resume else None
+            training = Training(run.cfg if run else cfg, ranks)
+            run = run or Run.create(cfg, ranks)
+            with run:
+                return training.main(run, resume=cfg.resume is not None)
+    except (Interrupted, RankLost) as stop:
+        raise type(stop)(f"{stop}; {run.way_on if run else 'start it anew'}") from None
 
 
 def evaluate(cfg: TrainConfig) -> dict[str, Any]:
     """Measure an adapter (or, without one, the base) beside the reference players."""
-    training = Training(cfg, Console())
-    training.run, training.progress.notes = Run.create(cfg), training.policy.notes
-    training.board.measure_references()
-    if cfg.adapter:
-        training.board.measure_policy("adapter")
-    return training.finish()
+    with join().as_one() as ranks:
+        training = Training(cfg, ranks)
+        training.run, training.progress.notes = Run.create(cfg, ranks), training.policy.notes
+        training.board.measure_references()
+        if cfg.adapter:
+            training.board.measure_policy("adapter")
+        return training.finish()

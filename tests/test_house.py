@@ -58,8 +58,14 @@ def test_files_stay_short() -> None:
 
 # By room: the modules of its own floor that a room may import.
 ROOMS = {
-    "loops/learn": ("loops.learn", "loops.checked"),
-    "loops/collect": ("loops.collect", "loops.learn.batch", "loops.learn.replay", "loops.config"),
+    "loops/learn": ("loops.learn", "loops.checked", "loops.ranks"),
+    "loops/collect": (
+        "loops.collect",
+        "loops.learn.batch",
+        "loops.learn.replay",
+        "loops.config",
+        "loops.ranks",
+    ),
     "loops/evaluate": ("loops.evaluate", "loops.collect.rollout"),
     "loops/report": ("loops.report", "loops.evaluate.evaluation"),
     "policy/model": ("policy.model",),

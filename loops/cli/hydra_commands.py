@@ -64,6 +64,6 @@ def execute(command: str, cfg: Any) -> None:
         print("shuhari: stopped at once; a run of train goes on from its last checkpoint", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except EnvFault as fault:
-        fail(f"env={fault}")
+        fail(f"env={fault}", told=True)
     except (ValueError, OSError, FloatingPointError) as error:
-        fail(str(error))
+        fail(str(error), told=True)

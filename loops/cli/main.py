@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from shuhari.loops.cli.messages import fail, format_warning, suggest
+from shuhari.loops.failure import only_one_speaks, started
 
 HYDRA_COMMANDS = {
     "train": "both phases, then a report: imitate the expert, then self-play",
@@ -32,6 +33,7 @@ INTERRUPTED = 130  # exit status
 def main() -> None:
     """Entry point of `shuhari`."""
     warnings.formatwarning = format_warning
+    only_one_speaks()
     name = sys.argv[1] if len(sys.argv) > 1 else ""
     if name in ("", "-h", "--help", "help"):
         _answer(partial(_print_usage, status=0 if name else 2))
@@ -41,6 +43,8 @@ def main() -> None:
         _answer(lambda: int(import_module(f"shuhari.loops.cli.{name}").main(sys.argv[2:])))
     if name not in HYDRA_COMMANDS:
         fail(f"{name!r} is not a command; {suggest(name, [*HYDRA_COMMANDS, *PLAIN_COMMANDS])}")
+    if name == "pretrain" and started()[1] > 1:
+        fail("pretrain runs in one process: start it without torchrun")
     # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

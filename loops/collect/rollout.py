@@ -17,6 +17,7 @@ from shuhari.envs import Player, validation
 from shuhari.envs.text_env import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
 from shuhari.envs.validation import EnvFault, env_name, error_line
+from shuhari.loops.ranks import ALONE, Ranks
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import nth_seed, spread
@@ -44,6 +45,7 @@ class _Running:
 
     seed: int
     seats: Seats
+    own_seed: int  # of all that is drawn in it, and in no other
     env: TextLike = field(init=False)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class _Running:
         adapter = self.seats.adapters.get(self.seat, LEARNING)
         return Step(self.seat, self.prompt, tokens, logprobs, text, reward, adapter, self.legal)
 
+    @property
+    def turn_seed(self) -> int:
+        """Of the next draw."""
+        return nth_seed(self.own_seed, len(self.steps) + 1)
+
     def said(self) -> Tokens:
         """What the mover has seen and said before, where the policy must remember it."""
         if not getattr(self.env.unwrapped, "history", False):
@@ -79,13 +86,18 @@ class _Running:
 
 
 class Rollouts:
-    """Plays episodes; environments are made once and kept."""
+    """Plays episodes; environments are made once and kept. Every rank plays its part, and has all."""
 
     def __init__(
-        self, make: Callable[[], TextLike], generator: Generator, renderer: Renderer, max_new_tokens: int
+        self,
+        make: Callable[[], TextLike],
+        generator: Generator,
+        renderer: Renderer,
+        max_new_tokens: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.make, self.generator, self.renderer = make, generator, renderer
-        self.max_new_tokens = max_new_tokens
+        self.max_new_tokens, self.ranks = max_new_tokens, ranks
         self._idle: list[TextLike] = []  # environments that no episode plays
         self._made = 0
 
@@ -104,53 +116,57 @@ class Rollouts:
         `seats`: one an episode; where none are given all learn. An episode whose completion has ended steps
         its environment and asks again while others still run.
         """
-        who = zip(seeds, seats or [Seats()] * len(seeds), strict=True)
-        episodes = [_Running(*pair) for pair in who]
-        to_begin = deque(enumerate(episodes))
-        asked: dict[int, int] = {}  # ticket -> episode
-        waiting: dict[Player, list[int]] = defaultdict(list)  # episodes whose mover is a player
+        own_seeds = spread(seed, len(seeds))  # the same, whoever plays an episode
+        who = zip(seeds, seats or [Seats()] * len(seeds), own_seeds, strict=True)
+        to_play = [_Running(*given) for given in who]
+        ended = self.ranks.each(to_play, lambda own: self._play(own, temperature, options, explore), seeds)
+        raised = [e for e in ended if "raised_in" in e.info]
+        if raised and not any(e.stop in ("done", "truncated") for e in ended):
+            where, error = (raised[0].info[name] for name in ("raised_in", "error"))
+            env = self._idle[0] if self._idle else self._make()
+            raise EnvFault(f"{env_name(env)}: {where} raised {error}, in each of {len(raised)} episodes")
+        return ended
 
-        def turn_seed(i: int) -> int:
-            return nth_seed(episode_seeds[i], len(episodes[i].steps) + 1)
+    def _play(
+        self,
+        episodes: Sequence[_Running],
+        temperature: float,
+        options: dict[str, Any] | None,
+        explore: int,
+    ) -> list[Episode]:
+        to_begin = deque(episodes)
+        asked: dict[int, _Running] = {}  # by ticket
+        waiting: dict[Player, list[_Running]] = defaultdict(list)  # those whose mover is a player
 
-        def ask(i: int) -> None:
-            episode = episodes[i]
+        def ask(episode: _Running) -> None:
             if episode.result is not None:
                 self._idle.append(episode.env)
                 return
             if episode.seat in episode.seats.players:
-                waiting[episode.seats.players[episode.seat]].append(i)
+                waiting[episode.seats.players[episode.seat]].append(episode)
                 return
             adapter = episode.seats.adapters.get(episode.seat, LEARNING)
             legal = episode.legal
             longest = max(map(len, self.renderer.choices(legal)), default=self.max_new_tokens)
-            limits = longest, temperature, turn_seed(i), adapter
+            limits = longest, temperature, episode.turn_seed, adapter
             request = Request(episode.prompt, *limits, choices=legal, explore=explore)
-            asked[self.generator.submit(request)] = i
+            asked[self.generator.submit(request)] = episode
 
-        episode_seeds = spread(seed, len(seeds))
         while asked or waiting or to_begin:
             while to_begin and (self._idle or self._made < MOST):
-                i, episode = to_begin.popleft()
+                episode = to_begin.popleft()
                 episode.env = self._idle.pop() if self._idle else self._make()
                 self._guard(episode, lambda e: self._reset(e, options))
-                ask(i)
+                ask(episode)
             for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
-                self._move(player, [(episodes[i], turn_seed(i)) for i in movers])
-                for i in movers:
-                    ask(i)
+                self._move(player, movers)
+                for episode in movers:
+                    ask(episode)
             for ticket, completion in self.generator.step() if asked else ():
-                i = asked.pop(ticket)
-                self._guard(episodes[i], lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
-                ask(i)
-        ended = [e.result for e in episodes if e.result is not None]
-        raised = [e for e in ended if "raised_in" in e.info]
-        if raised and not any(e.stop in ("done", "truncated") for e in ended):
-            where, error = (raised[0].info[name] for name in ("raised_in", "error"))
-            raise EnvFault(
-                f"{env_name(episodes[0].env)}: {where} raised {error}, in each of {len(raised)} episodes"
-            )
-        return ended
+                episode = asked.pop(ticket)
+                self._guard(episode, lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
+                ask(episode)
+        return [episode.result for episode in episodes if episode.result is not None]
 
     def legal_mass(self, episodes: Sequence[Episode]) -> float | None:
         """The probability that the unmasked policy gives to legal actions, on average over some of the
@@ -197,16 +213,16 @@ class Rollouts:
             n, limit = len(episode.prompt), self.generator.policy.max_length
             episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
 
-    def _move(self, player: Player, movers: Sequence[tuple[_Running, int]]) -> None:
+    def _move(self, player: Player, movers: Sequence[_Running]) -> None:
         """Ask a player for all its moves at once."""
         try:
-            moves = player.act([turn_of(e.env, e.observation, e.info, seed) for e, seed in movers])
+            moves = player.act([turn_of(e.env, e.observation, e.info, e.turn_seed) for e in movers])
         except Exception as error:  # somebody else's player: these episodes' end, not the run's
-            for episode, _ in movers:
+            for episode in movers:
                 reason = f"{type(player).__name__}: {type(error).__name__}: {error}"
                 episode.end("error", counts=False, error=reason)
             return
-        for (episode, _), move in zip(movers, moves, strict=True):
+        for episode, move in zip(movers, moves, strict=True):
             self._guard(episode, lambda e, m=move: self._step(e, Completion((), (), m, True)))  # type: ignore[misc]
 
     def _say(self, episode: _Running, completion: Completion) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +75,20 @@ class Batch:
             end, tokens = after, tokens + more
         if end:
             yield self._rows(start, end)
+
+    def share(self, rank: int, ranks: int, whole_groups: bool) -> "Batch":
+        """A rank's part: in order, and about as many tokens as each other's; it may be empty.
+
+        What shares a prompt stays together, and with `whole_groups` what is of one group.
+        """
+        together = self.groups if whole_groups and self.groups else self.prompts
+        ends, tokens = [0], [0]  # of the first so many runs of sequences
+        for _, members in groupby(range(len(self)), key=lambda number: together[number]):
+            ends.append(ends[-1] + len(list(members)))
+            tokens.append(tokens[-1] + self._length(ends[-2], ends[-1], of_last=False))
+        off = [np.abs(np.array(tokens) * ranks - tokens[-1] * r) for r in (rank, rank + 1)]
+        start, end = (ends[int(distances.argmin())] for distances in off)
+        return self._rows(start, end)
 
     def _length(self, start: int, end: int, of_last: bool) -> int:
         """Tokens of the rows from `start` to `end`. `of_last`: a first prompt equal to the prompt of the row

@@ -1,8 +1,10 @@
 """When to stop imitation: when the held-out traces no longer become more likely."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
@@ -40,9 +42,13 @@ class EarlyStopping:
     @torch.no_grad()
     def _score(self) -> dict[str, float]:
         policy = self.learner.policy
-        parts = [completion_logprobs(policy, batch.pairs) for batch in self.heldout]
-        loss = -torch.cat([part.logprobs_N for part in parts]).mean().item()
-        entropy = torch.cat([part.entropy_N for part in parts]).mean().item()
+
+        def look(batches: Sequence[Batch]) -> list[tuple[Tensor, Tensor]]:
+            parts = [completion_logprobs(policy, batch.pairs) for batch in batches]
+            return [(part.logprobs_N.cpu(), part.entropy_N.cpu()) for part in parts]
+
+        logprobs, entropies = zip(*self.learner.ranks.each(self.heldout, look), strict=True)
+        loss, entropy = -torch.cat(logprobs).mean().item(), torch.cat(entropies).mean().item()
         self._worse += 1
         if loss < self._best:
             self._best, self._worse, self._best_state = loss, 0, policy.state()

@@ -84,6 +84,25 @@ class Monitor:
             writer.close()
 
 
+class Unwatched(Monitor):
+    """Writes nothing: of several ranks the first writes."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scalars(self, phase: str, step: int, values: dict[str, float]) -> None:
+        pass
+
+    def skill(self, phase: str, step: int, updates: int, value: float) -> None:
+        pass
+
+    def text(self, tag: str, step: int, text: str) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The skill over the run. Where a resumed run has repeated a step, the later record counts."""
     path = folder / "metrics.jsonl"

@@ -1,0 +1,216 @@
+"""Several processes of one run, its ranks: `torchrun --nproc-per-node 2 -m shuhari train`.
+
+Everything is replicated, and only work is shared. Every rank holds the same policy, sources and figures and
+draws the same random numbers; of what takes long it does a part, and the parts are put together on all. So
+all decide alike, and one process runs the same code with nobody to share with.
+"""
+
+import atexit
+import hashlib
+import os
+import signal
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cache
+from threading import Thread
+from types import FrameType
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from shuhari.loops.failure import Ended, Fellows, Interrupted, started
+
+CLOSING = 5.0  # seconds
+ANSWER = timedelta(minutes=10)  # a rank that does not answer for so long hangs
+DIFFERENT = (
+    "the ranks do not have the same to do: the environment or its expert gives otherwise in another process "
+    "by the same seed; mend it, or start one process"
+)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def parts(keys: Sequence[Hashable], size: int) -> list[list[int]]:
+    """Which items each rank does. Those of one key stay together, unless there are fewer keys than ranks."""
+    together: dict[Hashable, list[int]] = defaultdict(list)
+    for i, key in enumerate(keys if len(set(keys)) >= size else range(len(keys))):
+        together[key].append(i)
+    shares: list[list[int]] = [[] for _ in range(size)]
+    for members in together.values():
+        min(shares, key=len).extend(members)
+    return shares
+
+
+def launcher(size: int) -> str:
+    """The command that starts so many ranks."""
+    if size == 1:
+        return "shuhari"
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    nodes = f"--nnodes {size // here} " if here < size and size % here == 0 else ""
+    return f"torchrun {nodes}--nproc-per-node {here if nodes else size} -m shuhari"
+
+
+class Ranks:
+    """Who this process is among all (`rank` of `size`), and what it does together with them.
+
+    Every method must be called by all ranks, in the same order.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, fellows: Fellows | None = None) -> None:
+        self.rank, self.size, self._fellows = rank, size, fellows
+        self._sharing = False  # whether this rank is at its part of something
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes the files and speaks to the user."""
+        return self.rank == 0
+
+    def device(self, wanted: str) -> str:
+        """A GPU of this rank's own where GPUs are wanted. Raises ValueError where there are too few."""
+        if self.size == 1 or wanted not in ("auto", "cuda") or not torch.cuda.is_available():
+            return wanted
+        place, found = int(os.environ.get("LOCAL_RANK", self.rank)), torch.cuda.device_count()
+        if place >= found:
+            remedy = f"set --nproc-per-node {found}, or policy.device=cpu"
+            raise ValueError(f"policy.device={wanted}: each process takes a GPU, there are {found}; {remedy}")
+        torch.cuda.set_device(place)
+        return f"cuda:{place}"
+
+    def gather(self, mine: Any) -> list[Any]:
+        """What each rank gives, in order of the ranks, on all."""
+        found: list[Any] = [mine] * self.size
+        if self.size > 1:
+            self._together(lambda: dist.all_gather_object(found, mine))
+        return found
+
+    def each(
+        self,
+        items: Sequence[Item],
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        keys: Sequence[Hashable] | None = None,
+    ) -> list[Result]:
+        """A result for each item, in their order: every rank works on its part of them.
+
+        Items of equal `keys` are done by one rank. Within its part a rank shares nothing.
+        """
+        if self.size == 1 or self._sharing or not items:
+            return list(work(items))
+        shares = parts(range(len(items)) if keys is None else keys, self.size)
+        own = [items[i] for i in shares[self.rank]]
+        self._sharing = True
+        try:
+            done = list(work(own)) if own else []
+        finally:
+            self._sharing = False
+        results: list[Any] = [None] * len(items)
+        for share, (n, found) in zip(shares, self.gather((len(items), done)), strict=True):
+            if n != len(items):
+                raise ValueError(DIFFERENT)
+            for i, result in zip(share, found, strict=True):
+                results[i] = result
+        return results
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Each tensor becomes its sum over all ranks. They are on one device, and travel as one."""
+        if self.size == 1:
+            return
+        flat_N = torch.cat([tensor.flatten() for tensor in tensors])
+        self._together(lambda: dist.all_reduce(flat_N))
+        sums = torch.split(flat_N, [tensor.numel() for tensor in tensors])
+        for tensor, sum_N in zip(tensors, sums, strict=True):
+            tensor.copy_(sum_N.view_as(tensor))
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on some rank."""
+        return any(self.gather(flag))
+
+    def agree(self, tensors: Sequence[Tensor]) -> None:
+        """Raises ValueError where an adapter is not the same on all ranks, bit for bit."""
+        if self.size == 1:
+            return
+        digest = hashlib.sha256()
+        for tensor in tensors:
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        if len(set(self.gather(digest.digest()))) > 1:
+            raise ValueError("the ranks' adapters have come apart: give them machines of one kind")
+
+    def check(self) -> None:
+        """Raises `Ended` where another rank has ended the run; the others need not ask."""
+        if self._fellows is not None:
+            self._fellows.check()
+
+    def _together(self, communicate: Callable[[], Any]) -> None:
+        try:
+            communicate()
+        except RuntimeError as error:  # a connection was closed, or nobody answered
+            assert self._fellows is not None
+            raise self._fellows.explain(error) from None
+
+    @contextmanager
+    def as_one(self) -> Iterator["Ranks"]:
+        """Within it, what ends one rank ends all: they raise the same."""
+        if self._fellows is None:
+            yield self
+            return
+        signal.signal(signal.SIGTERM, self._terminated)
+        try:
+            yield self
+        except Interrupted:  # which all raise
+            self._ending(self._fellows)
+            raise
+        except Ended as ended:
+            self._end(self._fellows, ended)
+            raise ended.exception() from None
+        except (ValueError, OSError, FloatingPointError) as error:
+            self._end(self._fellows, Ended("refused", str(error)))
+            raise
+        except KeyboardInterrupt:
+            self._end(self._fellows, Ended("stopped", ""))
+            raise
+        except BaseException:
+            self._end(self._fellows, Ended("failed", f"rank {self.rank} failed\n{traceback.format_exc()}"))
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing left to save or to say
+
+    def _ending(self, fellows: Fellows) -> None:
+        """torchrun ends what is left as soon as one rank has ended: that must not cut the speaker short."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if fellows.speaks else signal.SIG_DFL)
+
+    def _end(self, fellows: Fellows, ended: Ended) -> None:
+        """Tell the others, and let go of them: nobody waits for this rank any more."""
+        self._ending(fellows)
+        fellows.tell(ended)
+        closing = Thread(
+            target=dist.destroy_process_group, daemon=True
+        )  # which may wait for a GPU that hangs
+        closing.start()
+        closing.join(CLOSING)
+        if fellows.speaks:
+            sys.stderr = sys.__stderr__  # where the first is lost another, silent till now, speaks
+
+    def _terminated(self, number: int, frame: FrameType | None) -> None:
+        self.check()
+        raise KeyboardInterrupt
+
+
+ALONE = Ranks()
+
+
+@cache
+def join() -> Ranks:
+    """Meet the other ranks that torchrun has started, or be alone."""
+    if started()[1] == 1:
+        return ALONE
+    store, rank, size = next(rendezvous("env://", timeout=ANSWER))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    fellows = Fellows(rank, size, store, ANSWER)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=ANSWER)
+    atexit.register(fellows.leave)
+    return Ranks(rank, size, fellows)
