@@ -26,7 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels import dispatch
+from shuhari.kernels.dispatch import Implementation
 
 NOTHING, SHARED, PROMPT, OWN = range(
     4
@@ -253,7 +254,7 @@ def decode_attention(
     if not q_BHD.dtype == k_PHD.dtype == v_PHD.dtype:
         raise ValueError(f"q, k and v must be alike, not {q_BHD.dtype}, {k_PHD.dtype} and {v_PHD.dtype}")
     scale = D**-0.5 if scale is None else scale
-    if choose(implementation, q_BHD.device) == "plain":
+    if dispatch.choose(implementation, q_BHD.device) == "plain":
         o_BHD = plain(q_BHD, k_PHD, v_PHD, reads, scale)
         return o_BHD if out is None else out.copy_(o_BHD)
     from shuhari.kernels.gpu import decode as gpu
@@ -276,7 +277,7 @@ def append(
 
     Raises ValueError where "triton" is asked for and cannot run.
     """
-    if choose(implementation, k_BHD.device) == "plain":
+    if dispatch.choose(implementation, k_BHD.device) == "plain":
         append_plain(k_BHD, v_BHD, k_PHD, v_PHD, reads)
         return
     from shuhari.kernels.gpu import merge as gpu

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels import dispatch
 from shuhari.kernels.decode import Reads, append_plain
+from shuhari.kernels.dispatch import Implementation
 
 
 def add_rms_norm_plain(
@@ -119,7 +120,7 @@ def add_rms_norm(
     _check(given, [x_NC, weight_C])
     if weight_C.shape != x_NC.shape[1:] or given[-1].shape not in (x_NC.shape, weight_C.shape):
         raise ValueError(f"x, weight and delta do not fit: {[tuple(x.shape) for x in given]}")
-    if choose(implementation, x_NC.device) == "plain":
+    if dispatch.choose(implementation, x_NC.device) == "plain":
         return add_rms_norm_plain(x_NC, delta_NC, weight_C, eps, dtype)
     from shuhari.kernels.gpu import fused as gpu
 
@@ -170,7 +171,7 @@ def rotate_and_append(
     if D % 2 or shapes[0] != shapes[1] or any(x[-1] != D for x in shapes) or k_PHD.shape != v_PHD.shape:
         raise ValueError(f"D = {D} is odd, or tables and norms of {shapes} or k and v do not fit it")
     given = (qkv_BED, cos_TD, sin_TD, k_PHD, v_PHD, reads, q_norm_D, k_norm_D, eps)
-    if choose(implementation, qkv_BED.device) == "plain":
+    if dispatch.choose(implementation, qkv_BED.device) == "plain":
         return rotate_and_append_plain(*given)
     from shuhari.kernels.gpu import rotate as gpu
 
@@ -188,7 +189,7 @@ def swiglu(gate_up_N2I: Tensor, implementation: Implementation | None = None) ->
     _check([gate_up_N2I], [])
     if gate_up_N2I.shape[1] % 2 or not gate_up_N2I.is_contiguous():
         raise ValueError(f"gate and up are to be [N, 2·I] and contiguous, not {tuple(gate_up_N2I.shape)}")
-    if choose(implementation, gate_up_N2I.device) == "plain":
+    if dispatch.choose(implementation, gate_up_N2I.device) == "plain":
         return swiglu_plain(gate_up_N2I)
     from shuhari.kernels.gpu import fused as gpu
 

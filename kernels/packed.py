@@ -12,20 +12,19 @@ that see each other, one call takes
 Repeated for each completion, a prompt of P with G completions costs G times its own P (P + 1) / 2 pairs.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from shuhari.kernels import dispatch
 from shuhari.kernels.attention import causal_attention
 from shuhari.kernels.attention import plain as causal
-from shuhari.kernels.shared import Prefix, grouped
-
-Implementation = Literal["plain", "torch", "triton"]
+from shuhari.kernels.dispatch import Implementation
+from shuhari.kernels.shared import Prefix, shared_attention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -231,25 +230,11 @@ def batched(
     if own_q.numel() and r.longest_prompt:
         prompt_k, prompt_v = (x[:, :, : r.longest_prompt].index_select(0, r.prompts_G) for x in (k, v))
         prefix = Prefix(prompt_k, prompt_v, r.rows_GB, r.lengths_G, r.in_order)
-        parts.append(grouped(own_q, [(own_k, own_v)], own_k.shape[2], [prefix], window))
+        parts.append(shared_attention(own_q, [(own_k, own_v)], own_k.shape[2], [prefix], "torch", window))
     else:
         parts.append(causal_attention(own_q, own_k, own_v, window=window))
     o_XHD = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in parts])
     return o_XHD if r.whole else _Packed.apply(o_XHD, r)  # type: ignore[no-untyped-call]
-
-
-def choose(implementation: Implementation | None, device: torch.device) -> Implementation:
-    """The implementation asked for, else by rule: "triton" on CUDA, "torch" elsewhere.
-
-    Raises ValueError where "triton" is asked for and cannot run.
-    """
-    if implementation is None:
-        return "triton" if device.type == "cuda" else "torch"
-    if implementation == "triton" and device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ValueError(f"implementation 'triton' runs on CUDA tensors, not on {device.type}")
-    if implementation not in ("plain", "torch", "triton"):
-        raise ValueError(f"no implementation {implementation!r}: 'plain', 'torch' or 'triton'")
-    return implementation
 
 
 def packed_attention(
@@ -268,13 +253,14 @@ def packed_attention(
         none: where it hides something, "torch" is the rule on any device.
     Raises ValueError where shapes, dtypes or devices do not fit, or "triton" is asked for and cannot run.
     """
+    offered: tuple[Implementation, ...] = ("plain", "torch", "triton")
     if window is not None and window >= segments.longest:
         window = None
     if window is not None:
         if implementation == "triton":
             raise ValueError(f"implementation 'triton' has no sliding window, here {window}")
-        implementation = implementation or "torch"
-    name = choose(implementation, q_NHD.device)
+        offered = ("plain", "torch")
+    name = dispatch.choose(implementation, q_NHD.device, offered)
     N, H, D = q_NHD.shape
     if k_NHD.shape != v_NHD.shape or k_NHD.shape[::2] != (N, D) or H % k_NHD.shape[1]:
         raise ValueError(f"q {[*q_NHD.shape]}, k {[*k_NHD.shape]}, v {[*v_NHD.shape]} do not fit together")

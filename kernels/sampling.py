@@ -11,13 +11,12 @@ lowbias32 (hash-prospector, 2018), here of j times Weyl's constant, plus one key
 hashes of seed and counter. Split s has the noise of j = 2^32 - 1 - s.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels import dispatch
+from shuhari.kernels.dispatch import Implementation
 
 SPLIT = 4096
 LOG2E = 1.4426950408889634
@@ -87,20 +86,6 @@ def plain(
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
-def _triton(
-    logits_BV: Tensor, temperature_B: Tensor, seeds_B: Tensor, counters_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    from shuhari.kernels.gpu import sampling as gpu
-
-    return gpu.sample(logits_BV, temperature_B, seeds_B, counters_B)
-
-
-IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    "plain": plain,
-    "triton": _triton,
-}
-
-
 def sample(
     logits_BV: Tensor,
     temperature_B: Tensor,
@@ -122,5 +107,9 @@ def sample(
         seed and the number of its token)
     Raises ValueError where "triton" is asked for and cannot run, or V is above 2^22.
     """
-    name = choose(implementation, logits_BV.device)
-    return IMPLEMENTATIONS[name](logits_BV, temperature_B, seeds_B, counters_B)
+    given = (logits_BV, temperature_B, seeds_B, counters_B)
+    if dispatch.choose(implementation, logits_BV.device) == "plain":
+        return plain(*given)
+    from shuhari.kernels.gpu import sampling as gpu
+
+    return gpu.sample(*given)

@@ -221,8 +221,8 @@ def test_a_view_of_the_last_position_is_read_in_place() -> None:
 
 def test_the_rule_and_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    for name in ("plain", "triton"):
-        monkeypatch.setitem(sampling.IMPLEMENTATIONS, name, lambda *x, name=name: ran.append(name) or x[:2])
+    for module, name, function in ((sampling, "plain", "plain"), (gpu, "triton", "sample")):
+        monkeypatch.setattr(module, function, lambda *x, name=name: ran.append(name) or x[:2])
     given = case(2, 3)
     sampling.sample(*given)
     sampling.sample(*given, "triton")
