@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from shuhari.kernels import dispatch
-from shuhari.kernels.decode import Reads, append_plain
 from shuhari.kernels.dispatch import Implementation
+from shuhari.kernels.reads import Reads
 
 
 def add_rms_norm_plain(
@@ -53,11 +53,13 @@ def rotate_and_append_plain(
     eps: float,
 ) -> Tensor:
     """The definition of `rotate_and_append`. Raises IndexError where a row's place is beyond the tables."""
-    used_B = reads.own_length_B > 0
-    place_B = torch.where(used_B, reads.prompt_length_B + reads.own_length_B - 1, 0)
+    used_B = reads.completion_length_B > 0
+    place_B = torch.where(used_B, reads.prompt_length_B + reads.completion_length_B - 1, 0)
     turn = turning(cos_TD[place_B], sin_TD[place_B])
     q_BHD, k_BHD, v_BHD = rotate(qkv_BED, k_PHD.shape[1], turn, q_norm_D, k_norm_D, eps)
-    append_plain(k_BHD, v_BHD, k_PHD, v_PHD, reads)
+    used_U = used_B.nonzero()[:, 0]
+    newest_U = (reads.completion_start_B + reads.completion_length_B - 1)[used_U].long()
+    k_PHD[newest_U], v_PHD[newest_U] = k_BHD[used_U].to(k_PHD.dtype), v_BHD[used_U].to(v_PHD.dtype)
     return torch.where(used_B[:, None, None], q_BHD, 0).to(k_PHD.dtype)
 
 
@@ -146,9 +148,9 @@ def rotate_and_append(
         halves: rotary embedding (Su et al. 2021) as Hugging Face lays it out
     q_norm, k_norm: both or neither; fp32 weights of an RMS norm of each head before it is turned (Qwen3)
 
-    A row's token is its newest: its place in the text is prompt_length + own_length - 1, which is to be below
-    T ("plain" raises IndexError, "triton" gives NaN), and in the pool own_start + own_length - 1, as for
-    `append`. Of a row not in use (own_length 0) queries are 0, and nothing is written to the pool.
+    A row's token is its newest. Its place in the text is prompt_length + completion_length - 1, which is to
+    be below T ("plain" raises IndexError, "triton" gives NaN); its place in the pool is completion_start +
+    completion_length - 1. Of a row not in use (completion_length 0) queries are 0, and nothing is written.
 
     Bytes, e an element: 2·e·B·E·D, and 8·B·D of the tables. FLOPs: 3·B·(H + Hkv)·D, with norms 7.
 

@@ -19,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads, decode_attention, plan
+from shuhari.kernels.decode import decode_attention
 from shuhari.kernels.fused import rotate_and_append
-from shuhari.kernels.packed import Segments
+from shuhari.kernels.reads import Reads, plan
 from shuhari.kernels.sampling import sample
+from shuhari.kernels.segments import Segments
 from shuhari.policy.inference.prompt_cache import PREFILL, packed_row, parts
 from shuhari.policy.inference.request import Drawn, Live, Request
 from shuhari.policy.inference.sampler import Sampler
@@ -98,7 +99,7 @@ class Slots:
 
         def step() -> None:
             w = engine.policy.weights(adapter)  # on a GPU the same tensors each time
-            self.reads.own_length_B.add_(self.used_B)
+            self.reads.completion_length_B.add_(self.used_B)
             for window, narrowed in seen.items():
                 if window is not None:
                     narrowed.narrow_(self.reads, window)
@@ -139,7 +140,7 @@ class Slots:
         """Rows that are not in use any more: their steps read and write nothing."""
         places = [i for i, live in enumerate(self.lives) if live in lives]
         places_U = torch.tensor(places, dtype=torch.int64, device=self.used_B.device)
-        for column_B in (self.used_B, self.reads.own_length_B):
+        for column_B in (self.used_B, self.reads.completion_length_B):
             column_B.index_fill_(0, places_U, 0)
 
 
@@ -369,7 +370,7 @@ def _redraw(drawn: Drawn, logits_BV: Tensor, places: Sequence[int]) -> list[int]
 def _ranges_apart(reads: Reads) -> Reads:
     """The same work, of ranges that will be others."""
     a, b, c, d = (x.clone() for x in reads.tensors()[:4])
-    return replace(reads, prompt_start_B=a, prompt_length_B=b, own_start_B=c, own_length_B=d)
+    return replace(reads, prompt_start_B=a, prompt_length_B=b, completion_start_B=c, completion_length_B=d)
 
 
 def _rounded(n: int, least: int) -> int:
@@ -380,6 +381,6 @@ def _rounded(n: int, least: int) -> int:
 def _empty(reads: Reads) -> Reads:
     """The same sizes, with no row in use."""
     empty = reads.to("cpu")
-    for lengths_B in (empty.prompt_length_B, empty.own_length_B):
+    for lengths_B in (empty.prompt_length_B, empty.completion_length_B):
         lengths_B.zero_()
     return empty

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.segments import Segments
 from shuhari.policy.policy import Policy, Tokens
 
 Item = TypeVar("Item")

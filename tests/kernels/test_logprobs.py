@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from harness import relative_rms
+from precision import relative_rms
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 

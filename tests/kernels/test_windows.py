@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
-from shuhari.kernels.decode import decode_attention, plan
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.decode import decode_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.reads import plan
+from shuhari.kernels.segments import Segments
 from shuhari.kernels.shared import Prefix, shared_attention
 
 H, HKV, D = 4, 2, 16
@@ -125,10 +127,10 @@ def test_decoding_reads_narrowed_ranges(name: str, window: int) -> None:
         got = decode_attention(q_BHD, k_PHD, v_PHD, narrowed.narrow_(reads, window), name)  # type: ignore[arg-type]
         for b, group in enumerate(groups):
             if group >= 0:
-                own_range = range(own_starts[b], own_starts[b] + int(reads.own_length_B[b]))
+                own_range = range(own_starts[b], own_starts[b] + int(reads.completion_length_B[b]))
                 text = [*range(starts[group], starts[group] + lengths[group]), *own_range]
                 want = by_mask(
                     q_BHD[b][:, None], k_PHD[text].transpose(0, 1), v_PHD[text].transpose(0, 1), window
                 )
                 torch.testing.assert_close(got[b], want[:, 0])
-        reads.own_length_B.add_(torch.tensor([1, 1, 1, 0, 1]))
+        reads.completion_length_B.add_(torch.tensor([1, 1, 1, 0, 1]))
