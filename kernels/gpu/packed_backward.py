@@ -163,7 +163,7 @@ def key_kernel(
     row_6 = tiles_X6 + (tl.program_id(0) // key_heads) * 6
     start, run_end = tl.load(row_6), tl.load(row_6 + 1)
     first_query, masked_end = tl.load(row_6 + 2), tl.load(row_6 + 3)
-    last_query, slot = tl.load(row_6 + 4), tl.load(row_6 + 5)
+    queries_end, slot = tl.load(row_6 + 4), tl.load(row_6 + 5)
     q_row, k_row, v_row, d_o_row = q_row * UNIT, k_row * UNIT, v_row * UNIT, d_o_row * UNIT
     m_M, n_N, d_D = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     keys_N = start + n_N
@@ -183,7 +183,7 @@ def key_kernel(
             head = (key_head * heads_per_key + i // divisor).to(tl.int64)
             block = first_query + i % divisor * BLOCK_M
             rows_M = block + m_M
-            keep_M = rows_M < last_query
+            keep_M = rows_M < queries_end
             q_MD = loaded(
                 q_NHD + head * UNIT * q_head, rows_M.to(tl.int64), d_D, q_row, keep_M, D, BLOCK_D, False
             )
@@ -204,7 +204,7 @@ def key_kernel(
             d_s_NM = p_NM * (d_p_NM - delta_M[None, :])
             d_k_ND = tl.dot(d_s_NM.to(q_MD.dtype), q_MD, d_k_ND, input_precision="ieee")
         first_query += count * BLOCK_M
-        count = tl.cdiv(tl.maximum(last_query - first_query, 0), BLOCK_M)
+        count = tl.cdiv(tl.maximum(queries_end - first_query, 0), BLOCK_M)
 
     d_k_ND *= d_scale
     if slot < 0:

@@ -5,7 +5,8 @@ one prompt. Runs are cut into *tiles*. A tile of readers may cross from one comp
 short ones do not leave it half empty. A program takes one tile and walks over blocks of the other side.
 
 Here is a prompt P of 6 positions, read by completions A of 5 and B of 3. Its two runs are cut into two tiles
-each, of at most 4. Down stand queries, across stand keys.
+each, of at most 4. Each line is a query, each column a key. On the left a tile is a few queries, some lines;
+on the right a few keys, some columns.
 
           P P P P P P A A A A A B B B          P P P P|P P|A A A A|A B B B
           ---------------------------                 |   |       |
@@ -30,6 +31,8 @@ each, of at most 4. Down stand queries, across stand keys.
     +  seen, under a mask           .  not seen, under a mask
     #  seen, without a mask         nothing: not visited
 
+(Where a part without a mask is no multiple of the kernel's block, its remainder goes under the mask.)
+
 Tiles of queries (on the left, `query_tiles`). The tile of positions 4 and 5 sees the keys of its segment that
 precede it without a mask, and itself under the mask. The tile of 6 to 9 sees its prompt besides. The tile of
 10 to 13 holds the end of A and all of B; since only one of its queries sees the keys of A, only the prompt
@@ -52,7 +55,7 @@ takes `share` queries at most, leaves its sum in a slot, and the slots are added
     first_query   where the program's queries start
     masked_end    queries up to here need the mask: those of the tile itself, or all of them where the tile
                   holds several segments. Queries from here on see all keys of the tile.
-    last_query    where the program's queries end
+    queries_end   where the program's queries end
     slot          where its sum is left, or -1 where it is the whole result
 """
 
@@ -141,7 +144,7 @@ def _query_tiles(segments: Segments, size: int) -> Tensor:
 
 
 def key_tiles(segments: Segments, size: int, share: int = SHARE) -> tuple[Tensor, Tensor, int]:
-    """int32 [X, 6]: start, run_end, first_query, masked_end, last_query, slot; most queries first.
+    """int32 [X, 6]: start, run_end, first_query, masked_end, queries_end, slot; most queries first.
 
     And int32 [Y, 4] of tiles in several shares: start, end, first slot, slots; and how many slots there are.
     """
@@ -159,11 +162,11 @@ def _key_tiles(segments: Segments, size: int, share: int) -> tuple[Tensor, Tenso
     tile = np.repeat(np.arange(len(shares)), shares)
     first_query = x.start[tile] + share * _count_within(shares)
     share_end = np.minimum(first_query + share, x.queries_end[tile])
-    last_query = np.where(several[tile], share_end, x.queries_end[tile])
+    queries_end = np.where(several[tile], share_end, x.queries_end[tile])
     masked_end = np.maximum(np.where(x.one_segment, x.end, x.queries_end)[tile], first_query)
     slot = np.where(several[tile], np.cumsum(several[tile]) - 1, -1)
-    table = np.stack([x.start[tile], x.run_end[tile], first_query, masked_end, last_query, slot], 1)
-    table = table[np.argsort(first_query - last_query, kind="stable")]
+    table = np.stack([x.start[tile], x.run_end[tile], first_query, masked_end, queries_end, slot], 1)
+    table = table[np.argsort(first_query - queries_end, kind="stable")]
     slots = shares * several
     sums = np.stack([x.start, x.end, np.cumsum(slots) - slots, slots], 1)[several]
     sent_table, sent_sums = (sent(np.ascontiguousarray(x, np.int32), segments.device) for x in (table, sums))

@@ -1,5 +1,10 @@
 """The one place that says which implementation serves a call."""
 
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -43,3 +48,23 @@ def test_what_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose("triton", CUDA) == "triton"
     with pytest.raises(ValueError, match="'triton' runs on CUDA tensors, not on cpu"):
         choose("triton", CPU)
+
+
+KERNELS = Path(__file__).parents[2] / "kernels"
+DISPATCHING = {"attention", "shared", "packed", "rectangles", "decode", "fused", "sampling", "logprobs"}
+
+
+@pytest.mark.parametrize("path", sorted((KERNELS / "gpu").glob("*.py")), ids=lambda path: path.stem)
+def test_kernels_do_not_import_what_dispatches_to_them(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("shuhari.kernels"):
+            names = {x.name for x in node.names} if node.module == "shuhari.kernels" else set()
+            assert not {*node.module.split(".")[2:3], *names} & DISPATCHING, ast.unparse(node)
+
+
+def test_without_triton_all_but_the_kernels_is_there() -> None:
+    modules = [f"shuhari.kernels.{path.stem}" for path in KERNELS.glob("[a-z]*.py")]
+    assert {name.rpartition(".")[2] for name in modules} >= DISPATCHING
+    program = "import importlib, sys; sys.modules['triton'] = None"
+    program += "".join(f"; importlib.import_module({name!r})" for name in modules)
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -238,8 +238,8 @@ def drawing() -> str:
                 left[q][k] = "#"
             for k in range(whole_end, end):
                 left[q][k] = "+" if first[q] <= k <= q else "."
-    for start, run_end, first_query, masked_end, last_query, _ in packed_tiles.key_tiles(segments, size)[0]:
-        for q in range(first_query, last_query):
+    for start, run_end, first_query, masked_end, queries_end, _ in packed_tiles.key_tiles(segments, size)[0]:
+        for q in range(first_query, queries_end):
             for k in range(start, min(start + size, run_end)):
                 seen = first[q] <= k <= q or first[q] >= run_end
                 right[q][k] = "#" if q >= masked_end else "+" if seen else "."
@@ -288,7 +288,7 @@ MUTANTS = [
     (packed_backward, "keys_N[:, None] >= from_M[None, :]", "keys_N[:, None] >= 0"),
     (packed_backward, "keys_N[:, None] <= rows_M[None, :]", "keys_N[:, None] < rows_M[None, :]"),
     (packed_backward, "i // divisor", "0"),
-    (packed_backward, "keep_M = rows_M < last_query", "keep_M = rows_M < N"),
+    (packed_backward, "keep_M = rows_M < queries_end", "keep_M = rows_M < N"),
     (packed_backward, "d_k_ND *= d_scale", "d_k_ND *= 1.0"),
     # sums of shares
     (gpu, "range(0, slots)", "range(1, slots)"),
