@@ -117,7 +117,9 @@ def _interpreted(
     choose: Call, asked: Any, device: Any, offered: Any = ("plain", "triton"), keys: Any = None
 ) -> Any:
     """The choice of `shuhari.kernels.dispatch` as on a GPU."""
-    return choose(asked or ("triton" if "triton" in offered else None), device, offered, keys)
+    if asked == "triton" or (asked is None and "triton" in offered):
+        return "triton"
+    return choose(asked, device, offered, keys)
 
 
 def seconds(call: Call) -> float:

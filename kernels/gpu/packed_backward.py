@@ -22,7 +22,7 @@ import triton.language as tl
 
 from shuhari.kernels.gpu.constants import UNIT
 from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Blocks, Shipped, listed
-from shuhari.kernels.gpu.packed_walk import loaded, query_tile, walk
+from shuhari.kernels.gpu.packed_walk import block_rows, loaded, query_tile, seen, walk
 
 NUMBERS = ["N", "H", "heads_per_key", *(f"{x}_{y}" for x in ("q", "k", "v", "d_o") for y in ("row", "head"))]
 
@@ -48,13 +48,15 @@ def key_blocks(D: int, dtype: torch.dtype) -> Blocks:
 
 
 @triton.jit
-def query_step(queries, d_q_MD, k_ND, v_ND, seen_MN, MASKED: tl.constexpr):
+def query_step(d_q_MD, queries, keys, values, block, d_D, D: tl.constexpr, MASKED: tl.constexpr):
     """One block of keys into dQ."""
     q_MD, d_o_MD, lse_M, delta_M, scale = queries
+    k_ND = block_rows(keys, block, d_D, D, MASKED)
+    v_ND = block_rows(values, block, d_D, D, MASKED)
     s_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
     p_MN = tl.exp2(s_MN * scale - lse_M[:, None])
     if MASKED == 1:
-        p_MN = tl.where(seen_MN, p_MN, 0.0)
+        p_MN = tl.where(seen(block), p_MN, 0.0)
     d_p_MN = tl.dot(d_o_MD, tl.trans(v_ND), input_precision="ieee")
     d_s_MN = p_MN * (d_p_MN - delta_M[:, None])
     return tl.dot(d_s_MN.to(k_ND.dtype), k_ND, d_q_MD, input_precision="ieee")
@@ -100,7 +102,7 @@ def query_kernel(
     q_NHD += start.to(tl.int64) * q_row + head_units * q_head
     d_o_NHD += start.to(tl.int64) * d_o_row + head_units * d_o_head
 
-    m_M, d_D = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    m_M, n_N, d_D = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     rows_M = start + m_M
     keep_M = rows_M < run_end
     q_MD = loaded(q_NHD, m_M, d_D, q_row, keep_M, D, BLOCK_D, False)
@@ -113,9 +115,8 @@ def query_kernel(
 
     queries = (q_MD, d_o_MD, lse_M, delta_M, scale)
     d_q_MD = walk(
-        query_step, d_q_MD, queries, tile, rows_M, first_M,
-        k_NHD, v_NHD, k_row, v_row, D, BLOCK_D, BLOCK_M, BLOCK_N,
-    )  # fmt: skip
+        query_step, d_q_MD, queries, (k_NHD, k_row), (v_NHD, v_row), tile, rows_M, first_M, n_N, d_D, D
+    )
 
     place_MD = d_q_NHD + (start.to(tl.int64) * H + head) * D + m_M[:, None] * (H * D) + d_D[None, :]
     d_q_MD = (d_q_MD * d_scale).to(d_q_NHD.dtype.element_ty)

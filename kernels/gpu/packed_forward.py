@@ -18,7 +18,7 @@ from shuhari.kernels.constants import LOG2E
 from shuhari.kernels.gpu import packed_tiles
 from shuhari.kernels.gpu.constants import UNIT
 from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Blocks, Shipped, in_units, listed, wide
-from shuhari.kernels.gpu.packed_walk import loaded, query_tile, walk
+from shuhari.kernels.gpu.packed_walk import block_rows, loaded, query_tile, seen, walk
 from shuhari.kernels.segments import Segments
 
 NUMBERS = "N H heads_per_key q_row q_head k_row k_head v_row v_head".split()
@@ -34,22 +34,24 @@ def blocks(D: int, dtype: torch.dtype) -> Blocks:
 
 
 @triton.jit
-def forward_step(queries, state, k_ND, v_ND, seen_MN, MASKED: tl.constexpr):
+def forward_step(state, queries, keys, values, block, d_D, D: tl.constexpr, MASKED: tl.constexpr):
     """One block of keys into the online softmax."""
     q_MD, scale = queries
     top_M, sum_M, o_MD = state
+    k_ND = block_rows(keys, block, d_D, D, MASKED)
     s_MN = tl.dot(q_MD, tl.trans(k_ND), input_precision="ieee")
     if MASKED == 0:
         higher_M = tl.maximum(top_M, tl.max(s_MN, 1) * scale)
         known_M = higher_M
     else:
-        s_MN = tl.where(seen_MN, s_MN, float("-inf"))
+        s_MN = tl.where(seen(block), s_MN, float("-inf"))
         higher_M = tl.maximum(top_M, tl.max(s_MN, 1) * scale)
         known_M = tl.where(higher_M == float("-inf"), 0.0, higher_M)  # a query that has seen nothing
     p_MN = tl.exp2(s_MN * scale - known_M[:, None])
     fade_M = tl.exp2(top_M - known_M)
     sum_M = sum_M * fade_M + tl.sum(p_MN, 1)
     o_MD = o_MD * fade_M[:, None]
+    v_ND = block_rows(values, block, d_D, D, MASKED)
     o_MD = tl.dot(p_MN.to(v_ND.dtype), v_ND, o_MD, input_precision="ieee")
     return higher_M, sum_M, o_MD
 
@@ -88,7 +90,7 @@ def forward_kernel(
     v_NHD += key_head * v_head
     q_NHD += start.to(tl.int64) * q_row + (head * UNIT).to(tl.int64) * q_head
 
-    m_M, d_D = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_D)
+    m_M, n_N, d_D = tl.arange(0, BLOCK_M), tl.arange(0, BLOCK_N), tl.arange(0, BLOCK_D)
     rows_M = start + m_M
     keep_M = rows_M < run_end
     q_MD = loaded(q_NHD, m_M, d_D, q_row, keep_M, D, BLOCK_D, False)
@@ -96,10 +98,10 @@ def forward_kernel(
     sum_M = tl.zeros((BLOCK_M,), tl.float32)
     o_MD = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     first_M = tl.load(first_N + rows_M, mask=keep_M, other=0)
+    state = (top_M, sum_M, o_MD)
     top_M, sum_M, o_MD = walk(
-        forward_step, (top_M, sum_M, o_MD), (q_MD, scale), tile, rows_M, first_M,
-        k_NHD, v_NHD, k_row, v_row, D, BLOCK_D, BLOCK_M, BLOCK_N,
-    )  # fmt: skip
+        forward_step, state, (q_MD, scale), (k_NHD, k_row), (v_NHD, v_row), tile, rows_M, first_M, n_N, d_D, D
+    )
 
     o_MD = o_MD / sum_M[:, None]
     o_MND = o_NHD + (start.to(tl.int64) * H + head) * D + m_M[:, None] * (H * D) + d_D[None, :]

@@ -280,7 +280,7 @@ MUTANTS = [
     (gpu, "keep_R = start + r_R < N", "keep_R = start + r_R < N - 1"),
     (gpu, "(head * UNIT).to(tl.int64) * d_o_head", "(head * UNIT).to(tl.int64) * 0"),
     # dQ
-    (packed_backward, "tl.where(seen_MN, p_MN, 0.0)", "p_MN"),
+    (packed_backward, "tl.where(seen(block), p_MN, 0.0)", "p_MN"),
     (packed_backward, "p_MN * (d_p_MN - delta_M[:, None])", "p_MN * d_p_MN"),
     (packed_backward, "d_q_MD * d_scale", "d_q_MD"),
     # dK and dV
@@ -313,7 +313,8 @@ def test_mutants_are_caught(
             monkeypatch.setattr(packed_tiles, name, getattr(changed, name))
     elif module is packed_walk:
         for user in (packed_forward, packed_backward):
-            monkeypatch.setattr(user, "walk", changed.walk)
+            for name in ("walk", "seen"):
+                monkeypatch.setattr(user, name, getattr(changed, name))
     prompt = (
         0 if "-inf" in old else 17
     )  # only a query without a prompt may meet keys that it does not see first
