@@ -1,21 +1,15 @@
-"""Causal attention: its definition, and torch's fused form. One place chooses, by rule, and says which.
+"""Causal attention: its definition, and torch's fused form.
 
 Cost of one call: 4·B·H·T·S·D FLOPs (half of it masked when T = S) and, read once, 4·B·(H·T + Hkv·S)·D bytes
 of fp32 queries, outputs, keys and values.
 """
 
-from collections.abc import Callable
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Implementation = Literal["plain", "sdpa"]
-
-# Tried at 11 keys only, where three small matrix products were as fast as torch's fused CPU kernel or faster,
-# backward included; where the two really cross has not been measured.
-SHORT = 64
+from shuhari.kernels import dispatch
+from shuhari.kernels.dispatch import Implementation
 
 
 def plain(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, window: int | None = None) -> Tensor:
@@ -47,17 +41,6 @@ def sdpa(q_BHTD: Tensor, k_BHSD: Tensor, v_BHSD: Tensor, window: int | None = No
     return F.scaled_dot_product_attention(q_BHTD, k_BHSD, v_BHSD, attn_mask=seen_TS, enable_gqa=gqa)
 
 
-IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {
-    "plain": plain,
-    "sdpa": sdpa,
-}
-
-
-def choose(keys: int, device: torch.device) -> Implementation:
-    """Which implementation serves a call over so many keys. A rule, never a timing: same seed, same bits."""
-    return "plain" if device.type == "cpu" and keys <= SHORT else "sdpa"
-
-
 def causal_attention(
     q_BHTD: Tensor,
     k_BHSD: Tensor,
@@ -65,14 +48,16 @@ def causal_attention(
     implementation: Implementation | None = None,
     window: int | None = None,
 ) -> Tensor:
-    """Attention of the last T of S positions, [B, H, T, D], by `implementation` or by `choose`.
+    """Attention of the last T of S positions, [B, H, T, D].
 
+    implementation: "plain" or "torch"; None: by the rule of `shuhari.kernels.dispatch`
     window: how many positions each looks back over, itself included (Beltagy et al. 2020); None: all
+
+    Raises ValueError where another implementation is asked for.
     """
     if window is not None:
         reach = window + q_BHTD.shape[2] - 1  # keys before these nobody sees
         k_BHSD, v_BHSD = k_BHSD[:, :, -reach:], v_BHSD[:, :, -reach:]
         window = None if window >= k_BHSD.shape[2] else window
-    name = implementation or choose(k_BHSD.shape[2], q_BHTD.device)
-    attend = IMPLEMENTATIONS[name]
-    return attend(q_BHTD, k_BHSD, v_BHSD) if window is None else attend(q_BHTD, k_BHSD, v_BHSD, window)
+    name = dispatch.choose(implementation, q_BHTD.device, ("plain", "torch"), k_BHSD.shape[2])
+    return (plain if name == "plain" else sdpa)(q_BHTD, k_BHSD, v_BHSD, window)

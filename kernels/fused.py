@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.choose import Implementation, choose
-from shuhari.kernels.decode import Reads, append_plain
+from shuhari.kernels import dispatch
+from shuhari.kernels.dispatch import Implementation
+from shuhari.kernels.reads import Reads
 
 
 def add_rms_norm_plain(
@@ -52,11 +53,13 @@ def rotate_and_append_plain(
     eps: float,
 ) -> Tensor:
     """The definition of `rotate_and_append`. Raises IndexError where a row's place is beyond the tables."""
-    used_B = reads.own_length_B > 0
-    place_B = torch.where(used_B, reads.prompt_length_B + reads.own_length_B - 1, 0)
+    used_B = reads.completion_length_B > 0
+    place_B = torch.where(used_B, reads.prompt_length_B + reads.completion_length_B - 1, 0)
     turn = turning(cos_TD[place_B], sin_TD[place_B])
     q_BHD, k_BHD, v_BHD = rotate(qkv_BED, k_PHD.shape[1], turn, q_norm_D, k_norm_D, eps)
-    append_plain(k_BHD, v_BHD, k_PHD, v_PHD, reads)
+    used_U = used_B.nonzero()[:, 0]
+    newest_U = (reads.completion_start_B + reads.completion_length_B - 1)[used_U].long()
+    k_PHD[newest_U], v_PHD[newest_U] = k_BHD[used_U].to(k_PHD.dtype), v_BHD[used_U].to(v_PHD.dtype)
     return torch.where(used_B[:, None, None], q_BHD, 0).to(k_PHD.dtype)
 
 
@@ -119,7 +122,7 @@ def add_rms_norm(
     _check(given, [x_NC, weight_C])
     if weight_C.shape != x_NC.shape[1:] or given[-1].shape not in (x_NC.shape, weight_C.shape):
         raise ValueError(f"x, weight and delta do not fit: {[tuple(x.shape) for x in given]}")
-    if choose(implementation, x_NC.device) == "plain":
+    if dispatch.choose(implementation, x_NC.device) == "plain":
         return add_rms_norm_plain(x_NC, delta_NC, weight_C, eps, dtype)
     from shuhari.kernels.gpu import fused as gpu
 
@@ -145,9 +148,9 @@ def rotate_and_append(
         halves: rotary embedding (Su et al. 2021) as Hugging Face lays it out
     q_norm, k_norm: both or neither; fp32 weights of an RMS norm of each head before it is turned (Qwen3)
 
-    A row's token is its newest: its place in the text is prompt_length + own_length - 1, which is to be below
-    T ("plain" raises IndexError, "triton" gives NaN), and in the pool own_start + own_length - 1, as for
-    `append`. Of a row not in use (own_length 0) queries are 0, and nothing is written to the pool.
+    A row's token is its newest. Its place in the text is prompt_length + completion_length - 1, which is to
+    be below T ("plain" raises IndexError, "triton" gives NaN); its place in the pool is completion_start +
+    completion_length - 1. Of a row not in use (completion_length 0) queries are 0, and nothing is written.
 
     Bytes, e an element: 2·e·B·E·D, and 8·B·D of the tables. FLOPs: 3·B·(H + Hkv)·D, with norms 7.
 
@@ -170,7 +173,7 @@ def rotate_and_append(
     if D % 2 or shapes[0] != shapes[1] or any(x[-1] != D for x in shapes) or k_PHD.shape != v_PHD.shape:
         raise ValueError(f"D = {D} is odd, or tables and norms of {shapes} or k and v do not fit it")
     given = (qkv_BED, cos_TD, sin_TD, k_PHD, v_PHD, reads, q_norm_D, k_norm_D, eps)
-    if choose(implementation, qkv_BED.device) == "plain":
+    if dispatch.choose(implementation, qkv_BED.device) == "plain":
         return rotate_and_append_plain(*given)
     from shuhari.kernels.gpu import rotate as gpu
 
@@ -188,7 +191,7 @@ def swiglu(gate_up_N2I: Tensor, implementation: Implementation | None = None) ->
     _check([gate_up_N2I], [])
     if gate_up_N2I.shape[1] % 2 or not gate_up_N2I.is_contiguous():
         raise ValueError(f"gate and up are to be [N, 2·I] and contiguous, not {tuple(gate_up_N2I.shape)}")
-    if choose(implementation, gate_up_N2I.device) == "plain":
+    if dispatch.choose(implementation, gate_up_N2I.device) == "plain":
         return swiglu_plain(gate_up_N2I)
     from shuhari.kernels.gpu import fused as gpu
 

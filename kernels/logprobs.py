@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels import dispatch
+from shuhari.kernels.dispatch import Implementation
 
 CHUNK = 1 << 25  # logits held at once: 128 MiB of fp32
 
@@ -198,7 +199,7 @@ def linear_logprobs(
     """
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, not {temperature}")
-    name = choose(implementation, h_NC.device)
+    name = dispatch.choose(implementation, h_NC.device)
     if name == "triton" and h_NC.dtype == torch.float64:
         raise ValueError("implementation 'triton' takes fp32, fp16 and bf16, not fp64")
     rows = _rows(name)

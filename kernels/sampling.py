@@ -2,8 +2,8 @@
 
 A token of the softmax of z is argmax (z_j + g_j) with Gumbel noise g_j = -log E_j, E_j = -log(1 - u_j)
 (Gumbel 1954; Maddison, Tarlow and Minka 2014). Noise costs more than the memory traffic of a logit, so it is
-used twice on few numbers and not once on all: a split of SPLIT tokens is drawn by the log-sum-exps of the
-splits, then a token of that split, which together is the same softmax.
+used twice on few numbers and not once on all: a split of LOGITS_PER_SPLIT tokens is drawn by the log-sum-exps
+of the splits, then a token of that split, which together is the same softmax.
 
 The uniform u_j is a hash of (seed, counter, j) and of nothing else, as in counter-based generators (Salmon et
 al. 2011): a row's token depends neither on its batch nor on what was drawn before. The hash is Chris Wellons'
@@ -11,22 +11,15 @@ lowbias32 (hash-prospector, 2018), here of j times Weyl's constant, plus one key
 hashes of seed and counter. Split s has the noise of j = 2^32 - 1 - s.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.choose import Implementation, choose
+from shuhari.kernels import dispatch
+from shuhari.kernels.constants import LARGEST, LN2, LOG2E, LOGITS_PER_SPLIT, LOWEST, SERIES, WEYL
+from shuhari.kernels.dispatch import Implementation
 
-SPLIT = 4096
-LOG2E = 1.4426950408889634
-LN2 = 0.6931471805599453
 MASK = 0xFFFFFFFF
-WEYL = 0x9E3779B9  # 2^32 over the golden ratio
-SERIES = 2.0**-7  # below it E is three terms of its series: 1 - u would lose u's low bits
-LARGEST = 1.0 - 2.0**-24  # the largest fp32 below 1
-LOWEST = -1e30  # for -inf where differences are taken
 
 
 def lowbias32(x: Tensor) -> Tensor:
@@ -70,7 +63,7 @@ def plain(
     greedy_B = temperature_B == 0
     temperature_B1 = temperature_B.float().masked_fill(greedy_B, 1)[:, None]
     scale_B1 = LOG2E / temperature_B1
-    size = min(SPLIT, V)
+    size = min(LOGITS_PER_SPLIT, V)
     splits = -(-V // size)
     z_BSK = F.pad(logits_BV.float(), (0, splits * size - V), value=-torch.inf).view(B, splits, size)
 
@@ -87,20 +80,6 @@ def plain(
     return tokens_B, logprobs_BV.gather(-1, tokens_B[:, None])[:, 0]
 
 
-def _triton(
-    logits_BV: Tensor, temperature_B: Tensor, seeds_B: Tensor, counters_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    from shuhari.kernels.gpu import sampling as gpu
-
-    return gpu.sample(logits_BV, temperature_B, seeds_B, counters_B)
-
-
-IMPLEMENTATIONS: dict[Implementation, Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    "plain": plain,
-    "triton": _triton,
-}
-
-
 def sample(
     logits_BV: Tensor,
     temperature_B: Tensor,
@@ -115,12 +94,16 @@ def sample(
     token and NaN; other rows are as if it were not there. Nothing waits for the device. Implementations
     choose the same token unless two scores differ by rounding alone, about once in a million draws.
 
-    "triton" reads the logits once and one split of each row again: 2·B·(V + SPLIT) bytes of 16-bit logits.
+    "triton" reads the logits once and a split of each row again, 2·B·(V + LOGITS_PER_SPLIT) bytes in 16 bits.
 
     logits_BV: fp32, fp16 or bf16
     temperature_B: 0 or more, in fp32; seeds_B, counters_B: int64, each pair used once (such as a row's own
         seed and the number of its token)
     Raises ValueError where "triton" is asked for and cannot run, or V is above 2^22.
     """
-    name = choose(implementation, logits_BV.device)
-    return IMPLEMENTATIONS[name](logits_BV, temperature_B, seeds_B, counters_B)
+    given = (logits_BV, temperature_B, seeds_B, counters_B)
+    if dispatch.choose(implementation, logits_BV.device) == "plain":
+        return plain(*given)
+    from shuhari.kernels.gpu import sampling as gpu
+
+    return gpu.sample(*given)

@@ -1,24 +1,26 @@
 """Attention of many samples of few prompts by torch alone.
 
-Every row attends to the whole of one *prefix* (a prompt that it may share with others) and, causally, to keys
-of its *own*. A prompt's keys and values are read once for all its samples, and the two are merged by their
+Every row attends to the whole of one *prefix* (a prompt that it may share with others) and, causally, to its
+*completion*. A prompt's keys and values are read once for all its samples, and the two are merged by their
 log-sum-exps, as in FlashAttention (Dao et al. 2022) and Hydragen (Juravsky et al. 2024). Read once, fp32:
 8·Hkv·D·(N·P + B·S) bytes for N prefixes of P keys and B rows of S, where without sharing it is
 8·Hkv·D·B·(P + S); 4·B·H·T·(P + S)·D FLOPs either way.
 
-Own keys and values come in parts, best contiguous: a processor fetches ahead within what lies together, and
-products run several times faster there than on the first positions of longer rows.
+Keys and values of completions come in parts, best contiguous: a processor fetches ahead within what lies
+together, and products run several times faster there than on the first positions of longer rows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Implementation = Literal["plain", "grouped"]
-Part = tuple[Tensor, Tensor]  # keys and values [B, Hkv, S, D] of the next S own positions
+from shuhari.kernels import dispatch
+from shuhari.kernels.attention import plain as causal
+from shuhari.kernels.dispatch import Implementation
+
+Part = tuple[Tensor, Tensor]  # keys and values [B, Hkv, S, D] of the next S positions of completions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,72 +38,65 @@ class Prefix:
     lengths_N: Tensor | None = None
     in_order: bool = False
 
+    def lengths(self) -> list[int]:
+        """Valid keys of each prompt."""
+        if self.lengths_N is None:
+            return [self.k_NHPD.shape[2]] * len(self.k_NHPD)
+        lengths: list[int] = self.lengths_N.tolist()
+        return lengths
 
-def plain(
+
+def shared_attention(
     q_BHTD: Tensor,
     parts: Sequence[Part],
-    own: int | Tensor,
+    completion_length: int | Tensor,
     prefixes: Sequence[Prefix],
+    implementation: Implementation | None = None,
     window: int | None = None,
 ) -> Tensor:
-    """The definition, row by row."""
-    B, H, T, D = q_BHTD.shape
-    own_B = [own] * B if isinstance(own, int) else own.tolist()
-    own_kv = [torch.cat(x, 2) for x in zip(*parts, strict=True)]
-    prefix_of = {
-        row: (p.k_NHPD[n, :, : length(p, n)], p.v_NHPD[n, :, : length(p, n)])
-        for p in prefixes
-        for n, rows in enumerate(p.rows_NG.tolist())
-        for row in rows
-        if row >= 0
-    }
-    result = []
-    for b, n in enumerate(own_B):
-        k, v = (torch.cat([x, y[b, :, :n]], 1) for x, y in zip(prefix_of[b], own_kv, strict=True))
-        k, v = (x.repeat_interleave(H // x.shape[0], 0) for x in (k, v))
-        scores_HTS = (q_BHTD[b] * D**-0.5) @ k.transpose(1, 2)
-        seen_TS = torch.ones(T, k.shape[1], dtype=torch.bool, device=k.device).tril(k.shape[1] - T)
-        if window is not None:
-            seen_TS = seen_TS.triu(k.shape[1] - T - window + 1)
-        result.append(scores_HTS.masked_fill(~seen_TS, -torch.inf).softmax(-1) @ v)
-    return torch.stack(result)
+    """Attention [B, H, T, D] of each row's last T positions to its prompt and, causally, its completion.
 
+    Every row is in one prefix.
 
-def length(prefix: Prefix, n: int) -> int:
-    """Valid keys of the n-th prompt."""
-    return prefix.k_NHPD.shape[2] if prefix.lengths_N is None else int(prefix.lengths_N[n])
+    completion_length: how many keys of a completion are valid, in every row or (int64 [B]) in each; at least
+        T. What stands beyond them changes nothing, but its values must be finite.
 
+    implementation: "plain", row by row, or "torch": the queries of all samples of a prompt as one matrix
+        against its keys. None: the rule of `shuhari.kernels.dispatch`
+    window: how many positions of its text each looks back over, itself included; None: all
 
-def grouped(
-    q_BHTD: Tensor,
-    parts: Sequence[Part],
-    own: int | Tensor,
-    prefixes: Sequence[Prefix],
-    window: int | None = None,
-) -> Tensor:
-    """The queries of all samples of a prompt as one matrix against its keys."""
+    Raises ValueError where another implementation is asked for.
+    """
+    if dispatch.choose(implementation, q_BHTD.device, ("plain", "torch")) == "plain":
+        texts = _texts(len(q_BHTD), parts, completion_length, prefixes)
+        return torch.cat(
+            [causal(q_BHTD[b : b + 1], k[None], v[None], window) for b, (k, v) in enumerate(texts)]
+        )
     B, H, T, D = q_BHTD.shape
     Hkv = parts[0][0].shape[1]
     q_BHRD = (q_BHTD * D**-0.5).reshape(B, Hkv, H // Hkv * T, D)  # R: queries that share a head's keys
     last_BT = reach_BR = None
-    if T > 1 or isinstance(own, Tensor) or window is not None:
-        own_B1 = own[:, None] if isinstance(own, Tensor) else own
-        last_BT = torch.arange(-T, 0, device=q_BHTD.device)[None] + own_B1  # the last own key a query sees
+    if T > 1 or isinstance(completion_length, Tensor) or window is not None:
+        length_B1 = completion_length[:, None] if isinstance(completion_length, Tensor) else completion_length
+        # The last key of its completion that a query sees.
+        last_BT = torch.arange(-T, 0, device=q_BHTD.device)[None] + length_B1
     if last_BT is not None and window is not None:
         reach_BR = (last_BT - window).repeat(1, H // Hkv).expand(B, -1)
-    own_BHRS = _own_scores(q_BHRD, parts, own, last_BT, window)
+    completion_BHRS = _completion_scores(q_BHRD, parts, completion_length, last_BT, window)
 
     if len(prefixes) == 1:  # one softmax over both
         (prefix,) = prefixes
         P, back_B = prefix.k_NHPD.shape[2], None if prefix.in_order else _back(prefix.rows_NG, B)
-        scores = [_prefix_scores(q_BHRD, prefix, reach_BR), _grouped(own_BHRS, prefix)]
+        scores = [_prefix_scores(q_BHRD, prefix, reach_BR), _grouped(completion_BHRS, prefix)]
         weights_NHGRK = torch.cat(scores, 4).softmax(-1)
         shared_NHGRD = _prefix_values(weights_NHGRK[..., :P], prefix)
-        own_BHRS, o_BHRD = (_ungrouped(x, back_B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
-        return _add_own_values(o_BHRD, own_BHRS, parts).reshape(B, H, T, D)
+        completion_BHRS, o_BHRD = (_ungrouped(x, back_B) for x in (weights_NHGRK[..., P:], shared_NHGRD))
+        return _add_completion_values(o_BHRD, completion_BHRS, parts).reshape(B, H, T, D)
 
-    own_lse_BHR1 = own_BHRS.logsumexp(-1, keepdim=True)
-    o_BHRD = _add_own_values(torch.zeros_like(q_BHRD), (own_BHRS - own_lse_BHR1).exp(), parts)
+    completion_lse_BHR1 = completion_BHRS.logsumexp(-1, keepdim=True)
+    o_BHRD = _add_completion_values(
+        torch.zeros_like(q_BHRD), (completion_BHRS - completion_lse_BHR1).exp(), parts
+    )
     for prefix in prefixes:
         scores_NHGRP = _prefix_scores(q_BHRD, prefix, reach_BR)
         # Of a prompt that a window has left behind the sum is 0: its logarithm must still be a number.
@@ -112,12 +107,34 @@ def grouped(
         rows = rows[used]
         part, lse = (x.transpose(1, 2).flatten(0, 1)[used] for x in (part_NHGRD, lse_NHGR1))
         o = o_BHRD[rows]
-        o_BHRD = o_BHRD.index_copy(0, rows, o + torch.sigmoid(lse - own_lse_BHR1[rows]) * (part - o))
+        o_BHRD = o_BHRD.index_copy(0, rows, o + torch.sigmoid(lse - completion_lse_BHR1[rows]) * (part - o))
     return o_BHRD.reshape(B, H, T, D)
 
 
-def _own_scores(
-    q_BHRD: Tensor, parts: Sequence[Part], own: int | Tensor, last_BT: Tensor | None, window: int | None
+def _texts(
+    B: int, parts: Sequence[Part], completion_length: int | Tensor, prefixes: Sequence[Prefix]
+) -> Iterator[Part]:
+    """The keys and values [Hkv, S, D] of each row's whole text: its prompt, then its completion."""
+    length_B = [completion_length] * B if isinstance(completion_length, int) else completion_length.tolist()
+    completions = [torch.cat(x, 2) for x in zip(*parts, strict=True)]
+    prompt_of = {
+        row: (prefix.k_NHPD[n, :, :length], prefix.v_NHPD[n, :, :length])
+        for prefix in prefixes
+        for n, (length, rows) in enumerate(zip(prefix.lengths(), prefix.rows_NG.tolist(), strict=True))
+        for row in rows
+        if row >= 0
+    }
+    for b, length in enumerate(length_B):
+        k, v = (torch.cat([x, y[b, :, :length]], 1) for x, y in zip(prompt_of[b], completions, strict=True))
+        yield k, v
+
+
+def _completion_scores(
+    q_BHRD: Tensor,
+    parts: Sequence[Part],
+    completion_length: int | Tensor,
+    last_BT: Tensor | None,
+    window: int | None,
 ) -> Tensor:
     """[B, Hkv, R, S] of all parts; -inf of what a query does not see."""
     scores = [_scored(q_BHRD, k_BHSD) for k_BHSD, _ in parts]
@@ -130,12 +147,12 @@ def _own_scores(
             unseen_BTS |= place_S <= last_BT1 - window
         unseen_BRS = unseen_BTS.repeat(1, q_BHRD.shape[2] // last_BT.shape[1], 1)
         return scores_BHRS.masked_fill(unseen_BRS[:, None], -torch.inf)
-    if own < S:
-        scores_BHRS[..., own:] = -torch.inf
+    if completion_length < S:
+        scores_BHRS[..., completion_length:] = -torch.inf
     return scores_BHRS
 
 
-def _add_own_values(o_BHRD: Tensor, weights_BHRS: Tensor, parts: Sequence[Part]) -> Tensor:
+def _add_completion_values(o_BHRD: Tensor, weights_BHRS: Tensor, parts: Sequence[Part]) -> Tensor:
     """o + the weighted values of all parts."""
     widths = [v_BHSD.shape[2] for _, v_BHSD in parts]
     for weights, (_, v_BHSD) in zip(torch.split(weights_BHRS, widths, 3), parts, strict=True):
@@ -209,23 +226,3 @@ def _prefix_scores(q_BHRD: Tensor, prefix: Prefix, reach_BR: Tensor | None) -> T
 def _prefix_values(weights_NHGRP: Tensor, prefix: Prefix) -> Tensor:
     """[N, Hkv, G, R, D]: what the weights make of the prompts' values."""
     return _product(weights_NHGRP.flatten(2, 3), prefix.v_NHPD).view(*weights_NHGRP.shape[:4], -1)
-
-
-IMPLEMENTATIONS: dict[Implementation, Callable[..., Tensor]] = {"plain": plain, "grouped": grouped}
-
-
-def shared_attention(
-    q_BHTD: Tensor,
-    parts: Sequence[Part],
-    own: int | Tensor,
-    prefixes: Sequence[Prefix],
-    implementation: Implementation = "grouped",
-    window: int | None = None,
-) -> Tensor:
-    """Attention [B, H, T, D] of each row's last T own positions to its prefix and, causally, its own keys.
-
-    `own` counts the own keys that are valid, of every row or (int64 [B]) of each; at least T. What stands
-    beyond them changes nothing, but its values must be finite. Every row is in one prefix.
-    window: how many positions of its text each looks back over, itself included; None: all
-    """
-    return IMPLEMENTATIONS[implementation](q_BHTD, parts, own, prefixes, window)

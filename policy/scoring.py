@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
-from shuhari.kernels.packed import Segments
+from shuhari.kernels.segments import Segments
 from shuhari.policy.model import llama
 from shuhari.policy.model.attend import attend_within
 from shuhari.policy.policy import LEARNING, Policy, Tokens

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shuhari.kernels import fused, logprobs, sampling
 from shuhari.kernels.decode import decode_attention
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.segments import Segments
 
 MODELS = ((896, 4864), (1536, 8960))  # widths of the rollouts' models, and of their MLPs
 V = 151_936

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from shuhari.kernels import decode as decoding
 from shuhari.kernels import fused, logprobs, sampling
-from shuhari.kernels.decode import Reads, decode_attention, plan
+from shuhari.kernels.decode import decode_attention
 from shuhari.kernels.gpu.packed import Given, attention
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.reads import Reads, plan
+from shuhari.kernels.segments import Segments
 
 SHAPES = ((32, 1), (64, 7), (80, 4), (96, 2), (128, 6), (256, 8))  # head dimension, query heads a key head
 HKV, EPS = 2, 1e-3
@@ -115,7 +117,7 @@ def _decode(m: Machine, D: int, r: int, dtype: torch.dtype) -> Iterator[Row]:
     for shared in (False, True):
         reads = reads_of(m, B=B, G=G, P=P, S=S, r=r, D=D, shared=shared, dtype=dtype)
         got = decode_attention(q_BHD, k_pool, v_pool, reads, "triton")
-        want = decoding.plain(q_BHD.double(), k_pool.double(), v_pool.double(), reads, D**-0.5)
+        want = decoding.plain(q_BHD.double(), k_pool.double(), v_pool.double(), reads)
         yield m.judged("shared" if shared else "plain", got, want)
 
 
@@ -123,7 +125,7 @@ def _rotation(m: Machine, D: int, r: int, dtype: torch.dtype) -> Iterator[Row]:
     """Queries and keys turned, with and without their norms; keys and values appended, and nothing beside."""
     B, P, S = m.pick((13, 517, 70), (3, 5, 2))
     reads = reads_of(m, B=B, G=5, P=P, S=S, r=r, D=D, shared=None, dtype=dtype)
-    at_B = (reads.own_start_B + reads.own_length_B - 1).long()
+    at_B = (reads.completion_start_B + reads.completion_length_B - 1).long()
     positions = int(at_B.max()) + 2
     angles_TD = torch.rand(P + S, D // 2, device=m.device).mul(6.3).repeat(1, 2)
     cos_TD, sin_TD = angles_TD.cos(), angles_TD.sin()

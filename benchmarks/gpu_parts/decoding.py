@@ -9,7 +9,8 @@ from gpu_parts.correct import reads_of
 from gpu_parts.machine import Call, Item, Machine, Row
 
 from shuhari.kernels import fused, sampling
-from shuhari.kernels.decode import Reads, decode_attention
+from shuhari.kernels.decode import decode_attention
+from shuhari.kernels.reads import Reads
 
 
 def plain(m: Machine) -> list[Item]:

@@ -103,10 +103,10 @@ def _burst(m: Machine, policy: Any, generator: Any, rows: list[Any], S: int) -> 
         generator.step()
     step = next(iter(generator.engine.loaded.values()))
     bursts, replays = m.pick((4, 4 * gpu_engine.BURST), (1, 1))
-    before = float(step.reads.own_length_B.float().mean())
+    before = float(step.reads.completion_length_B.float().mean())
     with policy.inference():  # a dry run's replays are the step itself
         replay_ms = _events(m, step.run, replays)
-    own = (before + float(step.reads.own_length_B.float().mean())) / 2
+    own = (before + float(step.reads.completion_length_B.float().mean())) / 2
     burst_ms = 1000 * statistics.median(seconds(generator.step) for _ in range(bursts))
     step.run = lambda: None  # what is left of a burst is the host's
     start = time.thread_time()

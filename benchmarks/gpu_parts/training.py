@@ -9,7 +9,8 @@ from gpu_parts.machine import Call, Item, Machine, Row
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.segments import Segments
 
 Form = tuple[Callable[[], Tensor], list[Tensor], Tensor]  # forward, its inputs, what comes back to its output
 

@@ -12,11 +12,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.decode import HEADS, OWN, SHARED, Reads, heads_together, tiling
-from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, LOG2E, TYPE_NAMES, Shipped
-from shuhari.kernels.gpu.merge import UNIT, merge, strides
+from shuhari.kernels.constants import LOG2E
+from shuhari.kernels.gpu.constants import COMPLETION, NOTHING, SHARED, UNIT
+from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Shipped, listed, strides
+from shuhari.kernels.gpu.merge_splits import merge
+from shuhari.kernels.reads import HEADS, Reads, heads_together, tiling
 
-KIND_SHARED, KIND_OWN = tl.constexpr(SHARED), tl.constexpr(OWN)
+TABLES = "prompt_start_B prompt_length_B completion_start_B completion_length_B work_W4 rows_B".split()
 COUNTS = "B R blocks per_kv splits q_row q_head k_stride k_head v_stride v_head".split()
 
 
@@ -140,8 +142,8 @@ def split_kernel(
     lse_CSBR,
     prompt_start_B,
     prompt_length_B,
-    own_start_B,
-    own_length_B,
+    completion_start_B,
+    completion_length_B,
     work_W4,
     rows_B,
     B,
@@ -165,25 +167,26 @@ def split_kernel(
     WIDE_N: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """One item of work for one block of R query heads. A row's prompt splits stand before its own ones."""
+    """One item of work for one block of R query heads. The splits of a row's prompt stand before those
+    of its completion."""
     block = tl.program_id(0) % blocks
     item = work_W4 + tl.program_id(0) // blocks * 4
     kind = tl.load(item)
-    if kind == 0:
+    if kind == NOTHING:
         return
     place = tl.load(item + 1)
     row = tl.load(item + 2)
     split = tl.load(item + 3)
     count = row
-    if kind == KIND_SHARED:
+    if kind == SHARED:
         row = tl.load(rows_B + place)
     start = tl.load(prompt_start_B + row)
     length = tl.load(prompt_length_B + row)
     slot = split
-    if kind == KIND_OWN:
+    if kind == COMPLETION:
         slot += (length + SPLIT - 1) // SPLIT
-        start = tl.load(own_start_B + row)
-        length = tl.load(own_length_B + row)
+        start = tl.load(completion_start_B + row)
+        length = tl.load(completion_length_B + row)
     n = tl.minimum(length - split * SPLIT, SPLIT)
     if n <= 0:
         return
@@ -194,7 +197,7 @@ def split_kernel(
     first = ((block * splits + slot).to(tl.int64) * B + place) * R
     part_MD, lse_M = part_CSBRD + first * D, lse_CSBR + first
     q_row, q_head, k_stride, v_stride = q_row * UNIT, q_head * UNIT, k_stride * UNIT, v_stride * UNIT
-    if kind == KIND_SHARED:
+    if kind == SHARED:
         take(
             q_BHD, k_ND, v_ND, part_MD, lse_M, rows_B, place, count, block, n, R,
             q_row, q_head, k_stride, v_stride, scale, WIDE, False, D, BLOCK_D, WIDE_N, STAGES,
@@ -206,10 +209,8 @@ def split_kernel(
         )  # fmt: skip
 
 
-def decode(
-    q_BHD: Tensor, k_PHD: Tensor, v_PHD: Tensor, reads: Reads, scale: float, out_BHD: Tensor
-) -> Tensor:
-    """`shuhari.kernels.decode.decode_attention`, into `out_BHD`.
+def decode(q_BHD: Tensor, k_PHD: Tensor, v_PHD: Tensor, reads: Reads) -> Tensor:
+    """`shuhari.kernels.decode.decode_attention`.
 
     Raises ValueError where dtype or head dimension are none that the kernel takes, or strides are not what
     wide loads take, or do not reach over a split in 32 bits.
@@ -224,12 +225,13 @@ def decode(
         raise ValueError(f"{chosen['SPLIT']} positions of k or v are 2^31 elements apart or more")
     r = H // k_PHD.shape[1]
     R = heads_together(r)
+    out_BHD = torch.empty(B, H, D, dtype=q_BHD.dtype, device=q_BHD.device)
     part_CSBRD = torch.empty(H // R, reads.splits, B, R, D, dtype=torch.float32, device=q_BHD.device)
     lse_CSBR = torch.empty(H // R, reads.splits, B, R, dtype=torch.float32, device=q_BHD.device)
     if len(reads.work_W4):
         split_kernel[(len(reads.work_W4) * (H // R),)](
             *(q_BHD, k_PHD, v_PHD, part_CSBRD, lse_CSBR, *reads.tensors()),
-            *(B, R, H // R, r // R, reads.splits, *strides(q_BHD, k_PHD, v_PHD), scale * LOG2E),
+            *(B, R, H // R, r // R, reads.splits, *strides(q_BHD, k_PHD, v_PHD), D**-0.5 * LOG2E),
             **chosen,
             enable_fp_fusion=True,
         )
@@ -241,15 +243,12 @@ def decode(
 def shipped() -> list[Shipped]:
     """For every head dimension and dtype."""
     found = []
-    tables = ("prompt_start_B", "prompt_length_B", "own_start_B", "own_length_B", "work_W4", "rows_B")
     for dtype in DTYPES:
         for D in HEAD_DIMS:
-            constants = options(D, dtype)
-            warps = constants.pop("num_warps")
-            signature = dict.fromkeys(("q_BHD", "k_PHD", "v_PHD"), f"*{TYPE_NAMES[dtype]}")
-            signature |= dict.fromkeys(("part_CSBRD", "lse_CSBR"), "*fp32") | dict.fromkeys(tables, "*i32")
-            signature |= dict.fromkeys(COUNTS, "i32") | {"scale": "fp32"}
-            signature |= dict.fromkeys(constants, "constexpr")
-            given = (split_kernel, signature, constants, warps, 3, dtype != torch.float32)
-            found.append(Shipped(f"splits {TYPE_NAMES[dtype]} D{D}", *given))
+            name = TYPE_NAMES[dtype]
+            types = dict.fromkeys(("q_BHD", "k_PHD", "v_PHD"), f"*{name}")
+            types |= {"part_CSBRD": "*fp32", "lse_CSBR": "*fp32"}
+            types |= dict.fromkeys(TABLES, "*i32") | dict.fromkeys(COUNTS, "i32") | {"scale": "fp32"}
+            on_cores = dtype != torch.float32
+            found.append(listed(f"splits {name} D{D}", split_kernel, types, options(D, dtype), on_cores))
     return found

@@ -5,18 +5,16 @@ elements a thread, so that its loads are on their way before the first is waited
 nothing but sums. With many rows (a prefill) each thread has 16 bytes or more in flight, which memory wants.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped
+from shuhari.kernels.gpu.constants import LOG2E
+from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped, listed
 
 WIDTHS = (256, 1024, 2048, 4096, 8192)  # of `norm_kernel`
 MOST_WARPS = 32
-MINUS_LOG2E = tl.constexpr(-1.4426950408889634)
 
 
 def norm_options(C: int) -> dict[str, int]:
@@ -58,7 +56,7 @@ def swiglu_kernel(gate_up_N2I, out_NI, width, BLOCK: tl.constexpr):
     i = tl.program_id(0) % blocks * BLOCK + tl.arange(0, BLOCK)
     gate = tl.load(gate_up_N2I + 2 * row + i, mask=i < width, other=0.0).to(tl.float32)
     up = tl.load(gate_up_N2I + 2 * row + width + i, mask=i < width, other=0.0).to(tl.float32)
-    out = gate / (1 + tl.exp2(gate * MINUS_LOG2E)) * up
+    out = gate / (1 + tl.exp2(gate * -LOG2E)) * up
     tl.store(out_NI + row + i, out.to(out_NI.dtype.element_ty), mask=i < width)
 
 
@@ -107,7 +105,12 @@ def shipped() -> list[Shipped]:
         kind = f"*{name}"
         for delta in (None, *_deltas(dtype)):
             added = None if delta is None else TYPE_NAMES[delta]
-            types = {"x_NC": "*fp32", "delta_NC": added and f"*{added}", "weight_C": "*fp32", "h_NC": kind}
+            types: dict[str, str | None] = {
+                "x_NC": "*fp32",
+                "delta_NC": added and f"*{added}",
+                "weight_C": "*fp32",
+                "h_NC": kind,
+            }
             types |= {"C": "i32", "eps": "fp32"}
             for width in WIDTHS:
                 given = (norm_kernel, types, norm_options(width))
@@ -115,11 +118,3 @@ def shipped() -> list[Shipped]:
         types = {"gate_up_N2I": kind, "out_NI": kind, "width": "i32"}
         found.append(listed(f"swiglu {name}", swiglu_kernel, types, swiglu_options(dtype)))
     return found
-
-
-def listed(name: str, kernel: Any, types: dict[str, str | None], chosen: dict[str, int]) -> Shipped:
-    """A kernel with these options. Of arguments whose type is None, None is given."""
-    constants: dict[str, Any] = {x: None for x, kind in types.items() if kind is None}
-    constants |= {x: value for x, value in chosen.items() if x != "num_warps"}
-    signature = {x: kind or "constexpr" for x, kind in types.items()} | dict.fromkeys(constants, "constexpr")
-    return Shipped(name, kernel, signature, constants, chosen["num_warps"], 3, False)

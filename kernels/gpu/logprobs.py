@@ -10,10 +10,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.gpu.launch import DTYPES, LOG2E, TYPE_NAMES, Shipped
+from shuhari.kernels.constants import LOG2E
+from shuhari.kernels.gpu.constants import LN2, LOWEST
+from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped, listed
 
-LOWEST = tl.constexpr(-1e30)  # for -inf: differences and products stay finite, and e is 0 beside any logit
-LN2 = tl.constexpr(0.6931471805599453)
 BLOCKS = {128: 1, 1024: 2, 8192: 8}  # logits a program takes at once, and its warps
 
 
@@ -151,18 +151,17 @@ def shipped() -> list[Shipped]:
     for dtype in DTYPES:
         for block, warps in map(blocks, BLOCKS):
             name = f"{TYPE_NAMES[dtype]} {block}"
-            row = {"V": "i32", "stride": "i32", "scale": "fp32"}
-            logits = f"*{TYPE_NAMES[dtype]}"
-            outputs = {"logprobs_N": "*fp32", "entropy_N": "*fp32", "lse_N": "*fp32"}
-            signature = {"logits_NV": logits, "targets_N": "*i64", **outputs, **row, "BLOCK": "constexpr"}
-            given = ({"BLOCK": block}, warps, 1, False)
-            found.append(Shipped(f"forward {name}", forward_kernel, signature, *given))
+            options = {"BLOCK": block, "num_warps": warps}
+            inputs = {"logits_NV": f"*{TYPE_NAMES[dtype]}", "targets_N": "*i64"}
+            numbers = {"V": "i32", "stride": "i32", "scale": "fp32"}
+            outputs = dict.fromkeys(("logprobs_N", "entropy_N", "lse_N"), "*fp32")
+            types = inputs | outputs | numbers
+            found.append(listed(f"forward {name}", forward_kernel, types, options))
+            gradients = dict.fromkeys(("lse_N", "entropy_N", "d_logprobs_N", "d_entropy_N"), "*fp32")
+            types = inputs | gradients | {"out_NV": f"*{TYPE_NAMES[dtype]}"} | numbers | {"d_scale": "fp32"}
             for has in ((True, False), (False, True), (True, True)):
                 flags = dict(zip(("HAS_LOGPROBS", "HAS_ENTROPY"), has, strict=True))
-                inputs = dict.fromkeys(("lse_N", "entropy_N", "d_logprobs_N", "d_entropy_N"), "*fp32")
-                signature = {"logits_NV": logits, "targets_N": "*i64", **inputs, "out_NV": logits, **row}
-                signature |= {"d_scale": "fp32", "BLOCK": "constexpr"} | dict.fromkeys(flags, "constexpr")
                 label = "+".join(x for x, y in zip(("logprobs", "entropy"), has, strict=True) if y)
-                given = ({"BLOCK": block, **flags}, warps, 1, False)
-                found.append(Shipped(f"backward of {label} {name}", backward_kernel, signature, *given))
+                title = f"backward of {label} {name}"
+                found.append(listed(title, backward_kernel, types, options | flags))
     return found

@@ -12,12 +12,16 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from shuhari.kernels.gpu import packed_backward
-from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, LOG2E, TYPE_NAMES, Shipped
-from shuhari.kernels.gpu.packed_forward import Blocks, eighths, forward, in_eighths, loaded, tiles
-from shuhari.kernels.packed import Segments
+from shuhari.kernels.constants import LOG2E
+from shuhari.kernels.gpu import packed_backward, packed_tiles
+from shuhari.kernels.gpu.constants import UNIT
+from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Blocks, Shipped, in_units, listed, wide
+from shuhari.kernels.gpu.packed_forward import forward
+from shuhari.kernels.gpu.packed_walk import loaded
+from shuhari.kernels.segments import Segments
 
 ROWS = 16  # that a program of the kernels below takes
+FUSED = {"enable_fp_fusion": True}
 
 
 class Given(NamedTuple):
@@ -26,7 +30,17 @@ class Given(NamedTuple):
     forward: Blocks | None = None
     for_queries: Blocks | None = None
     for_keys: Blocks | None = None
-    share: int = packed_backward.SHARE
+    share: int = packed_tiles.SHARE
+
+
+def delta_options(D: int) -> dict[str, int]:
+    """Constants and warps of `delta_kernel`."""
+    return {"D": D, "BLOCK_D": max(16, triton.next_power_of_2(D)), "R": ROWS, "num_warps": 4}
+
+
+def sum_options(D: int, keys: Blocks) -> dict[str, int]:
+    """Constants and warps of `sum_kernel`, for what `key_kernel` left with these blocks."""
+    return {"D": D, "BLOCK_D": keys.options(D)["BLOCK_D"], "BLOCK_N": keys.keys, "R": ROWS, "num_warps": 4}
 
 
 @triton.jit(do_not_specialize=["N", "H"])
@@ -40,8 +54,8 @@ def delta_kernel(
     keep_R = start + r_R < N
     at = start.to(tl.int64)
     o_RD = loaded(o_NHD + (at * H + head) * D, r_R, d_D, H * D, keep_R, D, BLOCK_D, False)
-    d_o_NHD += at * (d_o_row * 8) + (head * 8).to(tl.int64) * d_o_head
-    d_o_RD = loaded(d_o_NHD, r_R, d_D, d_o_row * 8, keep_R, D, BLOCK_D, False)
+    d_o_NHD += at * (d_o_row * UNIT) + (head * UNIT).to(tl.int64) * d_o_head
+    d_o_RD = loaded(d_o_NHD, r_R, d_D, d_o_row * UNIT, keep_R, D, BLOCK_D, False)
     delta_R = tl.sum(o_RD.to(tl.float32) * d_o_RD.to(tl.float32), 1)
     tl.store(delta_HN + head.to(tl.int64) * N + start + r_R, delta_R, mask=keep_R)
 
@@ -95,34 +109,31 @@ def backward(
     d_k_NHD, d_v_NHD = (torch.empty(N, key_heads, D, dtype=dtype, device=device) for _ in range(2))
     if N == 0:
         return d_q_NHD, d_k_NHD, d_v_NHD
-    inputs = [in_eighths(x) for x in (q_NHD, k_NHD, v_NHD, d_o_NHD)]
-    block_d = max(16, triton.next_power_of_2(D))
-    fixed = {"D": D, "BLOCK_D": block_d, "enable_fp_fusion": True}
-
-    def blocked(b: Blocks) -> dict[str, Any]:
-        return fixed | {"BLOCK_M": b.queries, "BLOCK_N": b.keys, "num_warps": b.warps, "num_stages": b.stages}
-
+    inputs = [x if wide(x) else x.contiguous() for x in (q_NHD, k_NHD, v_NHD, d_o_NHD)]
     delta_HN = torch.empty(H, N, dtype=torch.float32, device=device)
     grid = (triton.cdiv(N, ROWS) * H,)
-    delta_kernel[grid](o_NHD, inputs[3], delta_HN, N, H, *eighths(inputs[3]), R=ROWS, num_warps=4, **fixed)
+    delta_kernel[grid](o_NHD, inputs[3], delta_HN, N, H, *in_units(inputs[3]), **delta_options(D), **FUSED)
 
     read = (*inputs, lse_HN, delta_HN)
-    numbers = (N, H, H // key_heads, *eighths(*inputs), D**-0.5 * LOG2E, D**-0.5)
+    numbers = (N, H, H // key_heads, *in_units(*inputs), D**-0.5 * LOG2E, D**-0.5)
     b = given.for_queries or packed_backward.query_blocks(D, dtype)
-    tiles_X6 = tiles(segments, b.queries)
+    tiles_X6 = packed_tiles.query_tiles(segments, b.queries)
     tables = (tiles_X6, segments.first_N)
-    packed_backward.query_kernel[(len(tiles_X6) * H,)](*read, d_q_NHD, *tables, *numbers, **blocked(b))
+    packed_backward.query_kernel[(len(tiles_X6) * H,)](
+        *read, d_q_NHD, *tables, *numbers, **b.options(D), **FUSED
+    )
 
     b = given.for_keys or packed_backward.key_blocks(D, dtype)
-    tiles_X6, sums_Y4, slots = packed_backward.key_tiles(segments, b.keys, given.share)
-    parts_XH2ND = torch.empty(slots, key_heads, 2, b.keys, block_d, dtype=torch.float32, device=device)
+    tiles_X6, sums_Y4, slots = packed_tiles.key_tiles(segments, b.keys, given.share)
+    shape = (slots, key_heads, 2, b.keys, b.options(D)["BLOCK_D"])
+    parts_XH2ND = torch.empty(*shape, dtype=torch.float32, device=device)
     outputs, tables = (d_k_NHD, d_v_NHD, parts_XH2ND), (tiles_X6, segments.first_N)
     grid = (len(tiles_X6) * key_heads,)
-    packed_backward.key_kernel[grid](*read, *outputs, *tables, *numbers, **blocked(b))
+    packed_backward.key_kernel[grid](*read, *outputs, *tables, *numbers, **b.options(D), **FUSED)
     if slots:
         grid = (len(sums_Y4) * key_heads * (b.keys // ROWS),)
         added = (parts_XH2ND, d_k_NHD, d_v_NHD, sums_Y4, key_heads)
-        sum_kernel[grid](*added, BLOCK_N=b.keys, R=ROWS, num_warps=4, **fixed)
+        sum_kernel[grid](*added, **sum_options(D, b), **FUSED)
     return d_q_NHD, d_k_NHD, d_v_NHD
 
 
@@ -173,16 +184,12 @@ def shipped() -> list[Shipped]:
     for D in HEAD_DIMS:
         for dtype in DTYPES:
             name = TYPE_NAMES[dtype]
-            fixed = {"D": D, "BLOCK_D": triton.next_power_of_2(D)}
-            constants = fixed | {"R": ROWS}
-            signature = {"o_NHD": f"*{name}", "d_o_NHD": f"*{name}", "delta_HN": "*fp32"}
-            signature |= dict.fromkeys(("N", "H", "d_o_row", "d_o_head"), "i32")
-            signature |= dict.fromkeys(constants, "constexpr")
+            types = {"o_NHD": f"*{name}", "d_o_NHD": f"*{name}", "delta_HN": "*fp32"}
+            types |= dict.fromkeys(("N", "H", "d_o_row", "d_o_head"), "i32")
             title = f"packed backward delta D{D} {name}"
-            found.append(Shipped(title, delta_kernel, signature, constants, 4, 3, False))
-            constants = fixed | {"BLOCK_N": packed_backward.key_blocks(D, dtype).keys, "R": ROWS}
-            signature = {"parts_XH2ND": "*fp32", "d_k_NHD": f"*{name}", "d_v_NHD": f"*{name}"}
-            signature |= {"sums_Y4": "*i32", "key_heads": "i32"} | dict.fromkeys(constants, "constexpr")
-            title = f"packed backward sum D{D} {name}"
-            found.append(Shipped(title, sum_kernel, signature, constants, 4, 3, False))
+            found.append(listed(title, delta_kernel, types, delta_options(D)))
+            types = {"parts_XH2ND": "*fp32", "d_k_NHD": f"*{name}", "d_v_NHD": f"*{name}"}
+            types |= {"sums_Y4": "*i32", "key_heads": "i32"}
+            options = sum_options(D, packed_backward.key_blocks(D, dtype))
+            found.append(listed(f"packed backward sum D{D} {name}", sum_kernel, types, options))
     return found

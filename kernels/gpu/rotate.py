@@ -9,10 +9,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads
-from shuhari.kernels.gpu.fused import listed
-from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Shipped
-from shuhari.kernels.gpu.merge import UNIT, strides
+from shuhari.kernels.gpu.constants import UNIT
+from shuhari.kernels.gpu.launch import DTYPES, HEAD_DIMS, TYPE_NAMES, Shipped, listed, strides
+from shuhari.kernels.reads import Reads
 
 HEADS = 8  # of one program
 COUNTS = "H Hkv T qkv_row qkv_head k_stride k_head v_stride v_head".split()
@@ -40,8 +39,8 @@ def rotate_kernel(
     k_PHD,
     v_PHD,
     prompt_length_B,
-    own_start_B,
-    own_length_B,
+    completion_start_B,
+    completion_length_B,
     H,
     Hkv,
     T,
@@ -73,14 +72,14 @@ def rotate_kernel(
     x_in = tl.load(in_HD, mask=mask, other=0.0)
     y_in = tl.load(in_HD + HALF, mask=mask, other=0.0)
     prompt_length = tl.load(prompt_length_B + row)
-    own_start = tl.load(own_start_B + row)
-    own_length = tl.load(own_length_B + row)
-    if own_length <= 0:
+    completion_start = tl.load(completion_start_B + row)
+    completion_length = tl.load(completion_length_B + row)
+    if completion_length <= 0:
         zero = tl.zeros((BLOCK_H, BLOCK), q_BHD.dtype.element_ty)
         tl.store(out_HD, zero, mask=is_query)
         tl.store(out_HD + HALF, zero, mask=is_query)
         return
-    place = (prompt_length + own_length - 1).to(tl.int64)
+    place = (prompt_length + completion_length - 1).to(tl.int64)
     known = live & (place < T)  # what is beyond the tables is not to be read, and to be seen
     cos, sin = cos_TD + place * D + d, sin_TD + place * D + d
     cos_x = tl.load(cos, mask=known, other=float("nan"))
@@ -100,7 +99,7 @@ def rotate_kernel(
     y_out = (y * cos_y + x * sin_y).to(q_BHD.dtype.element_ty)
     tl.store(out_HD, x_out, mask=is_query)
     tl.store(out_HD + HALF, y_out, mask=is_query)
-    position = (own_start + own_length - 1).to(tl.int64)
+    position = (completion_start + completion_length - 1).to(tl.int64)
     k_HD = k_PHD + (position * k_stride + key_H * k_head) * UNIT + d
     tl.store(k_HD, x_out, mask=is_key)
     tl.store(k_HD + HALF, y_out, mask=is_key)
@@ -137,7 +136,7 @@ def rotate_and_append(
     if B:
         rotate_kernel[(B, triton.cdiv(E, HEADS))](
             *(qkv_BED, cos_TD, sin_TD, q_norm_D, k_norm_D, q_BHD, k_PHD, v_PHD),
-            *(reads.prompt_length_B, reads.own_start_B, reads.own_length_B),
+            *(reads.prompt_length_B, reads.completion_start_B, reads.completion_length_B),
             *(H, Hkv, len(cos_TD), *strides(qkv_BED, k_PHD, v_PHD), eps),
             **options(D, dtype),
             enable_fp_fusion=True,
@@ -156,7 +155,9 @@ def shipped() -> list[Shipped]:
                 types: dict[str, str | None] = {"qkv_BED": kind, "cos_TD": "*fp32", "sin_TD": "*fp32"}
                 types |= {"q_norm_D": weights, "k_norm_D": weights}
                 types |= dict.fromkeys(("q_BHD", "k_PHD", "v_PHD"), kind)
-                types |= dict.fromkeys(("prompt_length_B", "own_start_B", "own_length_B"), "*i32")
+                types |= dict.fromkeys(
+                    ("prompt_length_B", "completion_start_B", "completion_length_B"), "*i32"
+                )
                 types |= dict.fromkeys(COUNTS, "i32") | {"eps": "fp32"}
                 given = (rotate_kernel, types, options(D, dtype))
                 found.append(listed(f"rotate {name} D{D}{' normed' if weights else ''}", *given))

@@ -11,18 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped
+from shuhari.kernels.constants import LOGITS_PER_SPLIT
+from shuhari.kernels.gpu.constants import LARGEST, LN2, LOG2E, LOWEST, SERIES, WEYL
+from shuhari.kernels.gpu.launch import DTYPES, TYPE_NAMES, Shipped, listed
 
-LOWEST = tl.constexpr(-1e30)  # for -inf: differences and products stay finite, and e is 0 beside any logit
-LOG2E = tl.constexpr(1.4426950408889634)
-LN2 = tl.constexpr(0.6931471805599453)
-WEYL = tl.constexpr(0x9E3779B9)
-SERIES = tl.constexpr(2.0**-7)
-LARGEST = tl.constexpr(1.0 - 2.0**-24)
-
-SPLIT = 4096  # as in the definition
 # (logits that a program takes at once, splits that it holds at once, warps): the first to hold V is taken.
-SIZES = ((128, 1, 1), (1024, 1, 4), (SPLIT, 64, 8), (SPLIT, 1024, 8))
+SIZES = ((128, 1, 1), (1024, 1, 4), (LOGITS_PER_SPLIT, 64, 8), (LOGITS_PER_SPLIT, 1024, 8))
 
 
 def sizes(V: int) -> tuple[int, int, int]:
@@ -168,11 +162,11 @@ def shipped() -> list[Shipped]:
         results = {"tokens_B": "*i64", "logprobs_B": "*fp32"}
         numbers = {"V": "i32", "stride": "i32"}
         for block, held, warps in (sizes(x[0] * x[1]) for x in SIZES):
-            signature = {**logits, **parts, **numbers, "BLOCK": "constexpr"}
-            given = (split_kernel, signature, {"BLOCK": block}, warps, 1, False)
-            found[f"split {name} {block}"] = given
-            signature = {**logits, **sources, **parts, **results, **numbers, "splits": "i32"}
-            signature |= {"BLOCK": "constexpr", "SPLITS": "constexpr"}
-            given = (draw_kernel, signature, {"BLOCK": block, "SPLITS": held}, warps, 1, False)
-            found[f"draw {name} {block} of {held}"] = given
-    return [Shipped(name, *given) for name, given in found.items()]
+            options = {"BLOCK": block, "num_warps": warps}
+            title = f"split {name} {block}"
+            found[title] = listed(title, split_kernel, {**logits, **parts, **numbers}, options)
+            options = {"BLOCK": block, "SPLITS": held, "num_warps": warps}
+            types = {**logits, **sources, **parts, **results, **numbers, "splits": "i32"}
+            title = f"draw {name} {block} of {held}"
+            found[title] = listed(title, draw_kernel, types, options)
+    return list(found.values())

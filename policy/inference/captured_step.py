@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads, decode_attention
+from shuhari.kernels.decode import decode_attention
 from shuhari.kernels.fused import rotate_and_append
+from shuhari.kernels.reads import Reads
 from shuhari.kernels.sampling import sample
 from shuhari.policy.inference.key_value_pool import KeyValuePool
 from shuhari.policy.inference.request import RunningRequest
@@ -46,7 +47,7 @@ class CapturedStep:
 
         def step() -> None:
             w = policy.weights(adapter)  # on a GPU the same tensors each time
-            self.reads.own_length_B.add_(self.used_B)
+            self.reads.completion_length_B.add_(self.used_B)
             for window, narrowed in seen.items():
                 if window is not None:
                     narrowed.narrow_(self.reads, window)
@@ -92,7 +93,7 @@ class CapturedStep:
         """Take rows out of use: their steps read and write nothing from now on."""
         places = [i for i, running in enumerate(self.requests) if running in ended]
         places_U = torch.tensor(places, dtype=torch.int64, device=self.used_B.device)
-        for column_B in (self.used_B, self.reads.own_length_B):
+        for column_B in (self.used_B, self.reads.completion_length_B):
             column_B.index_fill_(0, places_U, 0)
 
 
@@ -104,7 +105,7 @@ def seeds_of(requests: Sequence[RunningRequest]) -> Tensor:
 def _other_ranges(reads: Reads) -> Reads:
     """The same work, with ranges of its own, which a window will narrow."""
     a, b, c, d = (x.clone() for x in reads.tensors()[:4])
-    return replace(reads, prompt_start_B=a, prompt_length_B=b, own_start_B=c, own_length_B=d)
+    return replace(reads, prompt_start_B=a, prompt_length_B=b, completion_start_B=c, completion_length_B=d)
 
 
 def _captured(step: Callable[[], None], device: torch.device, memory: Any) -> Callable[[], None]:

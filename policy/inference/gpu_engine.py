@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.kernels.decode import Reads, plan
-from shuhari.kernels.packed import Segments
+from shuhari.kernels.reads import Reads, plan
 from shuhari.kernels.sampling import sample
+from shuhari.kernels.segments import Segments
 from shuhari.policy.inference.captured_step import CapturedStep, seeds_of
 from shuhari.policy.inference.key_value_pool import KeyValuePool
 from shuhari.policy.inference.memory_budget import MemoryBudget
@@ -227,6 +227,6 @@ def _power_of_two(n: int, least: int = 1) -> int:
 def _empty(reads: Reads) -> Reads:
     """The same sizes, with no row in use."""
     empty = reads.to("cpu")
-    for lengths_B in (empty.prompt_length_B, empty.own_length_B):
+    for lengths_B in (empty.prompt_length_B, empty.completion_length_B):
         lengths_B.zero_()
     return empty

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shuhari.kernels.packed import Segments
+from shuhari.kernels.segments import Segments
 from shuhari.policy.inference.prompt_cache import CachedPrompt
 from shuhari.policy.model.attend import Attend, attend_causally, attend_within
 from shuhari.policy.policy import Policy

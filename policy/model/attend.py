@@ -5,7 +5,8 @@ from collections.abc import Callable
 from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
-from shuhari.kernels.packed import Segments, packed_attention
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.segments import Segments
 
 FULL, SLIDING = "full_attention", "sliding_attention"  # kinds of layers, as configurations name them
 # (layer, queries [B, H, K, D], keys and values [B, Hkv, T, D], window) -> [B, H, K, D]: K last of T new

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parent))  # `import harness`
+sys.path.append(str(Path(__file__).parent))  # `import precision`
 
 
 def _decoded(bits: Any) -> Any:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from shuhari.kernels import attention
+from shuhari.kernels import attention, dispatch
 from shuhari.kernels.logprobs import token_logprobs
 
 
@@ -19,7 +19,7 @@ def reference(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor
     return out
 
 
-@pytest.mark.parametrize("implementation", ["plain", "sdpa"])
+@pytest.mark.parametrize("implementation", ["plain", "torch"])
 @pytest.mark.parametrize(
     ("B", "H", "Hkv", "T", "S", "D"),
     [
@@ -46,17 +46,14 @@ def test_against_fp64(implementation: str, B: int, H: int, Hkv: int, T: int, S: 
         assert (got.double() - expected).norm() <= 2e-6 * max(expected.norm().item(), 1.0)
 
 
-def test_the_choice_is_a_rule_and_an_argument_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = torch.device("cpu")
-    assert attention.choose(attention.SHORT, cpu) == "plain"
-    assert attention.choose(attention.SHORT + 1, cpu) == "sdpa"
+def test_few_keys_take_the_definition_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
     for name in ("plain", "sdpa"):
-        monkeypatch.setitem(attention.IMPLEMENTATIONS, name, lambda q, k, v, name=name: ran.append(name) or q)
-    short, long = torch.zeros(1, 1, 3, 8), torch.zeros(1, 1, 99, 8)
+        monkeypatch.setattr(attention, name, lambda q, *given, name=name: ran.append(name) or q)
+    short, long = torch.zeros(1, 1, dispatch.SHORT, 8), torch.zeros(1, 1, dispatch.SHORT + 1, 8)
     attention.causal_attention(short, short, short)
     attention.causal_attention(long, long, long)
-    attention.causal_attention(short, short, short, "sdpa")
+    attention.causal_attention(short, short, short, "torch")
     assert ran == ["plain", "sdpa", "sdpa"]
 
 

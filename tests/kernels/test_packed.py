@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from shuhari.kernels import packed
-from shuhari.kernels.packed import Segments, choose, packed_attention
+from shuhari.kernels.dispatch import Implementation
+from shuhari.kernels.packed import packed_attention
+from shuhari.kernels.segments import Segments
 
 # lengths, prompts
 PACKS = [
@@ -39,7 +41,7 @@ def masked(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     """Softmax over all pairs of positions, those hidden that must not be seen."""
     N, H, D = q.shape
     of_N = torch.arange(len(segments.lengths)).repeat_interleave(torch.tensor(segments.lengths))
-    prompt_N = segments.prompt_M[of_N]
+    prompt_N = torch.tensor(segments.prompts)[of_N]
     own_NN = (of_N[:, None] == of_N) & (torch.arange(N)[:, None] >= torch.arange(N))
     seen_NN = own_NN | ((prompt_N[:, None] == of_N) & (prompt_N[:, None] >= 0))
     k, v = (x.repeat_interleave(H // x.shape[1], 1) for x in (k, v))
@@ -51,7 +53,7 @@ def masked(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
 @pytest.mark.parametrize("heads", HEADS)
 @pytest.mark.parametrize("pack", PACKS)
 def test_values_and_gradients(
-    pack: tuple[list[int], list[int]], heads: tuple[int, int], implementation: packed.Implementation
+    pack: tuple[list[int], list[int]], heads: tuple[int, int], implementation: Implementation
 ) -> None:
     segments = Segments.pack(*pack)
     q, k, v, up = draw(segments, *heads)
@@ -65,7 +67,7 @@ def test_values_and_gradients(
 
 
 @pytest.mark.parametrize("implementation", ["plain", "torch"])
-def test_a_shared_prompt_is_one_repeated_for_each_completion(implementation: packed.Implementation) -> None:
+def test_a_shared_prompt_is_one_repeated_for_each_completion(implementation: Implementation) -> None:
     lengths, prompts = [6, 3, 5, 1, 4, 2], [-1, 0, 0, 0, -1, 4]
     shared = Segments.pack(lengths, prompts)
     spans = [range(a, b) for a, b in pairwise(shared.starts_M1.tolist())]
@@ -130,10 +132,9 @@ def test_strided_inputs_and_no_positions() -> None:
 def test_tables_of_segments() -> None:
     segments = Segments.pack([3, 2, 0, 1, 2], [-1, 0, 0, -1, 3])
     assert segments.starts_M1.tolist() == [0, 3, 5, 5, 6, 8]
-    assert segments.prompt_M.tolist() == [-1, 0, 0, -1, 3]
     assert segments.positions_N.tolist() == [0, 1, 2, 3, 4, 0, 1, 2]
     assert segments.first_N.tolist() == [0, 0, 0, 3, 3, 5, 6, 6]
-    assert segments.starts_M1.dtype == segments.prompt_M.dtype == segments.first_N.dtype == torch.int32
+    assert segments.starts_M1.dtype == segments.first_N.dtype == torch.int32
     assert segments.positions_N.dtype == torch.int64
     made: list[Segments] = []
     assert segments.once("x", lambda s: made.append(s) or 1) == segments.once("x", lambda s: 2) == 1  # type: ignore[func-returns-value]
@@ -170,16 +171,10 @@ def test_what_does_not_fit_is_named() -> None:
             packed_attention(q, k, v, segments)
 
 
-def test_one_place_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose(None, torch.device("cpu")) == "torch"
-    assert choose(None, torch.device("cuda")) == "triton"
-    assert choose("plain", torch.device("cuda")) == "plain"
-    monkeypatch.setenv("TRITON_INTERPRET", "0")
-    with pytest.raises(ValueError, match="'triton' runs on CUDA tensors, not on cpu"):
-        choose("triton", torch.device("cpu"))
-    with pytest.raises(ValueError, match="no implementation 'fast'"):
-        choose("fast", torch.device("cpu"))  # type: ignore[arg-type]
+def test_the_padded_form_is_a_cpus_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = []
-    monkeypatch.setattr(packed, "batched", lambda *x: ran.append("torch") or packed.plain(*x))  # type: ignore[func-returns-value]
-    packed_attention(*(torch.zeros(3, 4, 8) for _ in range(3)), Segments.pack([3], [-1]))
-    assert ran == ["torch"]
+    monkeypatch.setattr(packed, "padded_attention", lambda *x: ran.append("torch") or packed.plain(*x))  # type: ignore[func-returns-value]
+    x, segments = torch.zeros(3, 4, 8), Segments.pack([3], [-1])
+    for name in (None, "plain", "torch"):
+        packed_attention(x, x, x, segments, name)  # type: ignore[arg-type]
+    assert ran == ["torch", "torch"]

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from shuhari.kernels.decode import Reads, plan
+from shuhari.kernels.reads import Reads, plan
 from shuhari.policy.inference import captured_step
 from shuhari.policy.model import llama
 

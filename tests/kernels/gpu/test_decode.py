@@ -1,18 +1,22 @@
 """Decode's kernels against the definition in fp64, in pools that are NaN wherever nothing may be read."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 import torch
-from harness import mutant, relative_rms, right
+import torch.nn.functional as F
+from mutants import mutant
+from precision import relative_rms, right
 from torch import Tensor
 
-from shuhari.kernels import decode
-from shuhari.kernels.decode import OWN, PROMPT, SHARED, Reads, plan
+from shuhari.kernels import decode, reads
 from shuhari.kernels.gpu import decode as gpu
-from shuhari.kernels.gpu import merge
+from shuhari.kernels.gpu import merge_splits
+from shuhari.kernels.gpu.rotate import rotate_and_append
+from shuhari.kernels.reads import Reads, plan
 
 FP32, FP16, BF16 = torch.float32, torch.float16, torch.bfloat16
 SPLIT = 32  # in most tests, and blocks of 16: as much happens in 70 keys as in 600
@@ -36,25 +40,25 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     def options(D: int, dtype: torch.dtype) -> dict[str, int]:
         return {**shipped(D, dtype), "SPLIT": SPLIT, "WIDE": 32, "BLOCK_N": 16, "WIDE_N": 16}
 
-    monkeypatch.setattr(decode, "tiling", lambda D, dtype: (SPLIT, 32))
+    monkeypatch.setattr(reads, "tiling", lambda D, dtype: (SPLIT, 32))
     monkeypatch.setattr(gpu, "options", options)
 
 
-# Number of each row's prompt (-1: not in use), keys of the prompts, own keys of the rows, own capacity.
+# Number of each row's prompt (-1: not in use), keys of the prompts, of the completions, their capacity.
 LAYOUTS = {
     "one key": ([0], [0], [1], 32),
     "one prompt key": ([0, 0], [1], [1, 0], 1),
     "nothing": ([0, -1], [0], [0, 0], 40),
     "ragged": ([1, 0, 2, 0, -1, 1, 0], [33, 5, 70], [1, 31, 65, 33, 9, 0, 32], 70),
     "two tiles": ([0, 1, 0, 0, 0, 0], [65, 0], [7, 1, 0, 40, 5, 33], 64),
-    "no own keys": ([2, 0, 1], [97, 64, 3], [0, 0, 0], 33),
+    "no completions": ([2, 0, 1], [97, 64, 3], [0, 0, 0], 33),
 }
 CASES = [  # and head dimension, query heads for each key head, key heads
     *[("ragged", x) for x in ((32, 1, 2), (64, 2, 1), (80, 1, 1), (128, 2, 1), (256, 1, 1))],
     *[("two tiles", x) for x in ((80, 7, 1), (48, 3, 2))],
     *[("one key", x) for x in ((32, 20, 1), (128, 4, 2))],
     *[("one prompt key", x) for x in ((96, 8, 1), (256, 1, 1))],
-    *[("no own keys", x) for x in ((80, 7, 1), (112, 3, 1))],
+    *[("no completions", x) for x in ((80, 7, 1), (112, 3, 1))],
     ("nothing", (32, 1, 2)),
 ]
 
@@ -65,7 +69,7 @@ class Case:
     def __init__(
         self, layout: tuple, D: int, r: int, Hkv: int, dtype: torch.dtype, names: list[int] | None = None
     ) -> None:
-        group_B, prompt_length_N, own_length_B, self.capacity = layout
+        group_B, prompt_length_N, length_B, self.capacity = layout
         self.group_B, self.dtype, self.shape = group_B, dtype, (r, D)
         lengths = [*prompt_length_N, *[self.capacity] * len(group_B)]
         order = list(range(len(lengths)))
@@ -74,44 +78,39 @@ class Case:
         for i in order:
             starts[i], end = end, end + lengths[i] + 2
         self.prompts = starts[: len(prompt_length_N)], prompt_length_N
-        self.own = starts[len(prompt_length_N) :], own_length_B
+        self.completions = starts[len(prompt_length_N) :], length_B
         pool = torch.full((end, 2, Hkv, D), float("nan"), dtype=dtype)
         self.k, self.v = pool.unbind(1)  # not contiguous
         rows = []
         for n, (start, length) in enumerate(zip(*self.prompts, strict=True)):
             pool[start : start + length] = normal(1000 + n, length, 2, Hkv, D).to(dtype)
-        for b, (start, length) in enumerate(zip(*self.own, strict=True)):
+        for b, (start, length) in enumerate(zip(*self.completions, strict=True)):
             name = b if names is None else names[b]
             if group_B[b] >= 0:
-                own = 2 * normal(name, length, 2, Hkv, D)  # the maximum is to grow
-                pool[start : start + length] = own.to(dtype)
+                completion = 2 * normal(name, length, 2, Hkv, D)  # the maximum is to grow
+                pool[start : start + length] = completion.to(dtype)
             rows.append(normal(name + 500, r * Hkv, D))
         self.q = torch.stack(rows).to(dtype)
 
-    def reads(self, shared: bool | None, **sizes: int) -> Reads:
-        return plan(
-            self.group_B,
-            *self.prompts,
-            *self.own,
-            self.capacity,
-            *self.shape,
-            self.dtype,
-            shared=shared,
-            **sizes,
-        )
+    def reads(self, shared: bool | None) -> Reads:
+        ranges = (*self.prompts, *self.completions)
+        return plan(self.group_B, *ranges, self.capacity, *self.shape, self.dtype, shared=shared)
 
     def run(self, reads: Reads, module: ModuleType = gpu) -> Tensor:
-        out = torch.full_like(self.q, float("nan"))
-        assert module.decode(self.q, self.k, self.v, reads, self.shape[1] ** -0.5, out) is out
+        out: Tensor = module.decode(self.q, self.k, self.v, reads)
         return out
 
     def want(self, reads: Reads) -> Tensor:
-        q, k, v = (x.double() for x in (self.q, self.k, self.v))
-        return decode.plain(q, k, v, reads, self.shape[1] ** -0.5)
+        return decode.plain(self.q.double(), self.k.double(), self.v.double(), reads)
 
     def right(self, got: Tensor, reads: Reads) -> bool:
         want = self.want(reads)
         return right(got, want) if want.any() else torch.equal(got, torch.zeros_like(got))
+
+
+def padded(reads: Reads, work: int, splits: int) -> Reads:
+    """The same with room for more, as a captured step has it."""
+    return replace(reads, work_W4=F.pad(reads.work_W4, (0, 0, 0, work - len(reads.work_W4))), splits=splits)
 
 
 def normal(seed: int, *shape: int) -> Tensor:
@@ -160,10 +159,10 @@ def test_no_bit_depends_on_the_batch(shared: bool, dtype: torch.dtype) -> None:
         ([5, 4, 3, 2, 1, 0], 70, 5),
     ):
         group_B = [everyone[0][row] if row >= 0 else -1 for row in rows]
-        own_B = [everyone[2][row] if row >= 0 else 5 for row in rows]
-        some = Case((group_B, everyone[1], own_B, capacity), 80, 2, 1, dtype, rows)
-        work, splits = decode.most_work(len(rows), 40, capacity, 80, dtype)
-        got = some.run(some.reads(shared, work=work + padding, splits=splits + padding))
+        length_B = [everyone[2][row] if row >= 0 else 5 for row in rows]
+        some = Case((group_B, everyone[1], length_B, capacity), 80, 2, 1, dtype, rows)
+        reads = some.reads(shared)
+        got = some.run(padded(reads, len(reads.work_W4) + padding, reads.splits + padding))
         for row, bits in zip(rows, got, strict=True):
             assert torch.equal(bits, want[row] if row >= 0 else torch.zeros_like(bits))
 
@@ -171,44 +170,26 @@ def test_no_bit_depends_on_the_batch(shared: bool, dtype: torch.dtype) -> None:
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("shared", [False, True])
 def test_steps_in_place(shared: bool) -> None:
-    """What a graph does: lengths grow on the device; each step appends and attends; a plan moves in."""
+    """What a graph does: lengths grow on the device, a step appends and attends, and a plan moves in."""
     first = Case(([0, 1, 0, -1], [40, 3], [30, 0, 1, 0], 80), 64, 2, 1, FP16)
     second = Case(([1, -1, 1, 0], [65, 7], [5, 0, 64, 31], 80), 64, 2, 1, FP16)
-    sizes = dict(zip(("work", "splits"), decode.most_work(4, 65, 80, 64, FP16), strict=True))
-    static = first.reads(shared, **sizes).to("cpu")
+    static = padded(first.reads(shared), 30, 9).to("cpu")
     addresses = [x.data_ptr() for x in static.tensors()]
+    cos_TD, sin_TD = torch.ones(200, 64), torch.zeros(200, 64)  # nothing is turned
     for case in (first, second):
-        static.copy_(case.reads(shared, **sizes))
+        static.copy_(padded(case.reads(shared), 30, 9))
         used_B = torch.tensor(case.group_B) >= 0
         for step in range(2):
-            static.own_length_B.add_(used_B)
-            k_BHD, v_BHD = normal(step, 4, 2, 1, 64).half().unbind(1)
-            merge.append(k_BHD, v_BHD, case.k, case.v, static)
-            for b, (start, before) in enumerate(zip(*case.own, strict=True)):
+            static.completion_length_B.add_(used_B)
+            qkv_BED = normal(step, 4, 4, 64).half()
+            q_BHD = rotate_and_append(qkv_BED, cos_TD, sin_TD, case.k, case.v, static, None, None, 1e-6)
+            assert torch.equal(q_BHD[used_B], qkv_BED[used_B, :2])
+            for b, (start, before) in enumerate(zip(*case.completions, strict=True)):
                 if used_B[b]:
-                    assert torch.equal(case.k[start + before + step], k_BHD[b])
-                    assert torch.equal(case.v[start + before + step], v_BHD[b])
+                    assert torch.equal(case.k[start + before + step], qkv_BED[b, 2:3])
+                    assert torch.equal(case.v[start + before + step], qkv_BED[b, 3:])
             assert case.right(case.run(static), static)
     assert addresses == [x.data_ptr() for x in static.tensors()]
-
-
-def appended(module: ModuleType | None, Hkv: int, D: int, dtype: torch.dtype) -> Tensor:
-    """A pool after appending, NaN where nothing was written; by the definition without a module."""
-    case = Case(LAYOUTS["ragged"], D, 1, Hkv, dtype)
-    case.k.fill_(float("nan")), case.v.fill_(float("nan"))
-    k_BHD, v_BHD = normal(0, len(case.q), 2, Hkv, D).to(dtype).unbind(1)
-    (decode.append_plain if module is None else module.append)(
-        k_BHD, v_BHD, case.k, case.v, case.reads(False)
-    )
-    return torch.stack([case.k, case.v]).nan_to_num(nan=777.0)
-
-
-@pytest.mark.parametrize("dtype", [FP32, FP16, BF16])
-@pytest.mark.parametrize(("Hkv", "D"), [(1, 32), (2, 80), (9, 48), (3, 256)])
-def test_append(Hkv: int, D: int, dtype: torch.dtype) -> None:
-    got = appended(merge, Hkv, D, dtype)
-    assert torch.equal(got, appended(None, Hkv, D, dtype))
-    assert int((got != 777).sum()) == 2 * 5 * Hkv * D  # of seven rows one is not in use, one has no key yet
 
 
 SPLIT_MUTANTS = {
@@ -217,10 +198,10 @@ SPLIT_MUTANTS = {
     "a dropped rescale of outputs": ("v, o_MD * fade_M[:, None],", "v, o_MD,"),
     "a dropped rescale of sums": ("sum_M * fade_M + tl.sum", "sum_M + tl.sum"),
     "a stale length": (
-        "        length = tl.load(own_length_B + row)",
-        "        length = tl.load(own_length_B + row) - 1",
+        "        length = tl.load(completion_length_B + row)",
+        "        length = tl.load(completion_length_B + row) - 1",
     ),
-    "own parts over the prompt's": ("slot += (length + SPLIT - 1) // SPLIT", "slot += 0"),
+    "completions over the prompt's parts": ("slot += (length + SPLIT - 1) // SPLIT", "slot += 0"),
     "a split too long": ("length - split * SPLIT, SPLIT)", "length - split * SPLIT, SPLIT + 1)"),
     "a split that starts late": ("(start + split * SPLIT)", "(start + split * SPLIT + 1)"),
     "keys of the first head": ("(block // per_kv).to", "(block * 0).to"),
@@ -242,26 +223,15 @@ MERGE_MUTANTS = {
     "a dropped rescale of sums": ("total * fade + tl.sum", "total + tl.sum"),
     "a wrong mask edge": ("live_S = start + s_S < n\n", "live_S = start + s_S <= n\n"),
     "a stale number of splits": (
-        "(tl.load(own_length_B + row) + SPLIT - 1) // SPLIT",
-        "tl.load(own_length_B + row) // SPLIT",
+        "(tl.load(completion_length_B + row) + SPLIT - 1) // SPLIT",
+        "tl.load(completion_length_B + row) // SPLIT",
     ),
     "the lengths of another row": ("row = tl.load(rows_B + place).to", "row = place.to"),
     "0 / 0 for nothing": ("tl.where(n > 0, total, 1.0)", "total"),
     "all splits alike": ("tl.exp2(l_S - higher)", "tl.where(live_S, 1.0, 0.0)"),
 }
-APPEND_MUTANTS = {
-    "one place late": ("+ length - 1)", "+ length)"),
-    "rows not in use": ("    if length <= 0:\n        return\n", "    length = tl.maximum(length, 1)\n"),
-    "keys for values": ("v_HD = tl.load(v_BHD +", "v_HD = tl.load(k_BHD +"),
-    "a head short": ("mask_HD = (h_H < Hkv) &", "mask_HD = (h_H < Hkv - 1) &"),
-}
-MERGED_MANY = (
-    [0, 1, 0, 1, 0, -1],
-    [300, 40],
-    [40, 1, 33, 0, 2, 0],
-    40,
-)  # more splits than are loaded at once
-
+# More splits than are loaded at once.
+MERGED_MANY = ([0, 1, 0, 1, 0, -1], [300, 40], [40, 1, 33, 0, 2, 0], 40)
 
 SMALL = ([1, 0, 1], [70, 3], [40, 0, 7], 40)
 UNEQUAL = ([1, 0, 0, 1, 0, 0, 0], [65, 3], [1, 0, 40, 0, 0, 33, 7], 40)
@@ -269,7 +239,8 @@ UNEQUAL = ([1, 0, 0, 1, 0, 0, 0], [65, 3], [1, 0, 40, 0, 0, 33, 7], 40)
 
 def wrong(case: Case, shared: bool, module: ModuleType) -> bool:
     """Whether the comparison above tells that module from what is right."""
-    reads = case.reads(shared, splits=20)  # room for mutants that read too far
+    reads = case.reads(shared)
+    reads = padded(reads, len(reads.work_W4), 20)  # room for mutants that read too far
     return not case.right(case.run(reads, module), reads)
 
 
@@ -306,14 +277,8 @@ def test_mutants_of_tiles_are_caught(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MERGE_MUTANTS)
 def test_mutants_of_merging_are_caught(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(MERGED_MANY, 48, 2, 1, FP32)
-    monkeypatch.setattr(gpu, "merge", mutant(merge, *MERGE_MUTANTS[name], tmp_path).merge)
+    monkeypatch.setattr(gpu, "merge", mutant(merge_splits, *MERGE_MUTANTS[name], tmp_path).merge)
     assert wrong(case, True, gpu)
-
-
-@pytest.mark.parametrize("name", APPEND_MUTANTS)
-def test_mutants_of_appending_are_caught(name: str, tmp_path: Path) -> None:
-    made = mutant(merge, *APPEND_MUTANTS[name], tmp_path)
-    assert not torch.equal(appended(made, 3, 80, FP32), appended(None, 3, 80, FP32))
 
 
 @pytest.mark.parametrize("shared", [False, True, None])
@@ -324,24 +289,21 @@ def test_every_split_of_every_row_is_somebodys_work_once(shared: bool | None) ->
         group_B = [draw.randrange(-1, 4) for _ in range(draw.randrange(30))]
         B, capacity = len(group_B), draw.choice([1, 256, 257])
         given = ([0] * 4, lengths, [0] * B, [0] * B, capacity, 7, 64, BF16)
-        work, splits = decode.most_work(B, 600, capacity, 64, BF16)
-        reads = plan(group_B, *given, shared=shared, work=work, splits=splits)
-        assert sorted(reads.rows_B.tolist()) == list(range(B))
+        planned = plan(group_B, *given, shared=shared)
+        assert sorted(planned.rows_B.tolist()) == list(range(B))
         done = []
-        for kind, place, row, split in reads.work_W4.tolist():
-            if kind == SHARED:
+        for kind, place, row, split in planned.work_W4.tolist():
+            if kind == reads.SHARED:
                 assert row <= 9  # 64 // 7
-                rows = reads.rows_B[place : place + row].tolist()
+                rows = planned.rows_B[place : place + row].tolist()
                 assert len({group_B[b] for b in rows}) == 1
-                assert shared or decode.sharing_pays(
-                    group_B.count(group_B[rows[0]]), lengths[group_B[rows[0]]]
-                )
-            elif kind:
-                rows = [row]
-                assert reads.rows_B[place] == row
+                group = group_B[rows[0]]
+                assert shared or reads.sharing_pays(group_B.count(group), lengths[group])
             else:
-                rows = []
-            done += [(kind == OWN, b, split) for b in rows]
+                assert kind in (reads.PROMPT, reads.COMPLETION)
+                assert planned.rows_B[place] == row
+                rows = [row]
+            done += [(kind == reads.COMPLETION, b, split) for b in rows]
         due = [(False, b, i) for b, n in enumerate(group_B) if n >= 0 for i in range(-(-lengths[n] // 256))]
         due += [(True, b, i) for b, n in enumerate(group_B) if n >= 0 for i in range(-(-capacity // 256))]
         assert sorted(done) == sorted(due)
@@ -350,59 +312,39 @@ def test_every_split_of_every_row_is_somebodys_work_once(shared: bool | None) ->
 def test_the_rule_of_sharing() -> None:
     def kinds(rows: int, length: int, shared: bool | None) -> set[int]:
         given = ([0], [length], [0] * rows, [1] * rows, 8, 1, 64, BF16)
-        return set(plan([0] * rows, *given, shared=shared).work_W4[:, 0].tolist()) - {OWN}
+        return set(plan([0] * rows, *given, shared=shared).work_W4[:, 0].tolist()) - {reads.COMPLETION}
 
-    assert kinds(4, 256, None) == {SHARED}
-    assert kinds(3, 256, None) == kinds(4, 255, None) == {PROMPT}
-    assert kinds(4, 256, False) == {PROMPT}
-    assert kinds(1, 1, True) == {SHARED}
+    assert kinds(4, 256, None) == {reads.SHARED}
+    assert kinds(3, 256, None) == kinds(4, 255, None) == {reads.PROMPT}
+    assert kinds(4, 256, False) == {reads.PROMPT}
+    assert kinds(1, 1, True) == {reads.SHARED}
 
 
-def test_what_is_asked_for_wrongly_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_asked_for_wrongly_is_said_in_a_line() -> None:
     case = Case(LAYOUTS["ragged"], 64, 2, 2, FP16)
-    reads = case.reads(None)
-    with pytest.raises(ValueError, match="more than the capacity"):
+    q, k, v, planned = case.q, case.k, case.v, case.reads(None)
+    with pytest.raises(ValueError, match="a completion of 9 is more than the capacity of 8"):
         plan([0], [0], [1], [0], [9], 8, 2, 64, FP16)
-    with pytest.raises(ValueError, match="do not fit"):
-        case.reads(None, work=3)
     with pytest.raises(ValueError, match="does not fit"):
-        reads.copy_(case.reads(None, splits=9))
+        planned.copy_(replace(planned, splits=9))
     with pytest.raises(ValueError, match="planned for"):
-        decode.decode_attention(case.q.float(), case.k.float(), case.v.float(), reads)
+        decode.decode_attention(q.float(), k.float(), v.float(), planned)
     with pytest.raises(ValueError, match="must be alike"):
-        decode.decode_attention(case.q.float(), case.k, case.v, reads)
+        decode.decode_attention(q.float(), k, v, planned)
     with pytest.raises(ValueError, match="strides"):
-        gpu.decode(case.q.mT.contiguous().mT, case.k, case.v, reads, 1.0, case.q)
-    with pytest.raises(ValueError, match="no implementation"):
-        decode.choose("cuda", torch.device("cpu"))  # type: ignore[arg-type]
-    monkeypatch.setenv("TRITON_INTERPRET", "0")
-    with pytest.raises(ValueError, match="runs on CUDA tensors"):
-        decode.choose("triton", torch.device("cpu"))
+        gpu.decode(q.mT.contiguous().mT, k, v, planned)
 
 
-def test_the_choice_is_a_rule_and_an_argument_overrules_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert decode.choose(None, torch.device("cuda")) == "triton"
-    assert decode.choose(None, torch.device("cpu")) == "plain"
+def test_the_rule_and_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(LAYOUTS["one prompt key"], 32, 1, 1, FP32)
     given, ran = (case.q, case.k, case.v, case.reads(None)), []
-    fake = SimpleNamespace(
-        decode=lambda *x: ran.append("decode") or x[-1], append=lambda *x: ran.append("append")
-    )
-    monkeypatch.setattr(gpu, "decode", fake.decode)
-    monkeypatch.setattr(merge, "append", fake.append)
+    monkeypatch.setattr(gpu, "decode", lambda *x: ran.append("triton") or x[0])
     monkeypatch.setattr(decode, "plain", lambda *x: ran.append("plain") or x[0])
-    monkeypatch.setattr(decode, "append_plain", lambda *x: ran.append("append plain"))
     for implementation in (None, "triton"):
         decode.decode_attention(*given, implementation)  # type: ignore[arg-type]
-        decode.append(case.q, case.q, *given[1:], implementation)  # type: ignore[arg-type]
-    assert ran == ["plain", "append plain", "decode", "append"]
-    out = torch.full_like(case.q, float("nan"))
-    assert decode.decode_attention(*given, out=out) is out
-    assert torch.equal(out, case.q)
+    assert ran == ["plain", "triton"]
 
 
 def test_every_head_dimension_and_dtype_is_shipped() -> None:
-    names = {x.name for module in (gpu, merge) for x in module.shipped()}
-    assert {
-        f"{x} {t} D{D}" for x in ("splits", "merge", "append") for t in ("fp32", "bf16") for D in (32, 80)
-    } < names
+    names = {x.name for module in (gpu, merge_splits) for x in module.shipped()}
+    assert {f"{x} {t} D{D}" for x in ("splits", "merge") for t in ("fp32", "bf16") for D in (32, 80)} < names

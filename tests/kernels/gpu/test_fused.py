@@ -7,21 +7,20 @@ from typing import Any
 
 import pytest
 import torch
-from harness import mutant, right
+from mutants import mutant
+from precision import right
 from torch import Tensor
 
 from shuhari.kernels import fused
-from shuhari.kernels.decode import plan
 from shuhari.kernels.gpu import fused as gpu
 from shuhari.kernels.gpu import rotate
 from shuhari.kernels.gpu.launch import HEAD_DIMS
+from shuhari.kernels.reads import plan
 
 F32, F16, BF16 = DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 EPS = 1e-2  # so large that it is seen where it is missing
 MARGIN = 8192  # elements around what is written, so that mutants write nowhere else
 Implementation = Callable[..., Tensor]
-
-
 beside: list[Tensor] = []  # margins of what was allocated since it was last looked at
 
 
@@ -129,11 +128,11 @@ class Pool:
         self.qkv_BED = torch.randn(B, H + 2 * Hkv, D).to(dtype)
         angle_TD = (torch.arange(T)[:, None] * 0.7 ** torch.arange(D // 2)).repeat(1, 2)
         self.cos_TD, self.sin_TD = angle_TD.cos(), angle_TD.sin()
-        own_starts, own_lengths = [40 + 9 * b for b in range(B)], [(9, 1, 4, 2, 5)[b % 5] for b in range(B)]
-        self.reads = plan(groups, [3, 20], [17, 24], own_starts, own_lengths, 9, H // Hkv, D, dtype)
-        self.place_B = [[17, 24, 0][n] + s - 1 for n, s in zip(groups, own_lengths, strict=True)]
+        starts, lengths = [40 + 9 * b for b in range(B)], [(9, 1, 4, 2, 5)[b % 5] for b in range(B)]
+        self.reads = plan(groups, [3, 20], [17, 24], starts, lengths, 9, H // Hkv, D, dtype)
+        self.place_B = [[17, 24, 0][n] + s - 1 for n, s in zip(groups, lengths, strict=True)]
         used = [b for b, n in enumerate(groups) if n >= 0]
-        self.used_U, self.at_U = torch.tensor(used).long(), [own_starts[b] + own_lengths[b] - 1 for b in used]
+        self.used_U, self.at_U = torch.tensor(used).long(), [starts[b] + lengths[b] - 1 for b in used]
         # Keys and values as a cache of layers may keep them: beside each other, with strides of their own.
         shape = (40 + 9 * B, 2, Hkv, D)
         self.whole = torch.full((math.prod(shape) + 2 * MARGIN,), float("nan"), dtype=dtype)
@@ -189,10 +188,10 @@ def test_rotations(case: tuple[Any, ...]) -> None:
 ROTATION_MUTANTS = [
     ("live = d < HALF", "live = d < HALF - 1"),
     ("live = d < HALF", "live = d < BLOCK"),
-    ("place = (prompt_length + own_length - 1)", "place = (prompt_length + own_length)"),
-    ("place = (prompt_length + own_length - 1)", "place = (own_length - 1)"),
-    ("position = (own_start + own_length - 1)", "position = (own_start + own_length)"),
-    ("if own_length <= 0:", "if own_length < 0:"),
+    ("place = (prompt_length + completion_length - 1)", "place = (prompt_length + completion_length)"),
+    ("place = (prompt_length + completion_length - 1)", "place = (completion_length - 1)"),
+    ("completion_start + completion_length - 1", "completion_start + completion_length"),
+    ("if completion_length <= 0:", "if completion_length < 0:"),
     ("x * cos_x - y * sin_x", "x * cos_x + y * sin_x"),
     ("/ D + eps)", "/ D)"),
     ("tl.sum(x * x + y * y, 1) / D", "tl.sum(x * x + y * y, 1) / (2 * BLOCK)"),
@@ -279,7 +278,7 @@ SWIGLU_MUTANTS = [
     ("gate_up_N2I + 2 * row + width + i", "gate_up_N2I + 2 * row + i"),
     ("gate_up_N2I + 2 * row + i", "gate_up_N2I + row + i"),
     ("% blocks * BLOCK + tl", "* BLOCK + tl"),
-    (" * MINUS_LOG2E", ""),
+    (" * -LOG2E", ""),
     ("blocks = tl.cdiv(width, BLOCK)", "blocks = tl.maximum(width // BLOCK, 1)"),
 ]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from harness import relative_rms
+from precision import relative_rms
 from torch import Tensor
 from triton.runtime.interpreter import InterpreterBuilder
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness import TOLERANCE, mutant, relative_rms
+from mutants import mutant
+from precision import TOLERANCE, relative_rms
 from torch import Tensor
 
 from shuhari.kernels import logprobs as rule

@@ -1,19 +1,21 @@
 """The packed kernels, forward and backward, in Triton's interpreter against the definition in fp64."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from harness import TOLERANCE, mutant, right
+from mutants import mutant
+from precision import TOLERANCE, right
 from torch import Tensor
 
 from shuhari.kernels.gpu import packed as gpu
-from shuhari.kernels.gpu import packed_backward, packed_forward
-from shuhari.kernels.gpu.launch import HEAD_DIMS
+from shuhari.kernels.gpu import packed_backward, packed_forward, packed_tiles, packed_walk
+from shuhari.kernels.gpu.launch import HEAD_DIMS, Blocks
 from shuhari.kernels.gpu.packed import Given
-from shuhari.kernels.gpu.packed_forward import Blocks
-from shuhari.kernels.packed import Segments, packed_attention, plain
+from shuhari.kernels.packed import packed_attention, plain
+from shuhari.kernels.segments import Segments
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 S, L = Blocks(16, 16, 4, 1), Blocks(32, 16, 4, 1)
@@ -207,48 +209,86 @@ def test_the_same_bits_whatever_else_is_in_the_pack() -> None:
 
 def test_tiles_hold_every_pair_once_and_the_heaviest_come_first() -> None:
     segments = Segments.pack(*MIXED)
-    rows = packed_forward.tiles(segments, 16).tolist()
-    positions = [i for start, until, *_ in rows for i in range(start, min(start + 16, until))]
+    rows = packed_tiles.query_tiles(segments, 16).tolist()
+    positions = [i for start, run_end, *_ in rows for i in range(start, min(start + 16, run_end))]
     assert sorted(positions) == list(range(81))
     keys = [
-        min(start + 16, until) - own + prompt_end - prompt
-        for start, until, own, _, prompt, prompt_end in rows
+        min(start + 16, run_end) - segment + prompt_end - prompt_start
+        for start, run_end, segment, _, prompt_start, prompt_end in rows
     ]
     assert keys == sorted(keys, reverse=True)
-    table, sums, slots = packed_backward.key_tiles(segments, 16, 32)
-    spans = [stop - query for _, _, query, _, stop, _ in table.tolist()]
+    table, sums, slots = packed_tiles.key_tiles(segments, 16, 32)
+    spans = [last - first for _, _, first, _, last, _ in table.tolist()]
     assert spans == sorted(spans, reverse=True)
     assert max(spans) <= 32
     used = sorted(slot for *_, slot in table.tolist() if slot >= 0)
     assert used == list(range(slots)) == [i for _, _, slot, n in sums.tolist() for i in range(slot, slot + n)]
 
 
+def drawing() -> str:
+    """The picture in `packed_tiles`, made of its tables as kernels walk over them."""
+    segments, size, names = Segments.pack([6, 5, 3], [-1, 0, 0]), 4, "PPPPPPAAAAABBB"
+    first = segments.first_N.tolist()
+    left, right = ([[" "] * len(names) for _ in names] for _ in range(2))
+    tiles = sorted(packed_tiles.query_tiles(segments, size).tolist())
+    for start, run_end, segment, whole_end, prompt_start, prompt_end in tiles:
+        end = min(start + size, run_end)
+        for q in range(start, end):
+            for k in [*range(prompt_start, prompt_end), *range(segment, whole_end)]:
+                left[q][k] = "#"
+            for k in range(whole_end, end):
+                left[q][k] = "+" if first[q] <= k <= q else "."
+    for start, run_end, first_query, masked_end, queries_end, _ in packed_tiles.key_tiles(segments, size)[0]:
+        for q in range(first_query, queries_end):
+            for k in range(start, min(start + size, run_end)):
+                seen = first[q] <= k <= q or first[q] >= run_end
+                right[q][k] = "#" if q >= masked_end else "+" if seen else "."
+    starts = [start for start, *_ in tiles]
+
+    def columns(row: Sequence[str]) -> str:
+        return "".join(("|" if k in starts else " ") + x for k, x in enumerate(row))[1:]
+
+    lines = [f"          {' '.join(names)}          {columns(names)}"]
+    for q, name in enumerate(names):
+        if q in starts:
+            lines.append(f"          {'-' * 27}          {columns(' ' * len(names))}")
+        lines.append(f"    {name} {q:2}  {' '.join(left[q])}          {columns(right[q])}")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def test_the_drawing_is_what_the_tables_say() -> None:
+    assert drawing() in (packed_tiles.__doc__ or "")
+
+
 MUTANTS = [
+    # the walk of forward and dQ
+    (packed_walk, "keys_N[None, :] <= to_M[:, None]", "keys_N[None, :] < to_M[:, None]"),
+    (packed_walk, "keys_N[None, :] >= from_M[:, None]", "keys_N[None, :] >= 0"),
+    (packed_walk, "prompt_end - 1, rows_M", "prompt_end, rows_M"),
+    (packed_walk, "segment += (count - of_prompt) * BLOCK_N", "segment += 0"),
+    (packed_walk, "prompt_start += of_prompt * BLOCK_N", "prompt_start += 0"),
+    # tiles
+    (packed_tiles, "np.where(x.one_segment, x.start, x.segment)", "x.start"),
+    (packed_tiles, "np.where(x.one_segment, x.end, x.queries_end)[tile]", "x.end[tile]"),
     # forward
-    (packed_forward, "keys_N[None, :] <= to_M[:, None]", "keys_N[None, :] < to_M[:, None]"),
-    (packed_forward, "keys_N[None, :] >= from_M[:, None]", "keys_N[None, :] >= 0"),
-    (packed_forward, "prompt_end - 1, rows_M", "prompt_end, rows_M"),
     (packed_forward, "sum_M * fade_M + tl.sum", "sum_M + tl.sum"),
     (packed_forward, "o_MD = o_MD * fade_M[:, None]", "o_MD = o_MD * 1.0"),
     (packed_forward, "top_M + tl.log2(sum_M)", "top_M"),
     (packed_forward, 'tl.where(higher_M == float("-inf"), 0.0, higher_M)', "higher_M"),
-    (packed_forward, "np.where(x.alone, x.start, x.own)", "x.start"),
     # delta
     (gpu, "o_RD.to(tl.float32) * d_o_RD", "d_o_RD.to(tl.float32) * d_o_RD"),
     (gpu, "keep_R = start + r_R < N", "keep_R = start + r_R < N - 1"),
-    (gpu, "(head * 8).to(tl.int64) * d_o_head", "(head * 8).to(tl.int64) * 0"),
+    (gpu, "(head * UNIT).to(tl.int64) * d_o_head", "(head * UNIT).to(tl.int64) * 0"),
     # dQ
-    (packed_backward, "tl.where(seen_MN, p_MN, 0.0)", "p_MN"),
-    (packed_backward, "keys_N[None, :] >= from_M[:, None]", "keys_N[None, :] >= 0"),
+    (packed_backward, "tl.where(seen(block), p_MN, 0.0)", "p_MN"),
     (packed_backward, "p_MN * (d_p_MN - delta_M[:, None])", "p_MN * d_p_MN"),
     (packed_backward, "d_q_MD * d_scale", "d_q_MD"),
     # dK and dV
-    (packed_backward, "tl.where(first_M < until, first_M, 0)", "first_M"),
+    (packed_backward, "tl.where(first_M < run_end, first_M, 0)", "first_M"),
     (packed_backward, "keys_N[:, None] >= from_M[None, :]", "keys_N[:, None] >= 0"),
     (packed_backward, "keys_N[:, None] <= rows_M[None, :]", "keys_N[:, None] < rows_M[None, :]"),
     (packed_backward, "i // divisor", "0"),
-    (packed_backward, "keep_M = rows_M < stop", "keep_M = rows_M < N"),
-    (packed_backward, "np.where(x.alone, x.end, x.seen)[of]", "x.end[of]"),
+    (packed_backward, "keep_M = rows_M < queries_end", "keep_M = rows_M < N"),
     (packed_backward, "d_k_ND *= d_scale", "d_k_ND *= 1.0"),
     # sums of shares
     (gpu, "range(0, slots)", "range(1, slots)"),
@@ -266,8 +306,15 @@ def test_mutants_are_caught(
     if module is packed_forward:
         monkeypatch.setattr(gpu, "forward", changed.forward)
     elif module is packed_backward:
-        for name in ("query_kernel", "key_kernel", "key_tiles"):
+        for name in ("query_kernel", "key_kernel"):
             monkeypatch.setattr(packed_backward, name, getattr(changed, name))
+    elif module is packed_tiles:
+        for name in ("query_tiles", "key_tiles"):
+            monkeypatch.setattr(packed_tiles, name, getattr(changed, name))
+    elif module is packed_walk:
+        for user in (packed_forward, packed_backward):
+            for name in ("walk", "seen"):
+                monkeypatch.setattr(user, name, getattr(changed, name))
     prompt = (
         0 if "-inf" in old else 17
     )  # only a query without a prompt may meet keys that it does not see first

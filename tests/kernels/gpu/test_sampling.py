@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from harness import mutant
+from mutants import mutant
 from torch import Tensor
 
 from shuhari.kernels import sampling
+from shuhari.kernels.constants import LOGITS_PER_SPLIT
 from shuhari.kernels.gpu import sampling as gpu
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -114,13 +115,13 @@ def test_frequencies(V: int, n: int, temperature: float) -> None:
     ]
     assert abs(chi_square(bins[tokens], binned[0])) < 4
     assert chi_square(bins[tokens], binned[1]) > 4, "the test sees a wrong temperature"
-    if V > sampling.SPLIT:
+    if V > LOGITS_PER_SPLIT:
         p_S = (
-            F.pad((logits / temperature).softmax(-1), (0, -V % sampling.SPLIT))
-            .view(-1, sampling.SPLIT)
+            F.pad((logits / temperature).softmax(-1), (0, -V % LOGITS_PER_SPLIT))
+            .view(-1, LOGITS_PER_SPLIT)
             .sum(-1)
         )
-        assert abs(chi_square(tokens // sampling.SPLIT, p_S)) < 4
+        assert abs(chi_square(tokens // LOGITS_PER_SPLIT, p_S)) < 4
 
 
 @pytest.mark.parametrize("stream", ["counters", "seeds", "high words"])
@@ -221,8 +222,8 @@ def test_a_view_of_the_last_position_is_read_in_place() -> None:
 
 def test_the_rule_and_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
-    for name in ("plain", "triton"):
-        monkeypatch.setitem(sampling.IMPLEMENTATIONS, name, lambda *x, name=name: ran.append(name) or x[:2])
+    for module, name, function in ((sampling, "plain", "plain"), (gpu, "triton", "sample")):
+        monkeypatch.setattr(module, function, lambda *x, name=name: ran.append(name) or x[:2])
     given = case(2, 3)
     sampling.sample(*given)
     sampling.sample(*given, "triton")

@@ -1,25 +1,9 @@
-"""What tests of kernels share: errors against fp64, poisoned outputs, mutants of a kernel's source."""
+"""A kernel's module with one line of its source changed: a test that passes it shows nothing."""
 
 import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
-
-import torch
-from torch import Tensor
-
-TOLERANCE = {torch.float32: 2e-6, torch.float16: 1e-3, torch.bfloat16: 5e-3}  # relative RMS
-
-
-def relative_rms(got: Tensor, want: Tensor) -> float:
-    """RMS of the difference over RMS of `want`; not a number where `got` is not all finite."""
-    difference = (got.double() - want.double()).square().mean().sqrt()
-    return float(difference / want.double().square().mean().sqrt())
-
-
-def right(got: Tensor, want: Tensor) -> bool:
-    """Whether `got` is `want` (fp64) within its dtype's tolerance."""
-    return got.shape == want.shape and relative_rms(got, want) <= TOLERANCE[got.dtype]
 
 
 def mutant(module: ModuleType, old: str, new: str, folder: Path) -> ModuleType:
