@@ -187,11 +187,9 @@ class Ranks:
         """Tell the others, and let go of them: nobody waits for this rank any more."""
         self._ending(fellows)
         fellows.tell(ended)
-        closing = Thread(
-            target=dist.destroy_process_group, daemon=True
-        )  # which may wait for a GPU that hangs
+        closing = Thread(target=dist.destroy_process_group, daemon=True)
         closing.start()
-        closing.join(CLOSING)
+        closing.join(CLOSING)  # and no longer: it may wait for a GPU that hangs
         if fellows.speaks:
             sys.stderr = sys.__stderr__  # where the first is lost another, silent till now, speaks
 
