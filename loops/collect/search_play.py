@@ -1,14 +1,15 @@
 """Phase 2 in games that hide nothing: the policy plays on from many positions, and learns what did best.
 
-Each round draws positions. The present policy plays on from each of their legal moves (`policy/search.py`),
-and the mean result is the value of the move. Values become targets, which enter a replay, and the policy is
-distilled from the replay. A target is the policy itself, with each move weighted by exp(value / temperature)
-(MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the policy's own preference, where a
-target of values alone would spread it. As the values become more reliable from round to round, the policy
-plays on more sharply, and the targets become sharper. Nothing here reads a solver.
+Each round takes some positions. The present policy plays on from each of their legal moves
+(`policy/search.py`), and the mean result is the value of the move. Values become targets, which enter a
+replay, and the policy is distilled from the replay. A target is the policy itself, with each move weighted by
+exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the policy's own
+preference, where a target of values alone would spread it. As the values become more reliable from round to
+round, the policy plays on more sharply, and the targets become sharper. Nothing here reads a solver.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,7 +24,12 @@ from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values
 
 
 class SearchPlay(Source):
-    """One round values positions, then gives `updates` batches from the replay."""
+    """One round values positions, then gives `updates` batches from the replay.
+
+    Positions take turns: each is valued once before any is valued again.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("waiting",)
 
     def __init__(
         self,
@@ -38,11 +44,14 @@ class SearchPlay(Source):
         super().__init__(cfg.rounds, rng, cfg.updates, cfg.replay)
         self.simulator, self.starts, self.player = simulator, starts, player
         self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
+        self.waiting: list[int] = []  # positions still to be valued in this pass
 
     def _value_positions(self, share: float) -> None:
-        """Draw positions and add their targets to the replay."""
+        """Value the next positions and add their targets to the replay."""
         n = min(self.cfg.starts, len(self.starts))
-        positions = self.rng.choice(self.starts, n, replace=False)
+        if len(self.waiting) < n:
+            self.waiting += self.rng.permutation(self.starts).tolist()
+        positions, self.waiting = np.array(self.waiting[:n]), self.waiting[n:]
         sharpness, n = geometric(self.cfg.sharpness, share), self.cfg.continuations
         values = continuation_values(self.simulator, self.table, positions, n, sharpness, self.rng)
         situations = self.simulator.situations(positions)

@@ -1,11 +1,18 @@
 """Search by continuations on small games whose values are known by hand."""
 
+import copy
+
 import numpy as np
 
-from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward_induction, game_graph, optimal_moves
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
+from shuhari.loops.collect.search_play import SearchPlay
+from shuhari.loops.config import SearchPlayConfig
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import Policy
+from shuhari.policy.render import Renderer
 from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 
@@ -121,3 +128,28 @@ def test_both_simulators_have_one_face() -> None:
     ]
     np.testing.assert_array_equal(*found)
     assert np.isfinite(found[0]).any()
+
+
+def test_positions_take_turns_and_a_resumed_source_goes_on_with_the_same_pass() -> None:
+    policy, graph = Policy("games", rank=1, alpha=1.0), game_graph("nim")
+    starts = np.flatnonzero(graph.moves_N > 0)[:20]
+    cfg = SearchPlayConfig(rounds=9, starts=8, updates=1, batch=4, continuations=1)
+    player = LMPlayer(policy, Renderer(policy))
+
+    def source(seed: int) -> SearchPlay:
+        return SearchPlay(graph, starts, player, cfg, np.random.default_rng(seed), 0)
+
+    def play(part: SearchPlay, numbers: range) -> None:
+        for number in numbers:
+            list(part.batches(number))
+
+    first, other = source(0), source(1)
+    play(first, range(2))
+    other.load_state_dict(copy.deepcopy(first.state_dict()))
+    for part in (first, other):
+        play(part, range(2, 5))
+    seen = [observation for (observation, _, _), _ in first.replay.items]
+    assert len(seen) == 40  # two passes of twenty
+    assert len(set(seen[:20])) == len(set(seen[20:])) == 20
+    assert seen[:20] != seen[20:]
+    assert first.replay.items == other.replay.items
