@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shuhari.kernels.attention import causal_attention
 from shuhari.kernels.segments import Segments, sent
-from shuhari.kernels.shared import Prefix, shared_attention
+from shuhari.kernels.shared_prompt import Prefix, shared_attention
 
 
 @dataclass(frozen=True, slots=True)

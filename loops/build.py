@@ -29,6 +29,7 @@ from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
 from shuhari.loops.config import TrainConfig
+from shuhari.loops.distributed import ALONE, Ranks
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
@@ -38,9 +39,8 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phases import Phase
-from shuhari.loops.ranks import ALONE, Ranks
 from shuhari.loops.scoreboard import player_of
-from shuhari.loops.shared_player import SharedPlayer
+from shuhari.loops.sharded_player import ShardedPlayer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.lm_player import Models
 from shuhari.policy.load import CheckpointError
@@ -98,7 +98,7 @@ class House:
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
         self.renderer = self._renderer(self.env)
-        self.models: Models = partial(SharedPlayer, self.ranks, self.policy, self.renderer)
+        self.models: Models = partial(ShardedPlayer, self.ranks, self.policy, self.renderer)
         try_episodes(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # about what the phases learn from

@@ -1,8 +1,8 @@
 """The types of the configuration. Its values are in the YAML files of `conf/`.
 
 Each phase has the type of its algorithm, and each type holds only the options that the algorithm uses. Each
-type refuses the values that it does not accept (`checked.py`). The code below the command line sees only
-these types.
+type refuses the values that it does not accept (`config_checks.py`). The code below the command line sees
+only these types.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING, OmegaConf, open_dict
 
-from shuhari.loops.checked import FIRST_AND_LAST, Checked, ConfigError, number, to_object
+from shuhari.loops.config_checks import FIRST_AND_LAST, Checked, ConfigError, number, to_object
 from shuhari.loops.learn.objectives import OBJECTIVES, DistillConfig, PolicyGradientConfig, PreferenceConfig
 
 

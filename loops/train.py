@@ -9,13 +9,13 @@ from rich.console import Console
 
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig
+from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.failure import Interrupted, RankLost
 from shuhari.loops.phases import Phase
-from shuhari.loops.ranks import Ranks, join
 from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar
 from shuhari.loops.report.report import Report
-from shuhari.loops.run import Progress, Run, hardware, prepare_torch, versions
+from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
 
 POINTS = 12  # of the learning curve, per phase

@@ -23,8 +23,8 @@ from shuhari.policy.load import (
 )
 from shuhari.policy.load import BASES as BASES  # who works with a policy finds them here
 from shuhari.policy.model import llama
+from shuhari.policy.model.adapter_weights import AdapterWeights, unsupported_adapter
 from shuhari.policy.model.attend import Attend
-from shuhari.policy.model.fused_weights import FusedWeights, unsupported_adapter
 from shuhari.policy.model.huggingface_attention import UnsupportedModelError, plug_in
 
 Tokens = tuple[int, ...]
@@ -97,7 +97,7 @@ class Policy:
         self.fused = reason is None
         self.forward_pass = "fused" if reason is None else f"module ({reason})"
         lengths = {"positions": self.max_length, "vocabulary": self._vocabulary}
-        self._weights = FusedWeights(self.model, **lengths, kv_dtype=self.kv_dtype) if self.fused else None
+        self._weights = AdapterWeights(self.model, **lengths, kv_dtype=self.kv_dtype) if self.fused else None
 
     @staticmethod
     def _plug_in(model: Any, base: str) -> None:
@@ -158,7 +158,7 @@ class Policy:
         return loaded
 
     def weights(self, adapter: str | None = LEARNING) -> llama.Weights:
-        """The fused forward pass's weights with an adapter: see `FusedWeights.of`."""
+        """The fused forward pass's weights with an adapter: see `AdapterWeights.of`."""
         assert self._weights is not None, self.forward_pass
         return self._weights.of(adapter, self.versions)
 

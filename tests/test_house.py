@@ -58,13 +58,13 @@ def test_files_stay_short() -> None:
 
 # By room: the modules of its own floor that a room may import.
 ROOMS = {
-    "loops/learn": ("loops.learn", "loops.checked", "loops.ranks"),
+    "loops/learn": ("loops.learn", "loops.config_checks", "loops.distributed"),
     "loops/collect": (
         "loops.collect",
         "loops.learn.batch",
         "loops.learn.replay",
         "loops.config",
-        "loops.ranks",
+        "loops.distributed",
     ),
     "loops/evaluate": ("loops.evaluate", "loops.collect.rollout"),
     "loops/report": ("loops.report", "loops.evaluate.evaluation"),
@@ -105,7 +105,7 @@ PHASES = ("imitate", "selfplay", "harder")
 BUILDERS = {
     "build.py",
     "config.py",
-    "checked.py",
+    "config_checks.py",
     *(f"cli/{p.name}" for p in (ROOT / "loops/cli").glob("*.py")),
 }
 

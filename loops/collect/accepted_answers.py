@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.loops.collect.groups import SamplingSource, learner_steps, seat_rewards, threshold
+from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, seat_rewards, threshold
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from shuhari.envs import Episode, Step
-from shuhari.loops.collect.groups import learner_steps
+from shuhari.loops.collect.episode_groups import learner_steps
 from shuhari.policy.policy import Tokens
 
 SWEEPS = 4  # over the decisions of a round, to estimate the values of states

@@ -7,7 +7,7 @@ whose advantages are 1 and -1.
 from collections.abc import Iterator, Sequence
 
 from shuhari.envs.types import RankedPair
-from shuhari.loops.collect.groups import SamplingSource, learner_steps, threshold
+from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, threshold
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
 from shuhari.loops.config import RankedPairsConfig, VerifiedPairsConfig

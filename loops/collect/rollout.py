@@ -17,7 +17,7 @@ from shuhari.envs import Player, validation
 from shuhari.envs.text_env import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
 from shuhari.envs.validation import EnvFault, env_name, error_line
-from shuhari.loops.ranks import ALONE, Ranks
+from shuhari.loops.distributed import ALONE, Ranks
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import nth_seed, spread

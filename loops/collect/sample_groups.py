@@ -7,7 +7,7 @@ import numpy as np
 
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.credit import Values, advantages, trajectories
-from shuhari.loops.collect.groups import SamplingSource, informative
+from shuhari.loops.collect.episode_groups import SamplingSource, informative
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import SampleGroupsConfig

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from shuhari.loops.distributed import ALONE, DIFFERENT, Ranks
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.ranks import ALONE, DIFFERENT, Ranks
 from shuhari.policy.masked_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
 from shuhari.policy.scoring import completion_logprobs

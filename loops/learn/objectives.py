@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from shuhari.loops.checked import Checked, number
+from shuhari.loops.config_checks import Checked, number
 from shuhari.loops.learn.batch import Columns
 
 

@@ -1,7 +1,7 @@
 """The running requests of one adapter as rows, on any processor, and their step.
 
 Rows stand without gaps: where one ends, the last takes its place. Each reads its prompt, which it shares with
-the prompt's other samples (`kernels/shared.py`), and its completion's keys and values.
+the prompt's other samples (`kernels/shared_prompt.py`), and its completion's keys and values.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from shuhari.kernels.fused import rotate, turning
-from shuhari.kernels.shared import Prefix, shared_attention
-from shuhari.policy.inference.completion_keys import CompletionKeys
+from shuhari.kernels.shared_prompt import Prefix, shared_attention
+from shuhari.policy.inference.completion_cache import CompletionCache
 from shuhari.policy.inference.prompt_batches import PromptBatch
 from shuhari.policy.inference.request import NewTokens, RunningRequest
 from shuhari.policy.inference.sampler import Sampler
@@ -31,7 +31,7 @@ class Rows:
         self.requests: list[RunningRequest] = []
         self.lengths_B = np.zeros(0, dtype=np.int64)  # of each completion, in keys and values
         self._prompt_lengths_B = np.zeros(0, dtype=np.int64)
-        self._keys = CompletionKeys()
+        self._keys = CompletionCache()
         self._joining = self._longest = 0  # rows that will be added, and the most positions of one
         self._readers: list[Readers] | None = None
         self._sampler: Sampler
@@ -80,7 +80,7 @@ class Rows:
         self.lengths_B, self._prompt_lengths_B = self.lengths_B[:B], self._prompt_lengths_B[:B]
         self._readers = None
         if not B:
-            self._keys = CompletionKeys()
+            self._keys = CompletionCache()
         elif holes:
             self._keys.move(movers, holes)
 

@@ -11,7 +11,7 @@ from shuhari.kernels.decode import decode_attention
 from shuhari.kernels.packed import packed_attention
 from shuhari.kernels.reads import plan
 from shuhari.kernels.segments import Segments
-from shuhari.kernels.shared import Prefix, shared_attention
+from shuhari.kernels.shared_prompt import Prefix, shared_attention
 
 H, HKV, D = 4, 2, 16
 WINDOWS = [None, 1, 2, 5, 8, 30, 300, 1000]

@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from shuhari.loops.checked import to_object
 from shuhari.loops.cli.main import main
 from shuhari.loops.cli.overrides import quote_values
 from shuhari.loops.config import ALGORITHMS, CONF, PretrainConfig, TrainConfig, store_types, stored_config
+from shuhari.loops.config_checks import to_object
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

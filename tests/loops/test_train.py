@@ -27,7 +27,7 @@ from shuhari.loops.config import (
     TrainConfig,
 )
 from shuhari.loops.phases import Phase
-from shuhari.loops.run import Interrupted
+from shuhari.loops.run_folder import Interrupted
 from shuhari.loops.train import train
 from shuhari.rewards import Verdict
 

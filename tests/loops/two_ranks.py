@@ -1,4 +1,4 @@
-"""What each of two processes does for `test_ranks.py`: the same with its fellow, and alone. By environment as
+"""What each of two processes does for `test_distributed.py`: the same with its fellow, and alone. By environment as
 torchrun gives it; what it found goes to the file named on the command line."""
 
 import sys
@@ -11,12 +11,12 @@ import torch
 from shuhari.envs import FreeText
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.distributed import ALONE, Ranks, join
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.ranks import ALONE, Ranks, join
-from shuhari.loops.shared_player import SharedPlayer
+from shuhari.loops.sharded_player import ShardedPlayer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.policy import Policy
 from shuhari.policy.render import Renderer
@@ -118,7 +118,7 @@ def play(ranks: Ranks) -> dict[str, Any]:
         episodes = rollouts.play(seeds, seed=3)
         found[name] = [(e.seed, e.stop, [s.completion for s in e.steps], e.returns) for e in episodes]
         found[f"{name} made"] = rollouts._made
-    player = SharedPlayer(ranks, policy, Renderer(policy))
+    player = ShardedPlayer(ranks, policy, Renderer(policy))
     turns = [Turn(f"{n}+1=", ("1", "22", "31")) for n in range(100)]
     found["moves"], found["mass"] = player.probabilities_and_mass(turns)
     return found

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from shuhari.kernels.attention import plain as causal
-from shuhari.kernels.shared import Prefix, shared_attention
+from shuhari.kernels.shared_prompt import Prefix, shared_attention
 
 # rows, heads, key heads, queries, keys of completions in parts, whether lengths differ,
 # (prompts, keys, rows of each, lengths)...

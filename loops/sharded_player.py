@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from shuhari.envs.player import Floats
 from shuhari.envs.types import Turn
-from shuhari.loops.ranks import Ranks
+from shuhari.loops.distributed import Ranks
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
@@ -12,7 +12,7 @@ from shuhari.policy.render import Renderer
 WORTH = 64  # turns: fewer are answered sooner than the answers of others are fetched
 
 
-class SharedPlayer(LMPlayer):
+class ShardedPlayer(LMPlayer):
     """An `LMPlayer` of which every rank answers a part of the turns, and knows all answers."""
 
     def __init__(

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from shuhari.policy.inference.completion_keys import FIRST, CompletionKeys
+from shuhari.policy.inference.completion_cache import FIRST, CompletionCache
 
 LAYERS, HEADS, D = 2, 3, 4
 LIKE = [torch.zeros(0, HEADS, 0, D)] * LAYERS
@@ -11,7 +11,7 @@ LIKE = [torch.zeros(0, HEADS, 0, D)] * LAYERS
 
 def test_rows_come_grow_move_and_go_and_keep_what_is_theirs() -> None:
     rng = np.random.default_rng(0)
-    keys, written, lengths, fresh = CompletionKeys(), {}, [], 0
+    keys, written, lengths, fresh = CompletionCache(), {}, [], 0
     for _ in range(120):
         if not lengths or rng.random() < 0.2:
             new = int(rng.integers(1, 4))
@@ -46,11 +46,11 @@ def test_rows_come_grow_move_and_go_and_keep_what_is_theirs() -> None:
                 lengths[hole] = lengths[-1]
             lengths.pop()
         elif max(lengths) >= 59:
-            keys, written, lengths = CompletionKeys(), {}, []
+            keys, written, lengths = CompletionCache(), {}, []
 
 
 def test_parts_are_read_whole_unless_little_of_them_is_used() -> None:
-    keys = CompletionKeys()
+    keys = CompletionCache()
     keys.reserve(0, 2, 100)
     keys.reach(70, LIKE)
     assert [k.shape[2] for k, _ in keys.read(2, 71)[0]] == [FIRST, 16, 32, 7]
@@ -60,7 +60,7 @@ def test_parts_are_read_whole_unless_little_of_them_is_used() -> None:
 
 
 def test_a_row_that_broke_leaves_nothing_to_the_next() -> None:
-    keys = CompletionKeys()
+    keys = CompletionCache()
     keys.reserve(0, 2, 20)
     keys.reach(1, LIKE)
     broken = torch.full((2, HEADS, 1, D), torch.nan)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from shuhari.kernels.shared import Part
+from shuhari.kernels.shared_prompt import Part
 
 FIRST = 16  # positions of the first part
 SPARSE = 4  # of a part that is used by less than one in so many, only the used positions are read
@@ -29,7 +29,7 @@ class Places:
     at: int | Tensor
 
 
-class CompletionKeys:
+class CompletionCache:
     """Keys and values of `rows` completions of up to `positions` tokens; parts are made when reached."""
 
     def __init__(self) -> None:

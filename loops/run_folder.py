@@ -16,8 +16,8 @@ import torch.utils.deterministic
 from omegaconf import OmegaConf
 
 from shuhari.loops.config import TrainConfig, stored_config
+from shuhari.loops.distributed import ALONE, Ranks, launcher
 from shuhari.loops.failure import Interrupted as Interrupted  # who works with a run finds it here
-from shuhari.loops.ranks import ALONE, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
 CHECKPOINT = 2  # of its form

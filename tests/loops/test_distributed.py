@@ -19,11 +19,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from shuhari.loops.config import TrainConfig, share_of_processors
+from shuhari.loops.distributed import DIFFERENT, Ranks, launcher, parts
 from shuhari.loops.failure import Ended, Fellows
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.objectives import OBJECTIVES
-from shuhari.loops.ranks import DIFFERENT, Ranks, launcher, parts
-from shuhari.loops.run import Run
+from shuhari.loops.run_folder import Run
 
 SECONDS = timedelta(seconds=5)
 

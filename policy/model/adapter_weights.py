@@ -36,7 +36,7 @@ def _low_rank(module: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
     return module.lora_A[adapter].weight, module.scaling[adapter] * module.lora_B[adapter].weight
 
 
-class FusedWeights:
+class AdapterWeights:
     """Weights of a PEFT model of the Llama family, by adapter.
 
     In fp32 on a CPU an adapter is merged into a copy, W + s·BA, which is exact there. Elsewhere it stays
