@@ -1,5 +1,7 @@
-"""What each of two processes does for `test_distributed.py`: the same with its fellow, and alone. By environment as
-torchrun gives it; what it found goes to the file named on the command line."""
+"""What each of two processes does for `test_distributed.py`: the same with its fellow, and alone.
+
+It has torchrun's environment, and writes what it found to the file that the command line names.
+"""
 
 import sys
 from typing import Any
