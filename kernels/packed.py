@@ -48,8 +48,8 @@ def packed_attention(
     H may be a multiple of the heads of k and v; scores are scaled by D^-0.5. "plain" is the definition,
     "torch" the padded form of `shuhari.kernels.rectangles`, "triton" the kernels of
     `shuhari.kernels.gpu.packed`, for fp32, fp16 and bf16.
-    window: how many positions of its text each looks back over, itself included; None: all. The kernels know
-        none: where it hides something, "torch" is the rule on any device.
+    window: how many positions of its text each looks back over, itself included; None: all. The Triton
+        kernels have none: if it hides a position, "torch" is the rule on any device.
     Raises ValueError where shapes, dtypes or devices do not fit, or "triton" is asked for and cannot run.
     """
     offered: tuple[Implementation, ...] = ("plain", "torch", "triton")

@@ -109,15 +109,15 @@ def plan(
     *,
     shared: bool | None = None,
 ) -> Reads:
-    """What rows read, on the CPU: once an admission, never a step.
+    """Plan what rows read, on the CPU: once an admission, never in a step.
 
     group_B: the number n of each row's prompt, or -1 for a row not in use (its output is 0)
     completion_capacity: what no completion will exceed while this plan is in use; not checked on the device
     r: query heads for each head of keys
     shared: read a prompt once for all its rows, always or never; None: where `sharing_pays`
 
-    A row's bits depend on whether its prompt is shared, and on nothing else of the batch: for results that
-    are bitwise the same in groups of any size give `shared`.
+    Of the batch, a row's result depends only on whether its prompt is shared: give `shared` for results
+    that are bitwise the same in groups of any size.
 
     Raises ValueError where a completion is longer than the capacity.
     """

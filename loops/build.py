@@ -29,7 +29,7 @@ from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
 from shuhari.loops.config import TrainConfig
-from shuhari.loops.distributed import ALONE, Ranks
+from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
@@ -38,7 +38,7 @@ from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
-from shuhari.loops.phases import Phase
+from shuhari.loops.phase import Phase
 from shuhari.loops.scoreboard import player_of
 from shuhari.loops.sharded_player import ShardedPlayer
 from shuhari.policy.inference.generator import Generator
@@ -76,7 +76,7 @@ class House:
     """What the phases and evaluations of one run share: policy, generator, renderer and environment."""
 
     cfg: TrainConfig
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
 
     def __post_init__(self) -> None:
         """Raises ValueError for all that can be refused before the run begins."""
@@ -281,9 +281,9 @@ def _allowed(house: House, items: Sequence[Any], note: Callable[[str], None]) ->
     """The traces or pairs whose prompts are not held out. A note says how many are left out."""
     kept = [item for item in items if not house.withholds(item.task)]
     if len(kept) < len(items):
-        note(f"{len(items) - len(kept)} of {len(items)} traces are of held-out prompts: left out")
+        note(f"{len(items) - len(kept)} of {len(items)} entries have held-out prompts: left out")
     if items and not kept:
-        raise ValueError("every trace is of a held-out prompt: there is nothing left to learn from")
+        raise ValueError("every entry has a held-out prompt: there is nothing left to learn from")
     return kept
 
 
@@ -322,7 +322,7 @@ def _learner(house: House, name: str, source: Source) -> Learner:
 
 
 def check_phases(cfg: TrainConfig) -> None:
-    """Raise ValueError for a phase whose name is taken, or that refers to a phase or player there is not."""
+    """Raise ValueError for a phase whose name is taken, or that refers to a missing phase or player."""
     players, with_replay = ["base"], list[str]()  # those that exist before the phase begins
     for name, phase in cfg.phases.items():
         where, player = f"phases.{name}", player_of(name)

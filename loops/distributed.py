@@ -1,8 +1,8 @@
 """Several processes of one run, its ranks: `torchrun --nproc-per-node 2 -m shuhari train`.
 
-Everything is replicated, and only work is shared. Every rank holds the same policy, sources and figures and
-draws the same random numbers; of what takes long it does a part, and the parts are put together on all. So
-all decide alike, and one process runs the same code with nobody to share with.
+Every rank holds the same policy, sources and figures, and draws the same random numbers. Long work is split,
+and each rank receives all results. So all ranks make the same decisions, and a single process runs the same
+code.
 """
 
 import atexit
@@ -25,20 +25,20 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from shuhari.loops.failure import Ended, Fellows, Interrupted, started
+from shuhari.loops.rank_failure import Ended, Interrupted, RankProcesses, launched_rank_and_size
 
 CLOSING = 5.0  # seconds
-ANSWER = timedelta(minutes=10)  # a rank that does not answer for so long hangs
-DIFFERENT = (
-    "the ranks do not have the same to do: the environment or its expert gives otherwise in another process "
-    "by the same seed; mend it, or start one process"
+TIMEOUT = timedelta(minutes=10)  # a rank that does not answer within this time hangs
+RANKS_DIFFER = (
+    "the ranks have different work: with the same seed, the environment or its expert gives different "
+    "results in another process; make it deterministic, or start one process"
 )
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def parts(keys: Sequence[Hashable], size: int) -> list[list[int]]:
-    """Which items each rank does. Those of one key stay together, unless there are fewer keys than ranks."""
+    """The items of each rank. Those of one key stay together, unless there are fewer keys than ranks."""
     together: dict[Hashable, list[int]] = defaultdict(list)
     for i, key in enumerate(keys if len(set(keys)) >= size else range(len(keys))):
         together[key].append(i)
@@ -60,12 +60,12 @@ def launcher(size: int) -> str:
 class Ranks:
     """Who this process is among all (`rank` of `size`), and what it does together with them.
 
-    Every method must be called by all ranks, in the same order.
+    All ranks must call the methods that communicate, and in the same order.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, fellows: Fellows | None = None) -> None:
-        self.rank, self.size, self._fellows = rank, size, fellows
-        self._sharing = False  # whether this rank is at its part of something
+    def __init__(self, rank: int = 0, size: int = 1, processes: RankProcesses | None = None) -> None:
+        self.rank, self.size, self._processes = rank, size, processes
+        self._sharing = False  # whether this rank works on its part of `map_sharded`
 
     @property
     def first(self) -> bool:
@@ -84,13 +84,13 @@ class Ranks:
         return f"cuda:{place}"
 
     def gather(self, mine: Any) -> list[Any]:
-        """What each rank gives, in order of the ranks, on all."""
+        """Every rank's object, in order of the ranks, on all ranks (all-gather)."""
         found: list[Any] = [mine] * self.size
         if self.size > 1:
             self._together(lambda: dist.all_gather_object(found, mine))
         return found
 
-    def each(
+    def map_sharded(
         self,
         items: Sequence[Item],
         work: Callable[[Sequence[Item]], Sequence[Result]],
@@ -98,7 +98,7 @@ class Ranks:
     ) -> list[Result]:
         """A result for each item, in their order: every rank works on its part of them.
 
-        Items of equal `keys` are done by one rank. Within its part a rank shares nothing.
+        Items of equal `keys` are done by one rank. A nested call inside `work` is not split again.
         """
         if self.size == 1 or self._sharing or not items:
             return list(work(items))
@@ -112,12 +112,12 @@ class Ranks:
         results: list[Any] = [None] * len(items)
         for share, (n, found) in zip(shares, self.gather((len(items), done)), strict=True):
             if n != len(items):
-                raise ValueError(DIFFERENT)
+                raise ValueError(RANKS_DIFFER)
             for i, result in zip(share, found, strict=True):
                 results[i] = result
         return results
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Each tensor becomes its sum over all ranks. They are on one device, and travel as one."""
         if self.size == 1:
             return
@@ -127,11 +127,11 @@ class Ranks:
         for tensor, sum_N in zip(tensors, sums, strict=True):
             tensor.copy_(sum_N.view_as(tensor))
 
-    def any(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether it is so on some rank."""
         return any(self.gather(flag))
 
-    def agree(self, tensors: Sequence[Tensor]) -> None:
+    def check_equal(self, tensors: Sequence[Tensor]) -> None:
         """Raises ValueError where an adapter is not the same on all ranks, bit for bit."""
         if self.size == 1:
             return
@@ -143,72 +143,74 @@ class Ranks:
 
     def check(self) -> None:
         """Raises `Ended` where another rank has ended the run; the others need not ask."""
-        if self._fellows is not None:
-            self._fellows.check()
+        if self._processes is not None:
+            self._processes.check()
 
     def _together(self, communicate: Callable[[], Any]) -> None:
         try:
             communicate()
         except RuntimeError as error:  # a connection was closed, or nobody answered
-            assert self._fellows is not None
-            raise self._fellows.explain(error) from None
+            assert self._processes is not None
+            raise self._processes.explain(error) from None
 
     @contextmanager
     def as_one(self) -> Iterator["Ranks"]:
-        """Within it, what ends one rank ends all: they raise the same."""
-        if self._fellows is None:
+        """In this context an error on one rank ends all ranks, and all raise it."""
+        if self._processes is None:
             yield self
             return
         signal.signal(signal.SIGTERM, self._terminated)
         try:
             yield self
         except Interrupted:  # which all raise
-            self._ending(self._fellows)
+            self._set_sigterm(self._processes)
             raise
         except Ended as ended:
-            self._end(self._fellows, ended)
+            self._leave(self._processes, ended)
             raise ended.exception() from None
         except (ValueError, OSError, FloatingPointError) as error:
-            self._end(self._fellows, Ended("refused", str(error)))
+            self._leave(self._processes, Ended("refused", str(error)))
             raise
         except KeyboardInterrupt:
-            self._end(self._fellows, Ended("stopped", ""))
+            self._leave(self._processes, Ended("stopped", ""))
             raise
         except BaseException:
-            self._end(self._fellows, Ended("failed", f"rank {self.rank} failed\n{traceback.format_exc()}"))
+            self._leave(
+                self._processes, Ended("failed", f"rank {self.rank} failed\n{traceback.format_exc()}")
+            )
             raise
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # there is nothing left to save or to say
 
-    def _ending(self, fellows: Fellows) -> None:
-        """torchrun ends what is left as soon as one rank has ended: that must not cut the speaker short."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN if fellows.speaks else signal.SIG_DFL)
+    def _set_sigterm(self, processes: RankProcesses) -> None:
+        """torchrun sends SIGTERM to the others once one rank has exited: the one that reports ignores it."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN if processes.speaks else signal.SIG_DFL)
 
-    def _end(self, fellows: Fellows, ended: Ended) -> None:
+    def _leave(self, processes: RankProcesses, ended: Ended) -> None:
         """Tell the others, and let go of them: nobody waits for this rank any more."""
-        self._ending(fellows)
-        fellows.tell(ended)
+        self._set_sigterm(processes)
+        processes.tell(ended)
         closing = Thread(target=dist.destroy_process_group, daemon=True)
         closing.start()
         closing.join(CLOSING)  # and no longer: it may wait for a GPU that hangs
-        if fellows.speaks:
-            sys.stderr = sys.__stderr__  # where the first is lost another, silent till now, speaks
+        if processes.speaks:
+            sys.stderr = sys.__stderr__  # without rank 0 the lowest living rank, silent until now, reports
 
     def _terminated(self, number: int, frame: FrameType | None) -> None:
         self.check()
         raise KeyboardInterrupt
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 @cache
 def join() -> Ranks:
     """Meet the other ranks that torchrun has started, or be alone."""
-    if started()[1] == 1:
-        return ALONE
-    store, rank, size = next(rendezvous("env://", timeout=ANSWER))
+    if launched_rank_and_size()[1] == 1:
+        return SINGLE_PROCESS
+    store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    fellows = Fellows(rank, size, store, ANSWER)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=ANSWER)
-    atexit.register(fellows.leave)
-    return Ranks(rank, size, fellows)
+    processes = RankProcesses(rank, size, store, TIMEOUT)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    atexit.register(processes.leave)
+    return Ranks(rank, size, processes)

@@ -16,11 +16,10 @@ import torch.utils.deterministic
 from omegaconf import OmegaConf
 
 from shuhari.loops.config import TrainConfig, stored_config
-from shuhari.loops.distributed import ALONE, Ranks, launcher
-from shuhari.loops.failure import Interrupted as Interrupted  # who works with a run finds it here
+from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
-CHECKPOINT = 2  # of its form
+CHECKPOINT = 3  # the version of its form
 
 
 @dataclass
@@ -47,12 +46,12 @@ class Progress:
 class Run:
     """`runs/<experiment>/<time>/`, newly made or taken up again. Of several ranks the first writes there."""
 
-    def __init__(self, folder: Path, cfg: TrainConfig, ranks: Ranks = ALONE) -> None:
+    def __init__(self, folder: Path, cfg: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> None:
         self.folder, self.cfg, self.ranks = folder, cfg, ranks
         self._asked = False
 
     @classmethod
-    def create(cls, cfg: TrainConfig, ranks: Ranks = ALONE) -> "Run":
+    def create(cls, cfg: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> "Run":
         """Make the folder and write the configuration. Raises ValueError where that cannot be written."""
         return cls(ranks.gather(cls._make_folder(cfg) if ranks.first else None)[0], cfg, ranks)
 
@@ -76,7 +75,7 @@ class Run:
         raise ValueError(f"out={cfg.out}: no free name left for {stamp}")
 
     @classmethod
-    def resume(cls, folder: Path, ranks: Ranks = ALONE) -> "Run":
+    def resume(cls, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> "Run":
         """Take up a stopped run with its own configuration. Raises ValueError where there is none."""
         if not (folder / "config.yaml").is_file():
             raise ValueError(f"resume={folder}: no config.yaml there; give the folder of a run")
@@ -135,7 +134,7 @@ class Run:
 
     def asked_to_stop(self) -> bool:
         """Whether some rank was asked to; all ask this at once."""
-        return self.ranks.any(self._asked)
+        return self.ranks.any_rank(self._asked)
 
     def __enter__(self) -> "Run":
         """From here on Ctrl-C asks to stop after the current step; a second one stops at once."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from shuhari.loops.evaluate.evaluation import Evaluation, Row
-from shuhari.loops.phases import Phase
+from shuhari.loops.phase import Phase
 from shuhari.policy.policy import Policy
 
 # Phases whose player has another name: that of its row in the report, and of its frozen adapter.

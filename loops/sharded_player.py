@@ -25,5 +25,5 @@ class ShardedPlayer(LMPlayer):
         answer = super().probabilities_and_mass
         if len(turns) < WORTH:
             return answer(turns)
-        found = self.ranks.each(turns, lambda own: list(zip(*answer(own), strict=True)))
+        found = self.ranks.map_sharded(turns, lambda own: list(zip(*answer(own), strict=True)))
         return [p for p, _ in found], [mass for _, mass in found]

@@ -11,8 +11,8 @@ from shuhari.loops.build import House, build_evaluation, build_phase, check_phas
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.evaluate.evaluation import Evaluation
-from shuhari.loops.failure import Interrupted, RankLost
-from shuhari.loops.phases import Phase
+from shuhari.loops.phase import Phase
+from shuhari.loops.rank_failure import Interrupted, RankLost
 from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
@@ -25,7 +25,7 @@ class Training:
     """One run. Phases are built when their turn comes; each can be stopped after any round and resumed."""
 
     def __init__(self, cfg: TrainConfig, ranks: Ranks) -> None:
-        """Everything that can be refused is refused here, before a folder is made."""
+        """Checks the configuration. Raises ValueError before a folder is made."""
         check_phases(cfg)
         prepare_torch(cfg.threads)
         self.cfg, self.ranks, self.house = cfg, ranks, House(cfg, ranks)
@@ -35,15 +35,13 @@ class Training:
         self.progress, self.warned = Progress(), False
 
     def main(self, run: Run, resume: bool) -> dict[str, Any]:
-        """Everything, from references to report. Raises `Interrupted` after saving when asked to stop."""
+        """Measure references, train all phases, report. Asked to stop, it saves and raises `Interrupted`."""
         self.run = run
         saved = self._restore() if resume else {}
         self._started = time.monotonic() - self.progress.seconds
         if not self.board.rows:
             self.console.print(f"{run.folder}: measuring the players that need no training", soft_wrap=True)
-            self.board.measure_references()
-            for note in (*self.policy.notes, *self.board.evaluation.notes):
-                self._note(note)
+            self.measure_references()
             self._save(None)
         watched = Monitor(run.folder, self.board.levels()) if self.ranks.first else Unwatched()
         with watched as self.monitor:
@@ -51,6 +49,12 @@ class Training:
                 self._train(phase)
                 self._close(phase)
         return self.finish()
+
+    def measure_references(self) -> None:
+        """Measure the players that need no training, and note what a reader must know of the figures."""
+        self.board.measure_references()
+        for text in (*self.policy.notes, *self.board.evaluation.notes):
+            self._note(text)
 
     def finish(self) -> dict[str, Any]:
         """Write and show the report; its data."""
@@ -74,7 +78,7 @@ class Training:
             yield phase
 
     def _train(self, phase: Phase) -> None:
-        """Rounds until the phase is done; now and then a point of the learning curve and a checkpoint."""
+        """Run rounds until the phase is done. About POINTS times measure the skill and save a checkpoint."""
         every, name, progress = max(1, phase.total // POINTS), phase.name, self.progress
         before, started = progress.phase_seconds, time.monotonic()
         with progress_bar(self.console) as bar:
@@ -96,7 +100,7 @@ class Training:
                     self._save(phase)
 
     def _close(self, phase: Phase) -> None:
-        """A phase has ended: what it has consumed, who it has made, and how well that one plays."""
+        """Record what an ended phase consumed; freeze, measure and save its player."""
         self.progress.failures += phase.failures(self._evaluation(phase))
         self.progress.replays |= self.house.replay_for_later(phase)
         self.progress.close(phase.summary())
@@ -104,9 +108,8 @@ class Training:
         self.board.measure_companions(phase, before=False)
         if self.ranks.first:
             self.policy.save(self.run.folder / f"adapter-{player}")
-        self._save(None)
-        if self.ranks.first:
             self.report().write(self.run.folder)
+        self._save(None)  # last: whoever resumes from here finds both files
 
     def _warn(self, text: str) -> None:
         if text and not self.warned:
@@ -130,14 +133,14 @@ class Training:
         return figure
 
     def _note(self, text: str) -> None:
-        if text not in self.progress.notes:  # or it was said before the run was stopped
+        if text not in self.progress.notes:  # a resumed run does not repeat its notes
             self.progress.notes.append(text)
             self.console.print(f"note: {text}", markup=False)
 
     def _save(self, phase: Phase | None) -> None:
         self.progress.seconds = time.monotonic() - self._started
         parts: dict[str, Any] = {"adapter": self.policy.state(), "board": self.board.state_dict()}
-        self.ranks.agree(list(parts["adapter"].values()))
+        self.ranks.check_equal(list(parts["adapter"].values()))
         parts["phase"] = None if phase is None else phase.state_dict()
         self.run.save(parts | {"progress": dict(vars(self.progress))})
 
@@ -173,7 +176,7 @@ class Training:
 
 
 def train(cfg: TrainConfig) -> dict[str, Any]:
-    """Run or resume; the report. Raises `Interrupted` or `RankLost` with the way to go on."""
+    """Start or resume a run; its report. `Interrupted` and `RankLost` say how to go on."""
     run: Run | None = None
     try:
         with join().as_one() as ranks:
@@ -190,8 +193,8 @@ def evaluate(cfg: TrainConfig) -> dict[str, Any]:
     """Measure an adapter (or, without one, the base) beside the reference players."""
     with join().as_one() as ranks:
         training = Training(cfg, ranks)
-        training.run, training.progress.notes = Run.create(cfg, ranks), training.policy.notes
-        training.board.measure_references()
+        training.run = Run.create(cfg, ranks)
+        training.measure_references()
         if cfg.adapter:
             training.board.measure_policy("adapter")
         return training.finish()

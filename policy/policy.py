@@ -21,10 +21,9 @@ from shuhari.policy.load import (
     read_adapter,
     usable,
 )
-from shuhari.policy.load import BASES as BASES  # who works with a policy finds them here
 from shuhari.policy.model import llama
 from shuhari.policy.model.adapter_weights import AdapterWeights, unsupported_adapter
-from shuhari.policy.model.attend import Attend
+from shuhari.policy.model.attention_patterns import Attend
 from shuhari.policy.model.huggingface_attention import UnsupportedModelError, plug_in
 
 Tokens = tuple[int, ...]
@@ -43,8 +42,8 @@ class Policy:
     `forward_pass` says which one runs: "fused" (ours, of the Llama family) or "module", the checkpoint's own
     with our attention, and why.
     `versions` counts each adapter's changes: what was computed at another version is stale. The adapter,
-    norms and logits are fp32 whatever `dtype` the base is in; attention is in the base's on a GPU, in fp32 on
-    a CPU. `device` and `dtype` may be "auto": a GPU where there is one, and bfloat16 there, float32 on a CPU.
+    norms and logits are always fp32; attention is in `kv_dtype`. `device` and `dtype` may be "auto": a GPU
+    where there is one, and bfloat16 there, float32 on a CPU.
     Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
     """
 
@@ -163,8 +162,8 @@ class Policy:
         return self._weights.of(adapter, self.versions)
 
     def inference(self) -> AbstractContextManager[None]:
-        """Without gradients and, where all that runs is ours, without autograd's bookkeeping: a sixth of a
-        small step's time. A module may keep tensors for its next call, which may want gradients."""
+        """Disable gradients. The fused pass also skips autograd's bookkeeping, a sixth of a small step; a
+        module may keep tensors for its next call, which may want gradients."""
         return torch.inference_mode() if self.fused else torch.no_grad()
 
     def logits(

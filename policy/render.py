@@ -6,7 +6,7 @@ with these methods.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 
 from shuhari.envs import Trace
@@ -19,7 +19,7 @@ class Renderer:
 
     def __init__(self, policy: Policy, instructions: str = "") -> None:
         self.policy, self.instructions = policy, instructions
-        self.choices = lru_cache(REMEMBERED)(self._choices)
+        self.choices = lru_cache(REMEMBERED)(partial(encode_choices, policy))
 
     def first(self, observation: str) -> Tokens:
         """The prompt that opens a conversation, with begin-of-text where the tokenizer adds it."""
@@ -32,10 +32,6 @@ class Renderer:
     def completion(self, text: str) -> Tokens:
         """A text as the policy would have sampled it, its end included."""
         return (*self.policy.encode(text), self.policy.eos)
-
-    def _choices(self, texts: tuple[str, ...]) -> tuple[Tokens, ...]:
-        """Tokens of texts to choose among; if one begins another, end-of-text closes them all."""
-        return prefix_free([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
         """Prompt, better and worse completion of a comparison."""
@@ -51,9 +47,10 @@ class Renderer:
         return prompt, self.completion(trace.completion)
 
 
-def prefix_free(texts: Sequence[Tokens], end: int) -> tuple[Tokens, ...]:
-    """Texts of which none begins another: if one does, `end` closes them all."""
+def encode_choices(policy: Policy, texts: Sequence[str]) -> tuple[Tokens, ...]:
+    """Tokens of texts to choose among, of which none begins another: if one does, end-of-text closes all."""
+    tokens = [policy.encode(text) for text in texts]
     # In sorted order a text that begins another stands right before one that it begins.
-    if any(b[: len(a)] == a for a, b in pairwise(sorted(texts))):
-        return tuple((*text, end) for text in texts)
-    return tuple(texts)
+    if any(b[: len(a)] == a for a, b in pairwise(sorted(tokens))):
+        return tuple((*each, policy.eos) for each in tokens)
+    return tuple(tokens)

@@ -9,7 +9,7 @@ from torch import Tensor
 from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.segments import Segments
 from shuhari.policy.model import llama
-from shuhari.policy.model.attend import attend_within
+from shuhari.policy.model.attention_patterns import attend_within
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 
 Pair = tuple[Tokens, Tokens]  # prompt and completion

@@ -11,13 +11,12 @@ from omegaconf.errors import OmegaConfBaseException
 from shuhari.envs.validation import EnvFault
 from shuhari.loops import pretrain, train
 from shuhari.loops.cli.hydra_errors import explain
-from shuhari.loops.cli.messages import fail
+from shuhari.loops.cli.messages import INTERRUPTED, fail
 from shuhari.loops.cli.overrides import overrides_of
 from shuhari.loops.config import CONF, PretrainConfig, TrainConfig, store_types
 from shuhari.loops.config_checks import ConfigError, to_object
-from shuhari.loops.run_folder import Interrupted
+from shuhari.loops.rank_failure import Interrupted
 
-INTERRUPTED = 130  # exit status
 TAUGHT_NOTHING = 3  # exit status of a run with a phase that had nothing to learn from
 
 

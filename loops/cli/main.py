@@ -12,8 +12,8 @@ from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
-from shuhari.loops.cli.messages import fail, format_warning, suggest
-from shuhari.loops.failure import only_one_speaks, started
+from shuhari.loops.cli.messages import INTERRUPTED, fail, format_warning, suggest
+from shuhari.loops.rank_failure import launched_rank_and_size, only_one_speaks
 
 HYDRA_COMMANDS = {
     "train": "both phases, then a report: imitate the expert, then self-play",
@@ -27,7 +27,6 @@ PLAIN_COMMANDS = {
     "generate": "sample completions of a prompt from a checkpoint",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
-INTERRUPTED = 130  # exit status
 
 
 def main() -> None:
@@ -43,7 +42,7 @@ def main() -> None:
         _answer(lambda: int(import_module(f"shuhari.loops.cli.{name}").main(sys.argv[2:])))
     if name not in HYDRA_COMMANDS:
         fail(f"{name!r} is not a command; {suggest(name, [*HYDRA_COMMANDS, *PLAIN_COMMANDS])}")
-    if name == "pretrain" and started()[1] > 1:
+    if name == "pretrain" and launched_rank_and_size()[1] > 1:
         fail("pretrain runs in one process: start it without torchrun")
     # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -7,16 +7,17 @@ import warnings
 from collections.abc import Iterable
 from typing import NoReturn
 
-from shuhari.loops.failure import started
+from shuhari.loops.rank_failure import launched_rank_and_size
 
 USUAL_WARNING = warnings.formatwarning
-LAST_WORD = 5.0  # seconds in which the first of several ranks will have failed as well, and spoken
+INTERRUPTED = 130  # exit status
+FIRST_RANK = 5.0  # seconds in which the first of several ranks will have failed as well, and spoken
 
 
 def fail(message: str, told: bool = False) -> NoReturn:
     """Print the message on one line and exit. `told`: the ranks have met, and the first of them speaks."""
-    if started()[0] and not told:
-        time.sleep(LAST_WORD)  # torchrun ends this process as soon as the first rank has spoken and ended
+    if launched_rank_and_size()[0] and not told:
+        time.sleep(FIRST_RANK)  # torchrun ends this process as soon as the first rank has spoken and ended
         sys.stderr = sys.__stderr__
     print(f"shuhari: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

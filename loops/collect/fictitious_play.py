@@ -17,8 +17,8 @@ from shuhari.envs.types import Turn
 from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
+from shuhari.policy.continuation_search import PolicyTable, TabularPlayer, situation_values
 from shuhari.policy.lm_player import LMPlayer
-from shuhari.policy.search import PolicyTable, TabularPlayer, situation_values
 
 
 class FictitiousPlay(Source):

@@ -17,11 +17,11 @@ from shuhari.envs import Player, validation
 from shuhari.envs.text_env import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
 from shuhari.envs.validation import EnvFault, env_name, error_line
-from shuhari.loops.distributed import ALONE, Ranks
+from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
+from shuhari.policy.choice_scoring import legal_mass
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import nth_seed, spread
-from shuhari.policy.masked_scoring import legal_mass
 from shuhari.policy.policy import LEARNING, Tokens
 from shuhari.policy.render import Renderer
 
@@ -94,7 +94,7 @@ class Rollouts:
         generator: Generator,
         renderer: Renderer,
         max_new_tokens: int,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self.make, self.generator, self.renderer = make, generator, renderer
         self.max_new_tokens, self.ranks = max_new_tokens, ranks
@@ -119,7 +119,9 @@ class Rollouts:
         own_seeds = spread(seed, len(seeds))  # the same, whoever plays an episode
         who = zip(seeds, seats or [Seats()] * len(seeds), own_seeds, strict=True)
         to_play = [_Running(*given) for given in who]
-        ended = self.ranks.each(to_play, lambda own: self._play(own, temperature, options, explore), seeds)
+        ended = self.ranks.map_sharded(
+            to_play, lambda own: self._play(own, temperature, options, explore), seeds
+        )
         raised = [e for e in ended if "raised_in" in e.info]
         if raised and not any(e.stop in ("done", "truncated") for e in ended):
             where, error = (raised[0].info[name] for name in ("raised_in", "error"))

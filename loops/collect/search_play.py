@@ -1,11 +1,12 @@
 """Phase 2 in games that hide nothing: the policy plays on from many positions, and learns what did best.
 
 Each round takes some positions. The present policy plays on from each of their legal moves
-(`policy/search.py`), and the mean result is the value of the move. Values become targets, which enter a
-replay, and the policy is distilled from the replay. A target is the policy itself, with each move weighted by
-exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the policy's own
-preference, where a target of values alone would spread it. As the values become more reliable from round to
-round, the policy plays on more sharply, and the targets become sharper. Nothing here reads a solver.
+(`policy/continuation_search.py`), and the mean result is the value of the move. Values become targets, which
+enter a replay, and the policy is distilled from the replay. A target is the policy itself, with each move
+weighted by exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the
+policy's own preference, where a target of values alone would spread it. As the values become more reliable
+from round to round, the policy plays on more sharply, and the targets become sharper. Nothing here reads a
+solver.
 """
 
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ from shuhari.envs.types import Turn
 from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
+from shuhari.policy.continuation_search import PolicyTable, SearchPlayer, continuation_values, improved
 from shuhari.policy.lm_player import LMPlayer
-from shuhari.policy.search import PolicyTable, SearchPlayer, continuation_values, improved
 
 
 class SearchPlay(Source):

@@ -11,9 +11,9 @@ from shuhari.envs.player import Player, draw
 from shuhari.envs.types import Turn
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.replay import Replay
+from shuhari.policy.continuation_search import PolicyTable
 from shuhari.policy.policy import Tokens
 from shuhari.policy.render import Renderer
-from shuhari.policy.search import PolicyTable
 
 Rng = np.random.Generator
 COUNTS = ("episodes", "unjudged", "trouble")  # attributes that are in the state of every source

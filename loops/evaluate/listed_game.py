@@ -9,9 +9,9 @@ from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_move
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
+from shuhari.policy.continuation_search import PolicyTable, Table, play_out
 from shuhari.policy.lm_player import Models
 from shuhari.policy.policy import LEARNING
-from shuhari.policy.search import PolicyTable, Table, play_out
 from shuhari.rewards.statistics import share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats

@@ -1,4 +1,4 @@
-"""The only one who changes the adapter."""
+"""Takes optimizer steps on the learning adapter."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shuhari.loops.distributed import ALONE, DIFFERENT, Ranks
+from shuhari.loops.distributed import RANKS_DIFFER, SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.policy.masked_scoring import masked_logprobs
+from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
 from shuhari.policy.scoring import completion_logprobs
 
 TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
-MARKS = 2**16  # of batches: sums of so small numbers are exact in fp32
+MARKS = 2**16  # batch checksums are below this, so that their sum over ranks is exact in fp32
 GIVEN = ("weights", "advantages", "groups", "sampler")  # columns that a source fills, or does not
 
 
@@ -35,7 +35,7 @@ class Learner:
         *,
         micro_batch: int,
         reference: str | None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """`objective`: its configuration; `reference`: the adapter (None: the bare base) of that column."""
         self.policy, self.cfg, self.objective = policy, objective, OBJECTIVES[objective.name]
@@ -82,7 +82,7 @@ class Learner:
         return torch.stack([loss.detach(), scored.entropy_N.detach().sum(), n, drift_N.sum(), sampled])
 
     def _add(self, totals: Tensor, batch: Batch) -> None:
-        """Gradients and totals of all ranks, in one message; and a sign that all have the same batch."""
+        """Sum gradients and totals over the ranks in one message, with a checksum of the batch."""
         if self.ranks.size == 1:
             return
         parameters = self.policy.parameters.values()
@@ -91,9 +91,9 @@ class Learner:
         columns = batch.prompts, batch.completions, batch.weights, batch.advantages
         mark = hash(tuple(map(tuple, columns))) % MARKS
         marks = totals.new_tensor([mark])
-        self.ranks.add([*(p.grad for p in parameters if p.grad is not None), totals, marks])
+        self.ranks.all_reduce([*(p.grad for p in parameters if p.grad is not None), totals, marks])
         if marks.item() != mark * self.ranks.size:
-            raise ValueError(DIFFERENT)
+            raise ValueError(RANKS_DIFFER)
 
     @torch.no_grad()
     def _reference(self, part: Batch) -> list[list[float]]:

@@ -47,7 +47,7 @@ class EarlyStopping:
             parts = [completion_logprobs(policy, batch.pairs) for batch in batches]
             return [(part.logprobs_N.cpu(), part.entropy_N.cpu()) for part in parts]
 
-        logprobs, entropies = zip(*self.learner.ranks.each(self.heldout, look), strict=True)
+        logprobs, entropies = zip(*self.learner.ranks.map_sharded(self.heldout, look), strict=True)
         loss, entropy = -torch.cat(logprobs).mean().item(), torch.cat(entropies).mean().item()
         self._worse += 1
         if loss < self._best:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,13 +13,14 @@ from shuhari.kernels.reads import Reads
 from shuhari.kernels.sampling import sample
 from shuhari.policy.inference.key_value_pool import KeyValuePool
 from shuhari.policy.inference.request import RunningRequest
+from shuhari.policy.inference.sampler import seeds_of
 from shuhari.policy.model.decode_step import decode_step
 
 
 class CapturedStep:
-    """The step by one adapter for plans of the same sizes. It runs whatever requests are loaded.
+    """A decode step of one adapter for plans of the same sizes. It runs the requests that are loaded.
 
-    `bytes`: of the memory that it keeps.
+    bytes: the memory that it keeps
     """
 
     def __init__(
@@ -95,11 +95,6 @@ class CapturedStep:
         places_U = torch.tensor(places, dtype=torch.int64, device=self.used_B.device)
         for column_B in (self.used_B, self.reads.completion_length_B):
             column_B.index_fill_(0, places_U, 0)
-
-
-def seeds_of(requests: Sequence[RunningRequest]) -> Tensor:
-    """The seeds' 64 bits, as int64."""
-    return torch.from_numpy(np.array([r.request.seed for r in requests], np.uint64).view(np.int64))
 
 
 def _other_ranges(reads: Reads) -> Reads:

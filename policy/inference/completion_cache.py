@@ -17,7 +17,7 @@ from torch import Tensor
 from shuhari.kernels.shared_prompt import Part
 
 FIRST = 16  # positions of the first part
-SPARSE = 4  # of a part that is used by less than one in so many, only the used positions are read
+SPARSE = 4  # if less than one in so many of a part's positions is used, only those are read
 
 
 @dataclass(frozen=True, slots=True)

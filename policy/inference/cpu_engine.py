@@ -4,10 +4,10 @@ from collections import defaultdict
 
 from torch import Tensor
 
-from shuhari.policy.inference import prompt_batches
+from shuhari.policy.inference import cpu_prompts
+from shuhari.policy.inference.cpu_prompts import rounded
 from shuhari.policy.inference.cpu_rows import Rows, drawn
 from shuhari.policy.inference.memory_budget import MemoryBudget
-from shuhari.policy.inference.prompt_batches import rounded
 from shuhari.policy.inference.prompt_cache import CachedPrompt
 from shuhari.policy.inference.request import NewTokens, Request, RunningRequest
 from shuhari.policy.inference.sampler import Sampler
@@ -51,7 +51,7 @@ class CPUEngine:
         self.budget.give(n * self._prompt_bytes(len(prompt.tokens)))
 
     def compute_prompts(self, adapter: str | None, prompts: list[CachedPrompt]) -> None:
-        prompt_batches.compute(self.policy, adapter, prompts)
+        cpu_prompts.compute(self.policy, adapter, prompts)
 
     def take_row(self, running: RunningRequest) -> bool:
         request = running.request

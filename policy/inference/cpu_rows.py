@@ -13,7 +13,7 @@ from torch import Tensor
 from shuhari.kernels.fused import rotate, turning
 from shuhari.kernels.shared_prompt import Prefix, shared_attention
 from shuhari.policy.inference.completion_cache import CompletionCache
-from shuhari.policy.inference.prompt_batches import PromptBatch
+from shuhari.policy.inference.cpu_prompts import PromptBatch
 from shuhari.policy.inference.request import NewTokens, RunningRequest
 from shuhari.policy.inference.sampler import Sampler
 from shuhari.policy.model.decode_step import decode_step

@@ -8,7 +8,7 @@ lie and how a step is made is the engine's business: `cpu_engine.py` runs on any
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -17,7 +17,6 @@ import torch
 from shuhari.policy.inference.cpu_engine import CPUEngine
 from shuhari.policy.inference.gpu_engine import GPUEngine
 from shuhari.policy.inference.request import (
-    Choices,
     Completion,
     NewTokens,
     Request,
@@ -27,7 +26,7 @@ from shuhari.policy.inference.request import (
 from shuhari.policy.inference.sampler import spread, uniform
 from shuhari.policy.inference.scheduler import Engine, Scheduler
 from shuhari.policy.policy import LEARNING, REMEMBERED, Policy, Tokens
-from shuhari.policy.render import prefix_free
+from shuhari.policy.render import encode_choices
 
 MEMORY = 2**30  # bytes on a CPU, unless told otherwise
 
@@ -52,12 +51,12 @@ class Generator:
         self.policy = policy
         name = engine or ("gpu" if policy.device.type == "cuda" and policy.fused else "cpu")
         self.engine: Engine = (GPUEngine if name == "gpu" else CPUEngine)(
-            policy, memory or _memory(policy.device)
+            policy, _memory(policy.device) if memory is None else memory
         )
         self.scheduler = Scheduler(policy, self.engine)
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
-        self._choices = lru_cache(REMEMBERED)(self._encode_choices)
+        self._choices = lru_cache(REMEMBERED)(partial(encode_choices, policy))
         self._text_of = lru_cache(REMEMBERED)(policy.decode)
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
@@ -74,7 +73,7 @@ class Generator:
         explore: int = 0,
         adapter: str | None = LEARNING,
     ) -> list[Completion]:
-        """One completion of every prompt. One seed, one result."""
+        """One completion of every prompt. On one engine, one seed gives one result."""
         pairs = zip(prompts, spread(seed, len(prompts)), strict=True)
         return self.run(
             [Request(p, max_new_tokens, temperature, s, adapter, explore=explore) for p, s in pairs]
@@ -101,9 +100,6 @@ class Generator:
         else:
             self.scheduler.waiting.append(running)
         return ticket
-
-    def _encode_choices(self, texts: tuple[str, ...]) -> Choices:
-        return prefix_free([self.policy.encode(text) for text in texts], self.policy.eos)
 
     def _refused(self, running: RunningRequest) -> str:
         request = running.request

@@ -5,7 +5,7 @@ splits and items of work a step has is rounded up to few sizes; each combination
 remembered. Where no request has to be looked at in between, several steps are made before their tokens are
 read.
 
-On a CPU it runs too, without graphs and by the kernels' definitions: so it is tested, not used there.
+It also runs on a CPU, without graphs and by the kernels' definitions; this is for tests.
 """
 
 from collections import defaultdict
@@ -20,14 +20,13 @@ from torch import Tensor
 
 from shuhari.kernels.reads import Reads, plan
 from shuhari.kernels.sampling import sample
-from shuhari.kernels.segments import Segments
-from shuhari.policy.inference.captured_step import CapturedStep, seeds_of
+from shuhari.policy.inference.captured_step import CapturedStep
 from shuhari.policy.inference.key_value_pool import KeyValuePool
 from shuhari.policy.inference.memory_budget import MemoryBudget
+from shuhari.policy.inference.prefill import prefill
 from shuhari.policy.inference.prompt_cache import CachedPrompt
 from shuhari.policy.inference.request import NewTokens, Request, RunningRequest
-from shuhari.policy.inference.sampler import Sampler
-from shuhari.policy.model.attend import attend_within
+from shuhari.policy.inference.sampler import Sampler, seeds_of
 from shuhari.policy.policy import Policy
 
 POOL = 0.75  # share of the memory that the pool takes; logits and captured steps share the rest
@@ -84,18 +83,11 @@ class GPUEngine:
 
     def compute_prompts(self, adapter: str | None, prompts: list[CachedPrompt]) -> None:
         self.pool.allocate()
-        lengths, device = [len(prompt.tokens) for prompt in prompts], self.policy.device
-        segments = Segments.pack(lengths, [-1] * len(lengths), device)
         there = np.concatenate([np.arange(p.place, p.place + len(p.tokens)) for p in prompts])
-        there_N, packed = torch.from_numpy(there).to(device), attend_within(segments)
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-            self.pool.write(layer, there_N, k, v)
-            return packed(layer, q, k, v, window)
-
-        tokens_1N = torch.tensor([[token for prompt in prompts for token in prompt.tokens]], device=device)
-        ends_N = segments.starts_M1.long()[1:] - 1
-        logits_NV = self.policy.logits(tokens_1N, ends_N, adapter, attend, segments.positions_N[None])[0]
+        there_N = torch.from_numpy(there).to(self.policy.device)
+        logits_NV, _ = prefill(
+            self.policy, adapter, prompts, lambda layer, k, v: self.pool.write(layer, there_N, k, v)
+        )
         for i, prompt in enumerate(prompts):
             prompt.logits_1V = logits_NV[i : i + 1].clone()  # each is freed for itself
             prompt.computed = True
@@ -209,7 +201,7 @@ def _special(running: RunningRequest) -> bool:
 
 
 def _redraw(new: NewTokens, logits_BV: Tensor, places: Sequence[int]) -> list[int]:
-    """Draw on the host, of the one step drawn, what must be; which of the requests those are."""
+    """Draw tokens of a single step again where that needs the host; the numbers of those requests."""
     chosen = [i for i, running in enumerate(new.requests) if _special(running)]
     if chosen:
         rows_U = torch.tensor([places[i] for i in chosen], device=logits_BV.device)

@@ -47,7 +47,7 @@ class MemoryBudget:
         self._remembered.pop(item, None)
 
     def attempt(self, get: Callable[[], Got | None], kind: type[Remembered]) -> Got | None:
-        """What `get` gives, tried again after each thing of a kind that is forgotten; None: nothing helps."""
+        """Call `get` until it gives something, and after each failure forget the oldest of `kind`."""
         while (got := get()) is None and self._forget_oldest(kind):
             pass
         return got

@@ -45,6 +45,11 @@ def nth_seed(seed: int, n: int) -> int:
     return x
 
 
+def seeds_of(requests: Sequence[RunningRequest]) -> Tensor:
+    """The seeds' 64 bits, as int64."""
+    return torch.from_numpy(np.array([r.request.seed for r in requests], np.uint64).view(np.int64))
+
+
 def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     """One token [N] of each row's distribution, by inversion of uniform numbers in [0, 1)."""
     cumulative_NV = probabilities_NV.cumsum(-1)

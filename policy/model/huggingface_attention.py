@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from shuhari.kernels.attention import causal_attention
-from shuhari.policy.model.attend import FULL, SLIDING, Attend, attend_causally
+from shuhari.policy.model.attention_patterns import FULL, SLIDING, Attend, attend_causally
 
 NAME = "shuhari"
 PROBE = 8  # tokens of the text that is tried

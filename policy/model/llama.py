@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from shuhari.policy.model.attend import FULL, SLIDING, Attend, attend_causally
+from shuhari.policy.model.attention_patterns import FULL, SLIDING, Attend, attend_causally
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
 

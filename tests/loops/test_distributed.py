@@ -19,10 +19,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from shuhari.loops.config import TrainConfig, share_of_processors
-from shuhari.loops.distributed import DIFFERENT, Ranks, launcher, parts
-from shuhari.loops.failure import Ended, Fellows
+from shuhari.loops.distributed import RANKS_DIFFER, Ranks, launcher, parts
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.objectives import OBJECTIVES
+from shuhari.loops.rank_failure import Ended, RankProcesses
 from shuhari.loops.run_folder import Run
 
 SECONDS = timedelta(seconds=5)
@@ -83,7 +83,7 @@ def test_two_ranks_play_what_one_would(pair: Any) -> None:
 
 
 def test_ranks_with_different_batches_say_so(pair: Any) -> None:
-    assert [found.get("different") for found in pair[0]] == [DIFFERENT, DIFFERENT]
+    assert [found.get("different") for found in pair[0]] == [RANKS_DIFFER, RANKS_DIFFER]
 
 
 def test_an_exception_of_one_rank_is_raised_on_all(pair: Any) -> None:
@@ -122,19 +122,19 @@ def test_a_killed_fellow_is_noticed_and_what_one_tells_all_hear() -> None:
     store = dist.HashStore()
     child = subprocess.Popen(["sleep", "60"])
     store.set("rank 1", f'["{socket.gethostname()}", {child.pid}]')
-    fellows = Fellows(0, 2, store, SECONDS)
-    fellows.check()
+    processes = RankProcesses(0, 2, store, SECONDS)
+    processes.check()
     child.send_signal(signal.SIGKILL)
     time.sleep(0.2)  # a zombie until somebody asks for its status, as torchrun does
     with pytest.raises(Ended, match="rank 1 was lost"):
-        fellows.check()
+        processes.check()
     child.wait()
     with pytest.raises(Ended, match="rank 1 was lost"):
-        fellows.check()
-    fellows.tell(Ended("refused", "too few"))
-    fellows.tell(Ended("stopped", "too late"))
+        processes.check()
+    processes.tell(Ended("refused", "too few"))
+    processes.tell(Ended("stopped", "too late"))
     with pytest.raises(Ended, match="too few") as told:
-        fellows.check()
+        processes.check()
     assert repr(told.value.exception()) == repr(ValueError("too few"))
 
 
@@ -143,12 +143,12 @@ def test_a_signal_asks_ranks_to_stop_once_and_a_lost_rank_ends_them(
 ) -> None:
     store = dist.HashStore()
     store.set("rank 1", f'["{socket.gethostname()}", {os.getpid()}]')
-    fellows = Fellows(0, 2, store, SECONDS)
-    with Run(tmp_path, TrainConfig(), Ranks(0, 2, fellows)):
+    processes = RankProcesses(0, 2, store, SECONDS)
+    with Run(tmp_path, TrainConfig(), Ranks(0, 2, processes)):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGTERM)  # torchrun sends its own after the terminal's
         assert capsys.readouterr().err.count("stopping after the current step") == 1
-        fellows.tell(Ended("refused", "too few"))
+        processes.tell(Ended("refused", "too few"))
         with pytest.raises(Ended, match="too few"):
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -15,11 +15,11 @@ from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.phases import Phase
+from shuhari.loops.phase import Phase
+from shuhari.policy.continuation_search import PolicyTable, situation_values
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.search import PolicyTable, situation_values
 
 KUHN = "kuhn_poker"
 

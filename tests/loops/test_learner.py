@@ -13,7 +13,7 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.phases import Phase
+from shuhari.loops.phase import Phase
 from shuhari.policy.policy import CheckpointError, Policy
 
 

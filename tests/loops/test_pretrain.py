@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from shuhari.loops.config import PretrainConfig
 from shuhari.loops.pretrain import pretrain
-from shuhari.policy.policy import BASES, Policy
+from shuhari.policy.load import BASES
+from shuhari.policy.policy import Policy
 
 
 @pytest.mark.parametrize("name", ["games", "math", "gymnasium"])

@@ -16,9 +16,9 @@ from shuhari.loops.collect.credit import Trajectory, advantages, trajectories
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.sample_groups import decision_batch
 from shuhari.loops.learn.batch import Batch
+from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.lm_player import LMPlayer
-from shuhari.policy.masked_scoring import masked_logprobs
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 from shuhari.policy.scoring import completion_logprobs

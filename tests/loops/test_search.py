@@ -10,10 +10,10 @@ from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import SearchPlayConfig
+from shuhari.policy.continuation_search import PolicyTable, continuation_values, improved
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.search import PolicyTable, continuation_values, improved
 
 
 def tic_tac_toe() -> GameGraph:

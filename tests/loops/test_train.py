@@ -26,8 +26,8 @@ from shuhari.loops.config import (
     SearchPlayConfig,
     TrainConfig,
 )
-from shuhari.loops.phases import Phase
-from shuhari.loops.run_folder import Interrupted
+from shuhari.loops.phase import Phase
+from shuhari.loops.rank_failure import Interrupted
 from shuhari.loops.train import train
 from shuhari.rewards import Verdict
 
@@ -341,7 +341,7 @@ def test_traces_come_from_a_file_and_heldout_prompts_are_left_out(tmp_path: Path
     cfg.phases["imitate"].traces = str(path)
     report = train(cfg)
     heldout = report["evaluation"]["heldout_problems"]
-    assert report["notes"] == [f"{4 * heldout} of 400 traces are of held-out prompts: left out"]
+    assert report["notes"] == [f"{4 * heldout} of 400 entries have held-out prompts: left out"]
     assert report["players"]["imitation"]["greedy"] >= 0.6
 
 

@@ -13,7 +13,7 @@ import torch
 from shuhari.envs import FreeText
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.rollout import Rollouts
-from shuhari.loops.distributed import ALONE, Ranks, join
+from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, join
 from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import OBJECTIVES
@@ -50,23 +50,25 @@ def talk(ranks: Ranks) -> dict[str, Any]:
 
     def double(items: Any) -> list[int]:
         calls.append(len(items))
-        nested = ranks.each(items, list)  # within a part nothing is shared: or this would wait for ever
+        nested = ranks.map_sharded(
+            items, list
+        )  # within a part nothing is shared: or this would wait for ever
         return [2 * item for item in nested]
 
     tensors = [torch.full((2, 2), 1.0 + RANK), torch.tensor(10.0 * RANK)]
-    ranks.add(tensors)
+    ranks.all_reduce(tensors)
     found = {
         "gather": ranks.gather(RANK),
-        "any": (ranks.any(RANK == 1), ranks.any(False)),
+        "any": (ranks.any_rank(RANK == 1), ranks.any_rank(False)),
         "add": [t.tolist() for t in tensors],
-        "each": ranks.each(range(7), double),
-        "groups": ranks.each([3, 3, 3, 3, 5, 5], double, keys=[3, 3, 3, 3, 5, 5]),
-        "one": ranks.each([9], double),
-        "none": ranks.each([], double),
+        "each": ranks.map_sharded(range(7), double),
+        "groups": ranks.map_sharded([3, 3, 3, 3, 5, 5], double, keys=[3, 3, 3, 3, 5, 5]),
+        "one": ranks.map_sharded([9], double),
+        "none": ranks.map_sharded([], double),
     }
-    ranks.agree([torch.ones(3)])
+    ranks.check_equal([torch.ones(3)])
     try:
-        ranks.agree([torch.ones(3) * RANK])
+        ranks.check_equal([torch.ones(3) * RANK])
     except ValueError as error:
         found["apart"] = str(error)
     return found | {"calls": calls}
@@ -128,8 +130,8 @@ def play(ranks: Ranks) -> dict[str, Any]:
 
 def main(out: str) -> None:
     with join().as_one() as ranks:
-        found = {"talk": talk(ranks), "learn": learn(ranks), "learn alone": learn(ALONE)}
-        found |= {"play": play(ranks), "play alone": play(ALONE)}
+        found = {"talk": talk(ranks), "learn": learn(ranks), "learn alone": learn(SINGLE_PROCESS)}
+        found |= {"play": play(ranks), "play alone": play(SINGLE_PROCESS)}
         try:
             learner(Policy("math", rank=4, alpha=8.0), "distill", ranks).learn(batch(2 + RANK))
         except ValueError as error:

@@ -54,7 +54,7 @@ def test_what_repeats_is_packed_and_what_does_not_is_not(monkeypatch: pytest.Mon
         calls.append(len(arguments[0]))
         return packed_kernels.packed_attention(*arguments)
 
-    monkeypatch.setattr("shuhari.policy.model.attend.packed_attention", counted)
+    monkeypatch.setattr("shuhari.policy.model.attention_patterns.packed_attention", counted)
     completion_logprobs(policy, [((5,) * 20, (6, 7, 8))] * 8)
     assert set(calls) == {20 + 8 * 2}  # the prompt once, and no last tokens
     calls.clear()

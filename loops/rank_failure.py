@@ -1,8 +1,8 @@
-"""What ends one rank ends all of them, and is said once.
+"""An error on one rank ends all ranks, and one rank reports it.
 
-A rank that fails writes the reason to the store that the ranks met by, and closes its connections: whoever
-waits for it then looks the reason up, and raises it too. A rank that was killed writes nothing, but its
-process is gone. Rank 0 speaks for all, or the first that is left.
+A failing rank writes the reason to the rendezvous store and closes its connections. Ranks that wait for it
+read the reason and raise it too. A killed rank writes nothing; the others see that its process is gone. Rank
+0 reports for all, or the lowest rank that still lives.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-LAST_WORD = timedelta(seconds=30)  # how long others stay for the speaker: torchrun ends all with the first
-NOTICE = 5.0  # seconds in which the reason of a broken connection comes to be known
+LAST_WORD = timedelta(seconds=30)  # the others wait for the report: torchrun ends all ranks once one exits
+NOTICE = 5.0  # seconds to wait for the reason of a broken connection
 
 
 class Interrupted(Exception):
@@ -31,7 +31,7 @@ class RankLost(ConnectionError):
 
 
 class Ended(BaseException):
-    """Another rank has ended the run. No `Exception`, or it would pass for one of an environment's."""
+    """Another rank has ended the run. A BaseException: handlers of environments' errors do not catch it."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -48,15 +48,15 @@ class Ended(BaseException):
         return kinds[self.kind](self.text)
 
 
-def started() -> tuple[int, int]:
+def launched_rank_and_size() -> tuple[int, int]:
     """This process's rank, and how many torchrun has started: 0 of 1 without it."""
     return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def only_one_speaks() -> None:
-    """All ranks but the first fall silent. Until they have met, the first that is left says when torchrun
-    stops them."""
-    rank, size = started()
+    """Silence all ranks but the first. Until they have connected, the lowest living rank reports that
+    torchrun stopped them."""
+    rank, size = launched_rank_and_size()
     if size > 1:
         signal.signal(signal.SIGTERM, _stopped_early)
     if size > 1 and rank:
@@ -64,7 +64,7 @@ def only_one_speaks() -> None:
 
 
 def _stopped_early(number: int, frame: FrameType | None) -> None:
-    rank, _ = started()
+    rank, _ = launched_rank_and_size()
     if rank == min(_siblings(), default=rank):
         os.write(2, b"shuhari: stopped before the run began: give the same command again\n")
         time.sleep(0.5)  # in which the others, stopped as well, see that it lives, and are silent
@@ -80,7 +80,7 @@ def _siblings() -> Iterator[int]:
             yield from (int(v.removeprefix(b"RANK=")) for v in variables if v.startswith(b"RANK="))
 
 
-class Fellows:
+class RankProcesses:
     """The ranks of a run as processes: whether they live, and why they have ended."""
 
     def __init__(self, rank: int, size: int, store: Any, patience: timedelta) -> None:
@@ -104,7 +104,7 @@ class Fellows:
             raise Ended("lost", f"rank {lost[0]} was lost")
 
     def explain(self, error: RuntimeError) -> Ended:
-        """Why a message to the others failed. Raises `Ended` where that is known for sure."""
+        """The probable reason of a failed communication. Raises `Ended` if a rank wrote one or is gone."""
         until = time.monotonic() + NOTICE
         while time.monotonic() < until:
             self.check()

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from shuhari.kernels.segments import Segments
+from shuhari.policy.inference.prefill import keeping, prefill
 from shuhari.policy.inference.prompt_cache import CachedPrompt
-from shuhari.policy.model.attend import Attend, attend_causally, attend_within
+from shuhari.policy.model.attention_patterns import attend_causally
 from shuhari.policy.policy import Policy
 
 ROUNDED = 8  # prompts whose lengths are the same when rounded up to such steps share a batch
@@ -47,28 +47,16 @@ def compute(policy: Policy, adapter: str | None, prompts: Sequence[CachedPrompt]
     keys: list[Tensor] = []
     values: list[Tensor] = []
 
-    def keeping(attend: Attend) -> Attend:
-        """The same attention, which keeps the keys and values that pass by."""
-
-        def kept(layer: int, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor:
-            keys.append(k.contiguous())  # as projections leave them, heads alternate
-            values.append(v.contiguous())
-            return attend(layer, q, k, v, window)
-
-        return kept
+    def keep(layer: int, k: Tensor, v: Tensor) -> None:
+        keys.append(k.contiguous())  # as projections leave them, heads alternate
+        values.append(v.contiguous())
 
     if len(set(lengths)) == 1:
         tokens_NP = torch.tensor([prompt.tokens for prompt in prompts], device=device)
-        logits_NV = policy.logits(tokens_NP, 1, adapter, keeping(attend_causally))[:, -1]
+        logits_NV = policy.logits(tokens_NP, 1, adapter, keeping(attend_causally, keep))[:, -1]
         _put(prompts, PromptBatch(keys, values, None, len(prompts)), logits_NV)
         return
-    segments = Segments.pack(lengths, [-1] * len(lengths), device)
-    tokens_1N = torch.tensor([[token for prompt in prompts for token in prompt.tokens]], device=device)
-    starts_N = segments.starts_M1.long()
-    places_1N = segments.positions_N[None]
-    logits_NV = policy.logits(
-        tokens_1N, starts_N[1:] - 1, adapter, keeping(attend_within(segments)), places_1N
-    )[0]
+    logits_NV, starts_N = prefill(policy, adapter, prompts, keep)
     alike: dict[int, list[int]] = defaultdict(list)
     for i, length in enumerate(lengths):
         alike[rounded(length)].append(i)
