@@ -51,7 +51,16 @@ def test_what_cannot_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 KERNELS = Path(__file__).parents[2] / "kernels"
-DISPATCHING = {"attention", "shared_prompt", "packed", "rectangles", "decode", "fused", "sampling", "logprobs"}
+DISPATCHING = {
+    "attention",
+    "shared_prompt",
+    "packed",
+    "rectangles",
+    "decode",
+    "fused",
+    "sampling",
+    "logprobs",
+}
 
 
 @pytest.mark.parametrize("path", sorted((KERNELS / "gpu").glob("*.py")), ids=lambda path: path.stem)
