@@ -122,7 +122,7 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
         env = gymnasium.make(env_id, **{"disable_env_checker": True, **arguments})
         return as_text(env, arguments)
     except Exception as error:  # a plug-in may raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = validation.first_line(error)
         raise CannotOpen(env_id, arguments, reason) from None
 
 

@@ -29,6 +29,11 @@ def env_name(env: Any) -> str:
     return str(spec.id) if spec is not None else type(env).__name__
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type's name."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def error_line(error: BaseException) -> str:
     """An exception in one line."""
     message = " ".join(str(error).split())

@@ -15,6 +15,7 @@ import torch
 import torch.utils.deterministic
 from omegaconf import OmegaConf
 
+from shuhari.envs.validation import first_line
 from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
@@ -85,7 +86,7 @@ class Run:
             stored: Any = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
             cfg = stored_config(stored)
         except Exception as error:  # YAML and OmegaConf have a dozen unrelated ways to say "not this"
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             raise ValueError(
                 f"resume={folder}: config.yaml is damaged or another version's ({reason})"
             ) from None

@@ -11,6 +11,8 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
+from shuhari.envs.validation import first_line
+
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
@@ -27,11 +29,6 @@ class CheckpointError(ValueError):
     def __init__(self, argument: str, value: object, reason: str) -> None:
         super().__init__(f"{argument}={value}: {reason}")
         self.argument, self.value, self.reason = argument, value, reason
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or its type's name."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -76,7 +73,9 @@ def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
-        raise CheckpointError("base", base, f"not a readable checkpoint ({first_line(error)})") from None
+        raise CheckpointError(
+            "base", base, f"not a readable checkpoint ({first_line(error)[:200]})"
+        ) from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])[0]
         raise CheckpointError("base", base, f"weights are missing, {missing} among them")
@@ -146,5 +145,5 @@ def read_adapter(folder: Path, where: str, expected: str, read: Callable[[], Any
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
             return read()
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-        reason = f"does not fit this base or is damaged ({first_line(error)})"
+        reason = f"does not fit this base or is damaged ({first_line(error)[:200]})"
         raise CheckpointError(where, folder, reason) from None

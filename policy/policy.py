@@ -10,13 +10,13 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 
+from shuhari.envs.validation import first_line
 from shuhari.policy.load import (
     BASE_MARK,
     CheckpointError,
     base_mark,
     begin_of,
     context,
-    first_line,
     load_base,
     read_adapter,
     usable,
@@ -80,7 +80,7 @@ class Policy:
             try:
                 self.model = get_peft_model(model, config)
             except ValueError as error:  # which says which of its layers PEFT has no LoRA for
-                raise CheckpointError("base", base, first_line(error)) from None
+                raise CheckpointError("base", base, first_line(error)[:200]) from None
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)

@@ -14,6 +14,7 @@ import pyspiel
 
 from shuhari.envs.games.text import GameText, game_text
 from shuhari.envs.types import Turn
+from shuhari.envs.validation import first_line
 
 
 class IllegalMove(ValueError):
@@ -85,7 +86,7 @@ def _load(name: str) -> Any:
             return pyspiel.load_game(written)
     except Exception as error:  # OpenSpiel may raise anything for wrong parameters
         parameters = ", ".join(f"{key}=…" for key in known[short].parameter_specification)
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f"game {name!r} cannot be made ({reason}); it is {short}({parameters})") from None
 
 
@@ -119,7 +120,7 @@ def _rules(name: str) -> _Rules:
                 text.board(state, seat)
                 names[seat].legal_moves(state, state.legal_actions())
     except Exception as error:  # not every game implements all of OpenSpiel's interface
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f"game {name!r} cannot be played as text ({reason}); take another") from None
     return _Rules(game, text, hidden, names)
 

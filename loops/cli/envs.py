@@ -11,6 +11,7 @@ import shuhari.envs  # noqa: F401 (registers ours)
 from shuhari.envs.env_checker import check_environment
 from shuhari.envs.registry import load_plugins, parse_arguments
 from shuhari.envs.text_env import TextEnv
+from shuhari.envs.validation import first_line
 
 
 def _first_sentence(text: str) -> str:
@@ -28,7 +29,7 @@ def rows() -> list[tuple[str, str, str, str]]:
         try:
             env = gymnasium.make(env_id).unwrapped
         except Exception as error:  # a plug-in may raise anything, also because it needs arguments
-            found.append((env_id, f"cannot be made: {(str(error).splitlines() or ['?'])[0]}"[:72], "", ""))
+            found.append((env_id, f"cannot be made: {first_line(error)}"[:72], "", ""))
             continue
         if isinstance(env, TextEnv):
             found.append(

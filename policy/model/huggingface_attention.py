@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from shuhari.envs.validation import first_line
 from shuhari.kernels.attention import causal_attention
 from shuhari.policy.model.attention_patterns import FULL, SLIDING, Attend, attend_causally
 
@@ -101,7 +102,7 @@ def plug_in(model: Any) -> None:
     except UnsupportedModelError as error:
         raise UnsupportedModelError(f"{kind}: {error}") from None
     except Exception as error:  # a foreign architecture can refuse in any of its own ways
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = first_line(error)[:120]
         raise UnsupportedModelError(f"{kind}: does not take our attention ({reason})") from None
     if sorted(calls) != sorted(list(range(config.num_hidden_layers)) * (1 + PROBE - PROBE // 2)):
         raise UnsupportedModelError(f"{kind}: does not call our attention once a layer")
