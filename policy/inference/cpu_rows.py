@@ -34,7 +34,7 @@ class Rows:
         self._keys = CompletionCache()
         self._joining = self._longest = 0  # rows that will be added, and the most positions of one
         self._readers: list[Readers] | None = None
-        self._sampler: Sampler
+        self._sampler = Sampler([])
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -78,7 +78,7 @@ class Rows:
             column_B[holes] = column_B[movers]
         del self.requests[B:]
         self.lengths_B, self._prompt_lengths_B = self.lengths_B[:B], self._prompt_lengths_B[:B]
-        self._readers = None
+        self._readers, self._sampler = None, Sampler([])  # which would keep the prompts of ended requests
         if not B:
             self._keys = CompletionCache()
         elif holes:

@@ -155,6 +155,7 @@ class GPUEngine:
 
     def _unload(self, adapter: str | None) -> None:
         if (step := self.loaded.pop(adapter, None)) is not None:
+            step.requests = []  # they would keep their prompts' logits
             self.budget.remember(step)
 
     def _forget_step(self, sizes: Sizes) -> None:

@@ -32,6 +32,9 @@ def kept_bytes(generator: Generator) -> int:
     return sum(storages.values())
 
 
+TABLES = 2**14  # bytes of row numbers, temperatures and the like, which the budget does not count
+
+
 @pytest.mark.parametrize("engine", ["cpu", "gpu"])
 def test_distinct_prompts_and_adapters_stay_within_the_budget(engine: Literal["cpu", "gpu"]) -> None:
     policy, size, rng = Policy("games", rank=2, alpha=4.0), 2**20, np.random.default_rng(0)
@@ -43,10 +46,11 @@ def test_distinct_prompts_and_adapters_stay_within_the_budget(engine: Literal["c
     for seed in range(20):
         requests = []
         for adapter in adapters:
-            prompt = tuple(rng.integers(5, 90, rng.integers(8, 24)).tolist())
-            new = int(rng.integers(1, 9))
-            requests += [Request(prompt, new, 1.0, seed + sample, adapter) for sample in range(3)]
-            prompts += 1
+            for _ in range(3):  # of about one length: on a CPU they lie together
+                prompt = tuple(rng.integers(5, 90, rng.integers(9, 17)).tolist())
+                new = int(rng.integers(1, 9))
+                requests += [Request(prompt, new, 1.0, seed + sample, adapter) for sample in range(2)]
+                prompts += 1
         tickets = {generator.submit(request) for request in requests}
         while not generator.idle:
             ended = generator.step()
@@ -54,7 +58,7 @@ def test_distinct_prompts_and_adapters_stay_within_the_budget(engine: Literal["c
             tickets -= {ticket for ticket, _ in ended}
             most = max(most, kept := kept_bytes(generator))
             assert kept <= size
-            assert generator.engine.budget.used <= size
+            assert kept - TABLES <= generator.engine.budget.used <= size  # what is kept has been taken
         assert not tickets
     assert most > size / 2  # it did fill
     assert 0 < len(generator.scheduler.prompts) < prompts  # and the oldest were forgotten
