@@ -12,11 +12,13 @@ class Trace:
     """One completion of an expert.
 
     `turns` are the observations and completions before it, if the policy must remember the episode.
+    `instructions` are the system's, where the trace has its own; None: the environment's.
     """
 
     prompt: str
     completion: str
     turns: tuple[tuple[str, str], ...] = ()
+    instructions: str | None = None
 
     @property
     def task(self) -> str:
