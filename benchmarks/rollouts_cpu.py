@@ -56,7 +56,7 @@ def write_base(folder: Path) -> Path:
 
 def never_ends(policy: Policy) -> None:
     """Make end-of-text impossible, for both, so that all samples have the same length."""
-    policy.eos = -1
+    policy.ends = set()
     policy.model.get_base_model().generation_config.eos_token_id = None  # what None in a call falls back on
 
 

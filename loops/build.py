@@ -41,6 +41,7 @@ from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Phase
 from shuhari.loops.scoreboard import player_of
 from shuhari.loops.sharded_player import ShardedPlayer
+from shuhari.policy.chat_renderer import build_renderer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.lm_player import Models
 from shuhari.policy.load import CheckpointError
@@ -51,6 +52,7 @@ from shuhari.policy.render import Renderer
 RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")
 HIDING = {"search_play": False, "fictitious_play": True}  # by algorithm: whether its games hide something
 WITHHOLDING = ("imitate", "search_play", "ranked_pairs")  # algorithms that never train on withheld positions
+EXAMPLES_STREAM = 2**32  # of random numbers, for worked examples in prompts
 EXPERT_STREAM = 0  # the expert's stream of random numbers; a phase's stream has the phase's number, from 1
 
 
@@ -97,6 +99,7 @@ class House:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
+        self.examples = self._worked_examples()
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(ShardedPlayer, self.ranks, self.policy, self.renderer)
         try_episodes(self.env)
@@ -109,6 +112,12 @@ class House:
         for name in self.names:  # a reference that is a folder is loaded now, so that a bad one is refused
             if (Path(self.reference(name)) / "adapter_config.json").is_file():
                 self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
+
+    @property
+    def about_prompts(self) -> list[str]:
+        """What a reader of the report must know of how prompts are written."""
+        turns = bool(getattr(self.env.unwrapped, "history", False))
+        return [*(self.policy.notes if self.renderer.format == "plain" else ()), *self.renderer.notes(turns)]
 
     def reference(self, name: str) -> str:
         """The name of a phase's reference policy."""
@@ -171,8 +180,33 @@ class House:
         extra = getattr(self.cfg.phases[phase], "env_args", {}) if phase else {}
         return partial(open_run_env, self.cfg.env, self.cfg.env_args | extra)
 
+    def _worked_examples(self) -> Sequence[Trace]:
+        """What `policy.examples` asks for. Raises ValueError where nobody writes worked examples."""
+        if not (n := self.cfg.policy.examples):
+            return ()
+        env = self.env.unwrapped
+        written = expert_traces(env, n, self.rng(EXAMPLES_STREAM)) if isinstance(env, TextEnv) else []
+        files = [p.traces for p in self.cfg.phases.values() if getattr(p, "traces", None) is not None]
+        found = written or [trace for path in files for trace in read_traces(Path(path))][:n]
+        if not found:
+            raise ValueError(
+                f"policy.examples={n}: {self.cfg.env} has no expert who writes them; give "
+                "phases.imitate.traces=FILE"
+            )
+        return [trace for trace in found if not trace.turns]
+
     def _renderer(self, env: TextLike) -> Renderer:
-        return Renderer(self.policy, getattr(env.unwrapped, "instructions", ""))
+        given = self.cfg.policy
+        try:
+            return build_renderer(
+                self.policy,
+                getattr(env.unwrapped, "instructions", ""),
+                format=given.format,
+                template=given.template,
+                examples=self.examples,
+            )
+        except CheckpointError as error:
+            raise ValueError(f"policy.{error}") from None
 
     def rollouts(self, phase: str) -> Rollouts:
         make = self.maker(phase)

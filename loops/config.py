@@ -38,6 +38,13 @@ class PolicyConfig(Checked):
     """The model: a frozen base and a LoRA adapter."""
 
     base: str = MISSING  # a base that ships with us ("games", "math") or a checkpoint folder
+    format: str = (
+        "auto"  # of conversations: chat, the tokenizer's own template, or plain; auto: chat if it has one
+    )
+    template: dict[str, Any] = field(
+        default_factory=dict
+    )  # arguments of the template, as {enable_thinking: false}
+    examples: int = number(0, least=0)  # worked examples of the training side before every question
     rank: int = 16
     alpha: float = 32.0
     max_new_tokens: int = 64  # longest completion in free generation

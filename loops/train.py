@@ -53,7 +53,7 @@ class Training:
     def measure_references(self) -> None:
         """Measure the players that need no training, and note what a reader must know of the figures."""
         self.board.measure_references()
-        for text in (*self.policy.notes, *self.board.evaluation.notes):
+        for text in (*self.house.about_prompts, *self.board.evaluation.notes):
             self._note(text)
 
     def finish(self) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class Training:
             "skill": board.evaluation.metric,
             "hardware": hardware(cfg.threads, self.policy.device, self.policy.dtype, self.ranks.size),
             "versions": versions(),
-            "policy": self.policy.summary(),
+            "policy": self.policy.summary() | {"format": self.house.renderer.format},
             "evaluation": board.evaluation.counts(),
             "phases": progress.phases,
             "players": board.rows,

@@ -116,6 +116,15 @@ def context(base: str, config: Any) -> int:
     return length
 
 
+def end_tokens(model: Any) -> set[int]:
+    """The tokens that end a completion, as the checkpoint's generation_config.json and config.json say."""
+    ends: set[int] = set()
+    for config in (model.generation_config, model.config):
+        given = getattr(config, "eos_token_id", None)
+        ends |= {int(i) for i in (given if isinstance(given, list | tuple) else [given]) if i is not None}
+    return ends
+
+
 def begin_of(tokenizer: Any) -> tuple[int, ...]:
     """The special tokens, such as begin-of-text, that a tokenizer puts before a text; () for none."""
     plain, whole = (tokenizer.encode("1", add_special_tokens=special) for special in (False, True))

@@ -17,6 +17,7 @@ from shuhari.policy.load import (
     base_mark,
     begin_of,
     context,
+    end_tokens,
     load_base,
     read_adapter,
     usable,
@@ -61,6 +62,7 @@ class Policy:
         self.device, self.dtype = usable(device, dtype)
         model, self.tokenizer = load_base(base, self.dtype)
         self.eos = int(self.tokenizer.eos_token_id)
+        self.ends = {self.eos, *end_tokens(model)}  # each of them ends a completion
         self.begin = begin_of(self.tokenizer)
         self._rows = len(model.get_input_embeddings().weight)
         # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
@@ -104,6 +106,13 @@ class Policy:
             plug_in(model)
         except UnsupportedModelError as error:
             raise CheckpointError("base", base, str(error)) from None
+
+    @property
+    def special_tokens(self) -> dict[int, str]:
+        """The tokens that stand for no text of their own, with what templates write for them."""
+        known = self.tokenizer.added_tokens_decoder
+        special = {i: str(t) for i, t in known.items() if i < self._rows and (t.special or i in self.ends)}
+        return {self.eos: str(self.tokenizer.eos_token)} | special
 
     @property
     def kv_dtype(self) -> torch.dtype:
@@ -217,8 +226,9 @@ class Policy:
         return tuple(tokens)
 
     def decode(self, tokens: tuple[int, ...]) -> str:
-        """The text of tokens, without special ones."""
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        """The text of tokens, without special ones and without what ends a completion."""
+        said = tokens[:-1] if tokens and tokens[-1] in self.ends else tokens
+        return str(self.tokenizer.decode(list(said), skip_special_tokens=True))
 
     def state(self, adapter: str = LEARNING) -> dict[str, Tensor]:
         """A copy of an adapter's parameters, under the names that they have in the learning one."""

@@ -72,7 +72,7 @@ def policy_of(m: Machine, shape: str) -> Policy:
         for p in policy.parameters.values():
             p.add_(0.01 * torch.randn_like(p))
     policy.updated()
-    policy.eos = -1  # no sample ends early
+    policy.ends = set()  # no sample ends early
     return policy
 
 

@@ -17,13 +17,11 @@ from shuhari.policy.inference import gpu_engine
 ROUNDS = 3
 
 
-class Ends(int):
-    """An end-of-text that one token in 128 is: random weights would hardly ever draw the real one."""
+class Ends(set[int]):
+    """End tokens that one token in 128 is: random weights would hardly ever draw a real one."""
 
-    def __eq__(self, token: object) -> bool:
+    def __contains__(self, token: object) -> bool:
         return isinstance(token, int) and token % 128 == 1
-
-    __hash__ = int.__hash__
 
 
 def items(m: Machine) -> list[Item]:
@@ -58,8 +56,8 @@ def _generations(m: Machine, shape: str) -> Iterator[Row]:
     def generate(new: int) -> None:
         completions[:] = generator.generate(rows, new, seed=int(torch.randint(2**31, ())))
 
-    for lengths, eos, new in (("equal", -1, S), ("random", Ends(), S), ("prefill", -1, 1)):
-        policy.eos, times, tokens = eos, [], []
+    for lengths, ends, new in (("equal", set(), S), ("random", Ends(), S), ("prefill", set(), 1)):
+        policy.ends, times, tokens = ends, [], []
         for _ in range(1 + m.pick(ROUNDS, 1)):  # the first captures its graphs
             rows = prompts(B // G, P, G)
             times.append(seconds(partial(generate, new)))
@@ -76,7 +74,7 @@ def _generations(m: Machine, shape: str) -> Iterator[Row]:
         if lengths == "equal":
             pairs = [(row, c.tokens) for row, c in zip(rows, completions, strict=True)][: m.pick(32, 4)]
             yield about | _delta(policy, pairs, completions)
-    policy.eos = -1
+    policy.ends = set()
     yield about | _burst(m, policy, generator, prompts(B // G, P, G), S)
 
 

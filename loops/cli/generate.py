@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from shuhari.policy.chat_renderer import build_renderer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread
 from shuhari.policy.load import CheckpointError, base_path
-from shuhari.policy.policy import LEARNING, Policy, Tokens
+from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.render import Renderer
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,6 +28,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("prompt", help="the text to go on from; - reads it from standard input")
     parser.add_argument("--base", default="games", help="a shipped base or a checkpoint's folder (games)")
     parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder, as of a run")
+    parser.add_argument("--format", default="auto", help="chat or plain (chat where the base has a template)")
+    parser.add_argument("--instructions", default="", help="the system turn of a chat")
     parser.add_argument("-n", "--samples", type=int, default=4)
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--temperature", type=float, default=1.0, help="0 takes the likeliest tokens")
@@ -50,20 +54,23 @@ def main(arguments: Sequence[str]) -> int:
         base_path(options.base)
         where = {"device": options.device, "dtype": options.dtype}
         policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
+        renderer = build_renderer(policy, options.instructions, format=options.format)
     except CheckpointError as error:
         print(f"shuhari: --{error.argument} {error.value}: {error.reason}", file=sys.stderr)
         return 2
     generator = Generator(policy, memory=int(options.memory * 2**20) if options.memory else None)
     started = time.monotonic()
-    tokens, refused = _print_samples(generator, policy.opening(prompt), options)
+    tokens, refused = _print_samples(generator, renderer, prompt, options)
     if refused:
         print(f"shuhari: {refused}", file=sys.stderr)
         return 2
     seconds = time.monotonic() - started
     if not options.json:
-        for note in policy.notes:
+        for note in policy.notes if renderer.format == "plain" else renderer.notes(turns=False):
             print(f"note: {note}")
-        ran = "forward pass: {forward_pass}, {dtype} on {device}".format_map(policy.summary())
+        ran = f"{renderer.format} format, " + "forward pass: {forward_pass}, {dtype} on {device}".format_map(
+            policy.summary()
+        )
         print(f"{tokens} tokens in {seconds:.2f} s: {tokens / seconds:,.0f} tokens/s, {ran}")
     return 0
 
@@ -77,10 +84,13 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _print_samples(generator: Generator, prompt: Tokens, options: argparse.Namespace) -> tuple[int, str]:
+def _print_samples(
+    generator: Generator, renderer: Renderer, text: str, options: argparse.Namespace
+) -> tuple[int, str]:
     """Print each sample when it ends. Returns the number of tokens, and why a sample was refused, or ""."""
     limits = options.max_new_tokens, options.temperature
-    given: Any = {"stop": tuple(options.stop), "choices": tuple(options.choice)}
+    given: Any = {"stop": tuple(options.stop), "choices": renderer.choices(tuple(options.choice))}
+    prompt = renderer.first(text)
     given["adapter"] = LEARNING if options.adapter else None
     requests = [Request(prompt, *limits, seed, **given) for seed in spread(options.seed, options.samples)]
     numbers = {generator.submit(request): n for n, request in enumerate(requests, 1)}

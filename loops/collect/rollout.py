@@ -148,10 +148,10 @@ class Rollouts:
                 waiting[episode.seats.players[episode.seat]].append(episode)
                 return
             adapter = episode.seats.adapters.get(episode.seat, LEARNING)
-            legal = episode.legal
-            longest = max(map(len, self.renderer.choices(legal)), default=self.max_new_tokens)
+            choices = self.renderer.choices(episode.legal)
+            longest = max(map(len, choices), default=self.max_new_tokens)
             limits = longest, temperature, episode.turn_seed, adapter
-            request = Request(episode.prompt, *limits, choices=legal, explore=explore)
+            request = Request(episode.prompt, *limits, choices=choices, explore=explore)
             asked[self.generator.submit(request)] = episode
 
         while asked or waiting or to_begin:
@@ -210,7 +210,10 @@ class Rollouts:
         if episode.seat in episode.seats.players:
             return
         said, render = episode.said(), self.renderer
-        episode.prompt = render.following(said, observation) if said else render.first(observation)
+        if said:
+            episode.prompt = render.following(said, observation)
+        else:
+            episode.prompt = render.first(observation, info.get("instructions"))
         if not self.generator.fits(episode.prompt, self.max_new_tokens):
             n, limit = len(episode.prompt), self.generator.policy.max_length
             episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
@@ -238,7 +241,8 @@ class Rollouts:
             episode.end("overlong")
 
     def _step(self, episode: _Running, completion: Completion) -> None:
-        observation, reward, terminated, truncated, info = validation.step(episode.env, completion.text)
+        said = self.renderer.answer(completion.text) if completion.tokens else completion.text
+        observation, reward, terminated, truncated, info = validation.step(episode.env, said)
         episode.steps.append(episode.said_now(completion, reward))
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:

@@ -8,7 +8,7 @@ lie and how a step is made is the engine's business: `cpu_engine.py` runs on any
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -26,7 +26,6 @@ from shuhari.policy.inference.request import (
 from shuhari.policy.inference.sampler import spread, uniform
 from shuhari.policy.inference.scheduler import Engine, Scheduler
 from shuhari.policy.policy import LEARNING, REMEMBERED, Policy, Tokens
-from shuhari.policy.render import encode_choices
 
 MEMORY = 2**30  # bytes on a CPU, unless told otherwise
 
@@ -56,7 +55,6 @@ class Generator:
         self.scheduler = Scheduler(policy, self.engine)
         self._ended: list[tuple[int, Completion]] = []
         self._tickets = 0
-        self._choices = lru_cache(REMEMBERED)(partial(encode_choices, policy))
         self._text_of = lru_cache(REMEMBERED)(policy.decode)
 
     def fits(self, prompt: Tokens, max_new_tokens: int) -> bool:
@@ -90,7 +88,7 @@ class Generator:
     def submit(self, request: Request) -> int:
         """Queue a request; `step` will say under this ticket what came of it, an error included."""
         ticket, self._tickets = self._tickets, self._tickets + 1
-        running = RunningRequest(ticket, request, self._choices(request.choices))
+        running = RunningRequest(ticket, request)
         if request.explore:
             chance = uniform(np.full(2, request.seed, dtype=np.uint64), np.array([-1, -2]))
             running.explore_at = int(chance[0] * request.max_new_tokens)
@@ -132,7 +130,7 @@ class Generator:
 
     def _take(self, new: NewTokens) -> None:
         """Give requests their new tokens, and let go of those that have ended with them."""
-        eos = self.policy.eos
+        ends = self.policy.ends
         ended: dict[RunningRequest, None] = {}
         for tokens, logprobs in zip(new.tokens, new.logprobs, strict=True):
             for running, token, logprob in zip(new.requests, tokens, logprobs, strict=True):
@@ -141,7 +139,7 @@ class Generator:
                 taken = running.tokens
                 taken.append(token)
                 running.logprobs.append(logprob)
-                may_end = token == eos or len(taken) == running.limit or logprob != logprob  # not a number
+                may_end = token in ends or len(taken) == running.limit or logprob != logprob  # not a number
                 if (may_end or running.watched) and self._is_over(running):
                     ended[running] = None
         if ended:
@@ -160,7 +158,7 @@ class Generator:
             running.logprobs += [0.0] * len(rest)
             self._end(running, finished=True, text=self._text_of(tuple(running.tokens)))
             return True
-        finished, text = tokens[-1] == self.policy.eos, None
+        finished, text = tokens[-1] in self.policy.ends, None
         if request.stop and not finished:
             text = self.policy.decode(tuple(tokens))
             cuts = [text.index(stop) for stop in request.stop if stop in text]

@@ -29,7 +29,7 @@ class Request:
 
     temperature: 0 takes the most probable token at each step
     stop: texts that end the completion, and are not part of its text
-    choices: the completion is to be one of these texts; empty: any text
+    choices: the completion is to be one of these, as a renderer gives them; empty: any
     explore: k > 0 replaces one token, at a random place, by one of the k most probable there, drawn evenly; a
         policy that is sure of a mistake would hardly ever leave it by sampling
     """
@@ -40,7 +40,7 @@ class Request:
     seed: int = 0
     adapter: str | None = LEARNING
     stop: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
+    choices: Choices = ()
     explore: int = 0
 
 
@@ -59,7 +59,7 @@ class Completion:
 class RunningRequest:
     """A request that waits or runs.
 
-    allowed: what its completion must be one of; empty: anything
+    allowed: what its completion must be one of; empty: any
     explore_at: the number of the token at which it explores; -1: none
     explore_rank: which of the most probable tokens it takes there, the first being 0
     prompt: where its prompt is in memory, once it runs
@@ -68,17 +68,17 @@ class RunningRequest:
 
     ticket: int
     request: Request
-    allowed: Choices
     explore_at: int = -1
     explore_rank: int = 0
     prompt: CachedPrompt = field(init=False)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    allowed: Choices = field(init=False)
     limit: int = field(init=False)  # tokens that it may have
     watched: bool = field(init=False)  # whether more than end-of-text and the limit can end it
 
     def __post_init__(self) -> None:
-        self.limit = self.request.max_new_tokens
+        self.allowed, self.limit = self.request.choices, self.request.max_new_tokens
         self.watched = bool(self.allowed or self.request.stop)
 
 

@@ -13,6 +13,7 @@ from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread, uniform
 from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.render import Renderer
 
 KINDS = (*checkpoints.FUSED, "gpt_neox")
 ADAPTERS = (LEARNING, "past", None)
@@ -91,7 +92,8 @@ def test_choices_are_the_only_things_said_and_as_often_as_their_probabilities(po
     n, generator = 3000, Generator(policy)
     prompt = policy.encode("x.o")
     seeds = spread(0, n)
-    got = generator.run([Request(prompt, 4, seed=s, choices=choices) for s in seeds])
+    allowed = Renderer(policy).choices(choices)
+    got = generator.run([Request(prompt, 4, seed=s, choices=allowed) for s in seeds])
     assert {c.text for c in got} <= set(choices)
     assert all(c.finished for c in got)
     counts = {text: sum(c.text == text for c in got) for text in choices}
@@ -121,7 +123,7 @@ def test_what_is_refused_leaves_the_rest_alone(policy: Policy) -> None:
         (Request((5,) * 60, 6), "60 and 6 new tokens need"),
         (Request((5,), 0), "0 new ones"),
         (Request((5,), 6, temperature=-1.0), "must not be negative"),
-        (Request((5,), 2, choices=("far too long",)), "longer than max_new_tokens"),
+        (Request((5,), 2, choices=Renderer(policy).choices(("far too long",))), "longer than max_new_tokens"),
     ]
     generator = Generator(policy, memory=small)
     got = generator.run([r for bad, _ in cases for r in (bad, good)])
@@ -238,7 +240,7 @@ def test_prompts_of_all_lengths_are_computed_in_one_pass(
 def test_exploration_stays_within_given_choices() -> None:
     policy = Policy("games", rank=4, alpha=8.0)
     generator = Generator(policy)
-    request = Request(policy.encode("........."), 4, explore=4, choices=("1", "52"))
+    request = Request(policy.encode("........."), 4, explore=4, choices=Renderer(policy).choices(("1", "52")))
     answers = generator.run([replace(request, seed=seed) for seed in range(40)])
     assert {c.text for c in answers} == {"1", "52"}
     assert not any(c.error for c in answers)

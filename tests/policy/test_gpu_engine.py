@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+from shuhari.policy.character_tokenizer import build_tokenizer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.gpu_engine import GPUEngine
 from shuhari.policy.inference.key_value_pool import Ranges
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.scoring import completion_logprobs
+
+tokenizer = build_tokenizer()
+CHOICES = tuple((*tokenizer.encode(text), tokenizer.eos_token_id) for text in ("a", "ab", "b"))
 
 
 @pytest.fixture(scope="module", params=checkpoints.FUSED)
@@ -32,7 +36,7 @@ def requests_of(n: int, seed: int) -> list[Request]:
         prompt = tuple(rng.integers(5, 90, rng.integers(1, 40)).tolist())
         new, adapter = int(rng.integers(1, 24)), (LEARNING, None, "past")[rng.integers(3)]
         stop = ("e",) if rng.random() < 0.2 else ()
-        choices = ("a", "ab", "b") if rng.random() < 0.1 and new > 2 else ()
+        choices = CHOICES if rng.random() < 0.1 and new > 2 else ()
         requests += [
             Request(
                 prompt, new, float(rng.choice([0.0, 1.0])), int(rng.integers(2**63)), adapter, stop, choices
