@@ -54,6 +54,8 @@ for _module, _names in {
     "problems.algebra": ("LinearEquation", "LinearSystem", "Expand", "Factor", "Simplify"),
     "problems.calculus": ("Differentiate", "Integrate"),
     "problems.countdown": ("Countdown",),
+    "problems.legs": ("Legs",),
+    "problems.word_problems": ("WordProblems",),
     "tools.calculator_env": ("Calculator",),
     "problems.dataset": ("Dataset",),
 }.items():

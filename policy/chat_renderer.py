@@ -47,10 +47,11 @@ class ChatRenderer(Renderer):
 
     def _opening(self, observation: str, instructions: str | None) -> Tokens:
         shown = self.instructions if instructions is None else instructions
-        return self.template.tokens(self._write_opening(observation, shown))
+        return self.template.tokens(self._write_opening(observation.strip(), shown))
 
     def following(self, said: Tokens, observation: str) -> Tokens:
-        return said + self.template.tokens_after(self.template.close, self.template.between(observation))
+        between = self.template.between(observation.strip())
+        return said + self.template.tokens_after(self.template.close, between)
 
     def completion(self, text: str) -> Tokens:
         return self.template.tokens_after(self.template.beginning, self.template.answer(text))

@@ -1,0 +1,120 @@
+"""Word problems of two steps, made from a few stories, and an expert who misreads one of them.
+
+The misreading is the best known of those that people make: "Ben has 12 marbles, 5 fewer than Ann" names Ben's
+number and lets one subtract where one must add (Lewis & Mayer 1987, "Students' miscomprehension of relational
+statements in arithmetic word problems").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shuhari.envs.problems.math_env import Answer, MathEnv, Problem, between
+from shuhari.envs.task_env import Task
+
+NAMES = ("Ann", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry")
+THINGS = ("apples", "marbles", "stamps", "shells", "books", "coins")
+MISREAD = 0.2  # share of the stories that the expert misreads
+
+
+@dataclass(frozen=True, slots=True)
+class Story(Problem):
+    """A word problem with what the expert makes of it, where that is something else."""
+
+    misread: Problem | None = None
+
+
+class WordProblemsEnv(MathEnv):
+    """Two sums or products in words. In one problem of five the expert misreads a comparison, always alike:
+    his most frequent answer to these is wrong, and to all others right."""
+
+    levels = 1
+    expert_description = "worked lines; misreads one comparison, in a fifth of the problems"
+    kind, form = "integer", "evaluated"
+    task_text = "Solve the word problem."
+
+    def __init__(self, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
+        super().__init__(1, error_rate, answer)
+
+    def problem(self, rng: np.random.Generator) -> Problem:
+        if rng.random() < MISREAD:
+            return _compared_with_another(rng)
+        return STORIES[between(rng, 0, len(STORIES) - 1)](rng)
+
+    def expert(self, task: Task, rng: np.random.Generator) -> str:
+        problem = task.gold.misread or task.gold
+        return super().expert(replace(task, gold=problem), rng)
+
+
+def _story(question: str, steps: tuple[str, str]) -> Story:
+    """A story whose last step ends with the answer."""
+    return Story(question, steps[-1].rpartition("=")[2], question, steps)
+
+
+def _who(rng: np.random.Generator) -> tuple[str, str, str]:
+    """Two people, and what they have."""
+    first, second = rng.choice(NAMES, 2, replace=False).tolist()
+    return first, second, str(rng.choice(THINGS))
+
+
+def _given_away(rng: np.random.Generator) -> Story:
+    a, b, things = _who(rng)
+    n, k, m = between(rng, 10, 40), between(rng, 2, 9), between(rng, 2, 20)
+    question = (
+        f"{a} has {n} {things}. {a} gives {k} to {b} and finds {m} more. How many {things} has {a} now?"
+    )
+    return _story(question, (f"{n}-{k}={n - k}", f"{n - k}+{m}={n - k + m}"))
+
+
+def _boxes(rng: np.random.Generator) -> Story:
+    a, _, things = _who(rng)
+    n, k, m = between(rng, 2, 9), between(rng, 2, 9), between(rng, 2, 20)
+    question = (
+        f"{a} has {n} boxes with {k} {things} in each, and {m} {things} beside them. "
+        f"How many {things} has {a}?"
+    )
+    return _story(question, (f"{n}*{k}={n * k}", f"{n * k}+{m}={n * k + m}"))
+
+
+def _shared(rng: np.random.Generator) -> Story:
+    a, b, things = _who(rng)
+    n, k, m = between(rng, 2, 9), between(rng, 2, 9), between(rng, 2, 20)
+    question = (
+        f"{a} shares {n * k} {things} equally among {k} friends. {b}, one of them, had {m} before. "
+        f"How many {things} has {b} now?"
+    )
+    return _story(question, (f"{n * k}/{k}={n}", f"{n}+{m}={n + m}"))
+
+
+def _compared(rng: np.random.Generator) -> Story:
+    """The comparison that is easy to read: it names the other's number by one's own."""
+    a, b, things = _who(rng)
+    n, k = between(rng, 12, 40), between(rng, 2, 10)
+    more = rng.random() < 0.5
+    other = n + k if more else n - k
+    question = (
+        f"{a} has {n} {things}. {b} has {k} {'more' if more else 'fewer'} than {a}. "
+        f"How many {things} have they together?"
+    )
+    return _story(question, (f"{n}{'+' if more else '-'}{k}={other}", f"{n}+{other}={n + other}"))
+
+
+def _compared_with_another(rng: np.random.Generator) -> Story:
+    """The comparison that is misread: "fewer" asks for a sum, and "more" for a difference."""
+    a, b, things = _who(rng)
+    n, k = between(rng, 12, 40), between(rng, 2, 10)
+    more = rng.random() < 0.5
+    question = (
+        f"{a} has {n} {things}, {k} {'more' if more else 'fewer'} than {b}. "
+        f"How many {things} have they together?"
+    )
+    signs = "-+" if more else "+-"
+    right, wrong = (
+        _story(question, (f"{n}{sign}{k}={other}", f"{n}+{other}={n + other}"))
+        for sign, other in zip(signs, (n - k, n + k) if more else (n + k, n - k), strict=True)
+    )
+    return replace(right, misread=wrong)
+
+
+STORIES: tuple[Callable[[np.random.Generator], Story], ...] = (_given_away, _boxes, _shared, _compared)
