@@ -41,6 +41,8 @@ def register_env(
         raise ValueError(f"id={id!r}: an id has a namespace, as in mine/{id}")
 
     class FunctionsEnv(TaskEnv):
+        functions = (generator, verifier, expert, solution)  # whose code its problems rest on
+
         def generate(self, rng: np.random.Generator) -> Task:
             drawn = generator(rng)
             if isinstance(drawn, Task):

@@ -33,12 +33,14 @@ from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
+from shuhari.loops.evaluate.measured import Measured, facts_of
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Phase
+from shuhari.loops.run_folder import versions
 from shuhari.loops.scoreboard import player_of
 from shuhari.loops.sharded_player import ShardedPlayer
 from shuhari.policy.chat_renderer import build_renderer
@@ -118,6 +120,20 @@ class House:
         """What a reader of the report must know of how prompts are written."""
         turns = bool(getattr(self.env.unwrapped, "history", False))
         return [*(self.policy.notes if self.renderer.format == "plain" else ()), *self.renderer.notes(turns)]
+
+    def measured(self) -> Measured:
+        """Rows of players that need no training, which other runs of the same measure share."""
+        cfg, policy = self.cfg, self.policy
+        own = {name: cfg.phases[name].env_args for name in self.own_envs()}
+        sizes = cfg.evaluate_problems, cfg.evaluate_samples, cfg.policy.max_new_tokens, cfg.seed
+        about = {"id": cfg.env, "own": own, "sizes": sizes, "threads": cfg.threads, "versions": versions()}
+        prompts = [self.renderer.format, cfg.policy.template, self.examples]
+        model = [policy.base_mark, policy.forward_pass, policy.dtype, policy.device.type, prompts]
+        return Measured(
+            Path(cfg.out) / ".measured",
+            facts_of(self.env, cfg.env_args) | about | {"model": model},
+            self.ranks,
+        )
 
     def reference(self, name: str) -> str:
         """The name of a phase's reference policy."""

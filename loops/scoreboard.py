@@ -1,8 +1,10 @@
 """Who has been measured, and how: the rows of a run's report."""
 
+from functools import partial
 from typing import Any
 
 from shuhari.loops.evaluate.evaluation import Evaluation, Row
+from shuhari.loops.evaluate.measured import Measured
 from shuhari.loops.phase import Phase
 from shuhari.policy.policy import Policy
 
@@ -22,15 +24,21 @@ class Scoreboard:
     under the phase's name.
     """
 
-    def __init__(self, policy: Policy, evaluation: Evaluation[Any], own: dict[str, Evaluation[Any]]) -> None:
-        self.policy, self.evaluation, self.own = policy, evaluation, own
+    def __init__(
+        self,
+        policy: Policy,
+        evaluation: Evaluation[Any],
+        own: dict[str, Evaluation[Any]],
+        measured: Measured,
+    ) -> None:
+        self.policy, self.evaluation, self.own, self.measured = policy, evaluation, own, measured
         self.rows: dict[str, Row] = {}
 
     def measure_references(self) -> None:
-        """The players that need no training."""
+        """The players that need no training. What is known of them from an earlier run is read."""
         for evaluation, phase in ((self.evaluation, ""), *((own, name) for name, own in self.own.items())):
             for name, player in (evaluation.references() | {"base": evaluation.policy(None)}).items():
-                row = evaluation.measure(name, player)
+                row = self.measured.row(phase, name, partial(evaluation.measure, name, player))
                 self.rows[name] = self.rows.get(name, {}) | ({phase: row} if phase else row)
 
     def measure_policy(self, name: str) -> None:

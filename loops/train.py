@@ -31,7 +31,7 @@ class Training:
         self.cfg, self.ranks, self.house = cfg, ranks, House(cfg, ranks)
         self.console, self.policy = Console(quiet=not ranks.first), self.house.policy
         own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
-        self.board = Scoreboard(self.policy, build_evaluation(self.house), own)
+        self.board = Scoreboard(self.policy, build_evaluation(self.house), own, self.house.measured())
         self.progress, self.warned = Progress(), False
 
     def main(self, run: Run, resume: bool) -> dict[str, Any]:
@@ -52,8 +52,9 @@ class Training:
 
     def measure_references(self) -> None:
         """Measure the players that need no training, and note what a reader must know of the figures."""
-        self.board.measure_references()
-        for text in (*self.house.about_prompts, *self.board.evaluation.notes):
+        with self.progress.clock("measuring_seconds"):
+            self.board.measure_references()
+        for text in (*self.house.about_prompts, *self.board.evaluation.notes, *self.board.measured.notes):
             self._note(text)
 
     def finish(self) -> dict[str, Any]:
@@ -80,19 +81,20 @@ class Training:
     def _train(self, phase: Phase) -> None:
         """Run rounds until the phase is done. About POINTS times measure the skill and save a checkpoint."""
         every, name, progress = max(1, phase.total // POINTS), phase.name, self.progress
-        before, started = progress.phase_seconds, time.monotonic()
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:
-                self.board.measure_companions(phase, before=True)
+                with progress.clock("measuring_seconds"):
+                    self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
                 if self.run.asked_to_stop():
                     self._save(phase)
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
-                self.monitor.scalars(name, phase.rounds + 1, phase.step())
+                with progress.clock("phase_seconds"):
+                    figures = phase.step()
+                self.monitor.scalars(name, phase.rounds, figures)
                 self._warn(phase.warning())
-                progress.phase_seconds = before + time.monotonic() - started
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
                     bar.update(task, skill=self._measure_skill(phase))
@@ -104,8 +106,9 @@ class Training:
         self.progress.failures += phase.failures(self._evaluation(phase))
         self.progress.replays |= self.house.replay_for_later(phase)
         self.progress.close(phase.summary())
-        self.board.measure_policy(player := player_of(phase.name))
-        self.board.measure_companions(phase, before=False)
+        with self.progress.clock("measuring_seconds"):
+            self.board.measure_policy(player := player_of(phase.name))
+            self.board.measure_companions(phase, before=False)
         if self.ranks.first:
             self.policy.save(self.run.folder / f"adapter-{player}")
             self.report().write(self.run.folder)
@@ -122,7 +125,8 @@ class Training:
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
         evaluation = self._evaluation(phase)
-        skill, updates = evaluation.skill(), self.progress.updates + phase.learner.updates
+        with self.progress.clock("measuring_seconds"):
+            skill, updates = evaluation.skill(), self.progress.updates + phase.learner.updates
         if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
         else:
@@ -171,6 +175,7 @@ class Training:
             "notes": progress.notes,
             "failures": progress.failures,
             "seconds": round(progress.seconds, 1),
+            "measuring_seconds": round(progress.measuring_seconds, 1),
         }
         return Report(data, board.evaluation, board.own, board.learned(self.house.names), board.levels())
 

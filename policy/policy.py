@@ -41,10 +41,10 @@ class Policy:
     """A frozen base with one trainable adapter, and frozen ones beside it (`freeze`), each by its name.
 
     `forward_pass` says which one runs: "fused" (ours, of the Llama family) or "module", the checkpoint's own
-    with our attention, and why.
-    `versions` counts each adapter's changes: what was computed at another version is stale. The adapter,
-    norms and logits are always fp32; attention is in `kv_dtype`. `device` and `dtype` may be "auto": a GPU
-    where there is one, and bfloat16 there, float32 on a CPU.
+    with our attention, and why. `base_mark` is a digest of the base's weights, `ends` are the tokens that end
+    a completion. `versions` counts each adapter's changes: what was computed at another version is stale. The
+    adapter, norms and logits are always fp32; attention is in `kv_dtype`. `device` and `dtype` may be "auto":
+    a GPU where there is one, and bfloat16 there, float32 on a CPU.
     Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
     """
 
@@ -67,7 +67,7 @@ class Policy:
         self._rows = len(model.get_input_embeddings().weight)
         # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
-        self._base_mark = base_mark(model)
+        self.base_mark = base_mark(model)
         reason = llama.unsupported(model.config)
         if reason is not None:
             self._plug_in(model.to(self.device), base)
@@ -86,7 +86,7 @@ class Policy:
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
-            self.model = read_adapter(Path(adapter), "adapter", self._base_mark, load)
+            self.model = read_adapter(Path(adapter), "adapter", self.base_mark, load)
         self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
@@ -161,7 +161,7 @@ class Policy:
                 raise ValueError(reason)
 
         if loaded not in self.versions:
-            read_adapter(Path(name), where, self._base_mark, read)
+            read_adapter(Path(name), where, self.base_mark, read)
             self.versions[loaded] = 1
         return loaded
 
@@ -246,7 +246,7 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
-        (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
+        (folder / BASE_MARK).write_text(f"{self.base_mark}\n")
 
     @property
     def _begin_text(self) -> str:

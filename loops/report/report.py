@@ -116,13 +116,14 @@ class Report:
         counts = [f"{name.replace('_', ' ')} {value:,}" for name, value in data["evaluation"].items()]
         lines = [f"- Evaluation: {', '.join(counts)}."]
         lines += [
-            f"- Phase {p['name']}: {p['seconds']:.0f} s, {p['steps']} steps, {p['updates']} updates, "
-            f"{p['episodes']:,} episodes, {p['tokens']:,} tokens in losses."
+            f"- Phase {p['name']}: {p['seconds']:.0f} s of training, {p['steps']} steps, "
+            f"{p['updates']} updates, {p['episodes']:,} episodes, {p['tokens']:,} tokens in losses."
             for p in data["phases"]
         ]
         for name in ("policy", "hardware", "versions"):
             lines.append(f"- {name.title()}: {', '.join(f'{k} {v}' for k, v in data[name].items())}.")
-        lines.append(f"- Whole run: {data['seconds']:.0f} s.")
+        seconds, measuring = (round(data[name]) for name in ("seconds", "measuring_seconds"))
+        lines.append(f"- Whole run: {seconds} s, of which measuring took {measuring} s.")
         return lines + [f"- Note: {note}" for note in data["notes"]]
 
 

@@ -1,0 +1,76 @@
+"""Players that need no training are measured once, and anew when anything that they rest on changes."""
+
+import importlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import mirror
+
+from shuhari.loops.evaluate.measured import Measured, facts_of
+from shuhari.loops.evaluate.problems import Problems
+from shuhari.loops.train import train
+
+
+def test_a_row_is_measured_once(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def measure(name: str) -> dict[str, float]:
+        asked.append(name)
+        return {"greedy": 0.25}
+
+    def rows(facts: dict[str, str]) -> list[object]:
+        measured = Measured(tmp_path, facts)
+        return [measured.row("", n, lambda n=n: measure(n)) for n in ("base", "expert")] + measured.notes  # type: ignore[misc]
+
+    first = rows({"base": "a"})
+    assert first == [{"greedy": 0.25}] * 2
+    assert asked == ["base", "expert"]
+    again = rows({"base": "a"})
+    assert again[:2] == first
+    assert "base, expert: measured on" in str(again[2])
+    assert asked == ["base", "expert"]
+    rows({"base": "b"})
+    assert asked == ["base", "expert"] * 2
+    for path in tmp_path.glob("*.json"):
+        path.write_text(path.read_text()[:30])  # as after a crash
+    assert rows({"base": "a"}) == first
+    assert asked == ["base", "expert"] * 3
+
+
+def test_facts_change_with_arguments_files_and_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, data = tmp_path / "code_of_mine.py", tmp_path / "data.jsonl"
+    code.write_text("from shuhari.envs import TaskEnv\nclass Mine(TaskEnv):\n    pass\n")
+    data.write_text("{}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    env = importlib.import_module("code_of_mine").Mine()
+
+    def facts(**arguments: object) -> str:
+        return str(facts_of(env, arguments))
+
+    known = [facts(path=str(data)), facts(path=str(data), level=2)]
+    data.write_text("{ }")
+    known.append(facts(path=str(data)))
+    code.write_text(code.read_text() + "\n")
+    known.append(facts(path=str(data)))
+    assert len(set(known)) == 4
+
+
+def test_a_second_run_reads_the_references_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = mirror(tmp_path)
+    first = train(cfg)
+    measured: list[str] = []
+    measure = Problems.measure
+
+    def counted(self: Problems, name: str, player: object) -> object:
+        measured.append(name)
+        return measure(self, name, player)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Problems, "measure", counted)
+    second = train(replace(cfg))
+    assert second["players"] == first["players"]
+    assert not {"expert", "expert_mode", "base"} & set(measured)
+    assert any("measured on" in note for note in second["notes"])
+    assert not any("measured on" in note for note in first["notes"])
