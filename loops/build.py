@@ -33,12 +33,12 @@ from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
-from shuhari.loops.evaluate.measured import Measured, facts_of
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
+from shuhari.loops.measured import Measured, facts_of
 from shuhari.loops.phase import Phase
 from shuhari.loops.run_folder import versions
 from shuhari.loops.scoreboard import player_of

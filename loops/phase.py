@@ -1,5 +1,6 @@
 """A phase: a source of batches, and the learner that they go to."""
 
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -27,6 +28,7 @@ class Phase:
     ) -> None:
         self.name, self.source, self.learner, self.stopping = name, source, learner, stopping
         self.rounds = 0  # made so far
+        self.seconds = 0.0  # that they took
 
     @property
     def total(self) -> int:
@@ -39,6 +41,7 @@ class Phase:
 
     def step(self) -> dict[str, float]:
         """One round: everything that its source gives is learned from. Figures for TensorBoard."""
+        started = time.monotonic()
         # What was remembered while somebody looked on must not enter a round: a resumed run never saw it.
         self.learner.policy.updated()
         learned: dict[str, list[float]] = defaultdict(list)
@@ -49,6 +52,7 @@ class Phase:
         figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
         if self.stopping is not None:
             figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
+        self.seconds += time.monotonic() - started
         return figures
 
     def warning(self) -> str:
@@ -71,17 +75,19 @@ class Phase:
         return [f"{made} {none}: in no group did one earn more than another. What to do: {REMEDIES}."]
 
     def summary(self) -> dict[str, Any]:
-        """What it has consumed: steps are rounds, tokens are those that entered a loss."""
+        """What it has consumed: seconds of training, rounds as steps, and tokens that entered a loss."""
         counts = {"updates": self.learner.updates, "episodes": self.source.episodes}
-        return {"name": self.name, "steps": self.rounds, **counts, "tokens": self.learner.tokens}
+        made = {"name": self.name, "seconds": round(self.seconds, 1), "steps": self.rounds}
+        return made | counts | {"tokens": self.learner.tokens}
 
     def state_dict(self) -> dict[str, Any]:
         stopping = None if self.stopping is None else self.stopping.state_dict()
         parts = {"source": self.source.state_dict(), "learner": self.learner.state_dict()}
-        return {"name": self.name, "rounds": self.rounds, "stopping": stopping, **parts}
+        made = {"name": self.name, "rounds": self.rounds, "seconds": self.seconds}
+        return made | {"stopping": stopping} | parts
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rounds = state["rounds"]
+        self.rounds, self.seconds = state["rounds"], state["seconds"]
         self.source.load_state_dict(state["source"])
         self.learner.load_state_dict(state["learner"])
         if self.stopping is not None:

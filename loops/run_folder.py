@@ -5,13 +5,11 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.utils.deterministic
@@ -35,25 +33,13 @@ class Progress:
     failures: list[str] = field(default_factory=list)  # of phases that could teach nothing
     updates: int = 0  # by finished phases
     seconds: float = 0.0
-    phase_seconds: float = 0.0  # of training in the phase under way
-    measuring_seconds: float = 0.0  # of all measuring
     replays: dict[str, list[Any]] = field(default_factory=dict)  # of phases, for later ones to start with
-
-    @contextmanager
-    def clock(self, name: Literal["phase_seconds", "measuring_seconds"]) -> Iterator[None]:
-        """Add the time of what is done within to one of the sums."""
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            setattr(self, name, getattr(self, name) + time.monotonic() - started)
 
     def close(self, summary: dict[str, Any]) -> None:
         """The phase under way has ended, and this is what it has consumed."""
         self.finished.append(summary["name"])
-        self.phases.append(summary | {"seconds": round(self.phase_seconds, 1)})
+        self.phases.append(summary)
         self.updates += summary["updates"]
-        self.phase_seconds = 0.0
 
 
 class Run:

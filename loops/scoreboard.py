@@ -1,10 +1,12 @@
 """Who has been measured, and how: the rows of a run's report."""
 
-from functools import partial
+import time
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
 from shuhari.loops.evaluate.evaluation import Evaluation, Row
-from shuhari.loops.evaluate.measured import Measured
+from shuhari.loops.measured import Measured
 from shuhari.loops.phase import Phase
 from shuhari.policy.policy import Policy
 
@@ -17,9 +19,24 @@ def player_of(phase: str) -> str:
     return PLAYERS.get(phase, phase)
 
 
+def _timed(measure: Callable[..., Any]) -> Callable[..., Any]:
+    """A method of `Scoreboard` whose time counts as measuring."""
+
+    @wraps(measure)
+    def timed(self: "Scoreboard", *given: Any, **named: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return measure(self, *given, **named)
+        finally:
+            self.seconds += time.monotonic() - started
+
+    return timed
+
+
 class Scoreboard:
     """Measures players, and keeps the policy as it was after each phase.
 
+    seconds: how long all measuring took
     `own`: evaluations of phases that play another environment; their rows stand within the player's row,
     under the phase's name.
     """
@@ -33,7 +50,18 @@ class Scoreboard:
     ) -> None:
         self.policy, self.evaluation, self.own, self.measured = policy, evaluation, own, measured
         self.rows: dict[str, Row] = {}
+        self.seconds = 0.0
 
+    def of(self, phase: str) -> Evaluation[Any]:
+        """The evaluation of what a phase plays."""
+        return self.own.get(phase, self.evaluation)
+
+    @_timed
+    def skill(self, phase: str) -> float:
+        """The metric of the present policy, in what a phase plays."""
+        return self.of(phase).skill()
+
+    @_timed
     def measure_references(self) -> None:
         """The players that need no training. What is known of them from an earlier run is read."""
         for evaluation, phase in ((self.evaluation, ""), *((own, name) for name, own in self.own.items())):
@@ -41,6 +69,7 @@ class Scoreboard:
                 row = self.measured.row(phase, name, partial(evaluation.measure, name, player))
                 self.rows[name] = self.rows.get(name, {}) | ({phase: row} if phase else row)
 
+    @_timed
     def measure_policy(self, name: str) -> None:
         """The policy as it is now, frozen under that name: from then on an opponent of others, too."""
         self.policy.freeze(name)
@@ -51,6 +80,7 @@ class Scoreboard:
         }
         self.rows[name] = row | own
 
+    @_timed
     def measure_companions(self, phase: Phase, before: bool) -> None:
         """The players that a phase's source brings along."""
         for name, player in phase.source.players(before).items():
@@ -70,10 +100,14 @@ class Scoreboard:
 
     def state_dict(self) -> dict[str, Any]:
         frozen = [name for name in self.rows if name in self.policy.frozen]
-        return {"rows": self.rows, "frozen": {name: self.policy.state(name) for name in frozen}}
+        return {
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "frozen": {name: self.policy.state(name) for name in frozen},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows = state["rows"]
+        self.rows, self.seconds = state["rows"], state["seconds"]
         for name, adapter in state["frozen"].items():
             self.policy.freeze(name, adapter)
             self.evaluation.remember(name, self.evaluation.policy(name))

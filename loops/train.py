@@ -10,7 +10,6 @@ from rich.console import Console
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import Ranks, join
-from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
 from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar
@@ -52,8 +51,7 @@ class Training:
 
     def measure_references(self) -> None:
         """Measure the players that need no training, and note what a reader must know of the figures."""
-        with self.progress.clock("measuring_seconds"):
-            self.board.measure_references()
+        self.board.measure_references()
         for text in (*self.house.about_prompts, *self.board.evaluation.notes, *self.board.measured.notes):
             self._note(text)
 
@@ -80,20 +78,17 @@ class Training:
 
     def _train(self, phase: Phase) -> None:
         """Run rounds until the phase is done. About POINTS times measure the skill and save a checkpoint."""
-        every, name, progress = max(1, phase.total // POINTS), phase.name, self.progress
+        every, name = max(1, phase.total // POINTS), phase.name
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:
-                with progress.clock("measuring_seconds"):
-                    self.board.measure_companions(phase, before=True)
+                self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
                 if self.run.asked_to_stop():
                     self._save(phase)
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
-                with progress.clock("phase_seconds"):
-                    figures = phase.step()
-                self.monitor.scalars(name, phase.rounds, figures)
+                self.monitor.scalars(name, phase.rounds + 1, phase.step())
                 self._warn(phase.warning())
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
@@ -103,12 +98,11 @@ class Training:
 
     def _close(self, phase: Phase) -> None:
         """Record what an ended phase consumed; freeze, measure and save its player."""
-        self.progress.failures += phase.failures(self._evaluation(phase))
+        self.progress.failures += phase.failures(self.board.of(phase.name))
         self.progress.replays |= self.house.replay_for_later(phase)
         self.progress.close(phase.summary())
-        with self.progress.clock("measuring_seconds"):
-            self.board.measure_policy(player := player_of(phase.name))
-            self.board.measure_companions(phase, before=False)
+        self.board.measure_policy(player := player_of(phase.name))
+        self.board.measure_companions(phase, before=False)
         if self.ranks.first:
             self.policy.save(self.run.folder / f"adapter-{player}")
             self.report().write(self.run.folder)
@@ -119,19 +113,14 @@ class Training:
             self.warned = True
             self.console.print(f"warning: {text}", soft_wrap=True, markup=False)
 
-    def _evaluation(self, phase: Phase) -> Evaluation[Any]:
-        return self.board.own.get(phase.name, self.board.evaluation)
-
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
-        evaluation = self._evaluation(phase)
-        with self.progress.clock("measuring_seconds"):
-            skill, updates = evaluation.skill(), self.progress.updates + phase.learner.updates
+        skill, updates = self.board.skill(phase.name), self.progress.updates + phase.learner.updates
         if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
         else:
             self.monitor.skill(phase.name, phase.rounds, updates, skill)
-        figure = f"{evaluation.metric} {skill:.3f}"
+        figure = f"{self.board.of(phase.name).metric} {skill:.3f}"
         if not self.console.is_terminal:  # a log file gets a line where a terminal gets a bar
             self.console.print(f"{phase.name} {phase.rounds}/{phase.total}: {figure}")
         return figure
@@ -175,7 +164,7 @@ class Training:
             "notes": progress.notes,
             "failures": progress.failures,
             "seconds": round(progress.seconds, 1),
-            "measuring_seconds": round(progress.measuring_seconds, 1),
+            "measuring_seconds": round(board.seconds, 1),
         }
         return Report(data, board.evaluation, board.own, board.learned(self.house.names), board.levels())
 

@@ -16,6 +16,7 @@ from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
 from shuhari.loops.evaluate.problems import PolicyAnswers, Problems, solved
+from shuhari.loops.measured import Measured
 from shuhari.loops.report.report import Report
 from shuhari.loops.scoreboard import Scoreboard
 from shuhari.policy.inference.generator import Generator
@@ -58,9 +59,9 @@ class AdapterNorm(Evaluation[str]):
 
 
 @pytest.fixture
-def board() -> Scoreboard:
+def board(tmp_path: Path) -> Scoreboard:
     policy = Policy("games", rank=2, alpha=4.0)
-    made = Scoreboard(policy, AdapterNorm(policy), {})
+    made = Scoreboard(policy, AdapterNorm(policy), {}, Measured(tmp_path, {}))
     made.measure_references()
     policy.load_state({key: value / 2 for key, value in policy.state().items()})
     made.measure_policy("selfplay")
@@ -70,7 +71,7 @@ def board() -> Scoreboard:
 def report_of(board: Scoreboard) -> Report:
     data = {"experiment": "toy", "seed": 0, "skill": "norm", "players": board.rows, "notes": ["a note"]}
     data |= {"evaluation": board.evaluation.counts(), "phases": [], "policy": {}, "hardware": {}}
-    data |= {"versions": {}, "seconds": 1.0}
+    data |= {"versions": {}, "seconds": 1.0, "measuring_seconds": 0.5}
     return Report(data, board.evaluation, board.own, board.learned(["selfplay"]), board.levels())
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_runs import mirror
 
-from shuhari.loops.evaluate.measured import Measured, facts_of
 from shuhari.loops.evaluate.problems import Problems
+from shuhari.loops.measured import Measured, facts_of
 from shuhari.loops.train import train
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.evaluate.evaluation import Row
 
-PACKAGE = Path(__file__).parent.parent.parent
+PACKAGE = Path(__file__).parent.parent
 
 
 class Measured:
@@ -71,12 +71,12 @@ def _write(path: Path, known: dict[str, Any]) -> None:
 
 def facts_of(env: Any, env_args: dict[str, Any]) -> dict[str, Any]:
     """What an environment's problems rest on: its arguments, the files that they name, and its code."""
-    files = [Path(value) for value in env_args.values() if isinstance(value, str) and value]
+    files = [Path(str(value)) for value in env_args.values() if os.path.isfile(str(value))]
     code = {Path(inspect.getfile(part)).parent for part in code_of(env.unwrapped)}
     return {
         "env": type(env.unwrapped).__qualname__,
         "env_args": env_args,
-        "files": _digest(path for path in files if path.is_file()),
+        "files": _digest(files),
         "code": _digest(path for folder in sorted(code) for path in sorted(folder.glob("*.py"))),
         "program": _program(),
     }
