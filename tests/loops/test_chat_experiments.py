@@ -27,7 +27,12 @@ def few(base: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["legs", "word_problems", "countdown_chat", "gsm8k"])
 def test_problems(name: str, base: Path, tmp_path: Path) -> None:
-    overrides = [*SMOKE, *few(base), "phases.imitate.steps=2", "phases.imitate.examples=30"]
+    overrides = [
+        *(o for o in SMOKE if "updates" not in o),
+        *few(base),
+        "phases.imitate.steps=2",
+        "phases.imitate.examples=30",
+    ]
     if name == "gsm8k":
         (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, ASKED)))
         overrides.append(f"env_args.path={tmp_path / 'train.jsonl'}")
