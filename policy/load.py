@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from shuhari.envs.validation import first_line
+from shuhari.policy.base_source import BaseNotFoundError, BaseSource, find_base
+from shuhari.policy.gguf_file import load_gguf, read_header
 
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
-BASES = Path(__file__).parent / "bases"
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -54,37 +55,62 @@ def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return torch.device(device), DTYPES[dtype]
 
 
-def base_path(name: str) -> Path:
-    """The folder of a base, which is given as the name of a shipped one or as a path."""
-    shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
-    path = BASES / name if name in shipped else Path(name)
-    if not (path / "config.json").is_file():
-        choices = ", ".join(shipped)
-        raise CheckpointError("base", name, f"no config.json there; give a checkpoint's folder or: {choices}")
-    return path
-
-
 def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer of a base. Raises CheckpointError for whatever is wrong with them."""
-    folder = base_path(base)
+    """Model and tokenizer of a base, as `find_base` takes it. Raises CheckpointError for what is wrong."""
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        source = find_base(base)
+    except BaseNotFoundError as error:
+        raise CheckpointError("base", base, str(error)) from None
+    try:
+        model, tokenizer, info = _read(source, dtype)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
-        raise CheckpointError(
-            "base", base, f"not a readable checkpoint ({first_line(error)[:200]})"
-        ) from None
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
-        raise CheckpointError("base", base, f"weights are missing, {missing} among them")
-    if tokenizer.eos_token_id is None:
-        remedy = "name it as eos_token in tokenizer_config.json"
-        raise CheckpointError("base", base, f"its tokenizer has no end-of-text token; {remedy}")
-    if reason := _misfit(model, tokenizer):
-        raise CheckpointError("base", base, f"{reason}")
+        reason = _why_unread(source, error)
+        raise CheckpointError("base", base, f"not a readable checkpoint ({reason})") from None
+    if reason := unusable(model, tokenizer, info):
+        raise CheckpointError("base", base, reason)
+    model.name_or_path = source.again  # which PEFT writes beside an adapter
     return model, tokenizer
+
+
+def base_notes(base: str) -> list[str]:
+    """What a reader of a report must know of where a base comes from."""
+    return find_base(base).notes
+
+
+def _read(source: BaseSource, dtype: torch.dtype) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what transformers says of the loading."""
+    if source.gguf:
+        file = source.folder / source.gguf
+        model, tokenizer, info = load_gguf(file, read_header(file))
+        return model.to(dtype), tokenizer, info
+    given: Any = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(source.folder, **given)
+    if method := (getattr(config, "quantization_config", None) or {}).get("quant_method"):
+        raise ValueError(f"its weights are quantised by {method}; take the checkpoint they were made of")
+    model, info = AutoModelForCausalLM.from_pretrained(
+        source.folder, dtype=dtype, output_loading_info=True, **given
+    )
+    return model, AutoTokenizer.from_pretrained(source.folder, **given), info
+
+
+def _why_unread(source: BaseSource, error: Exception) -> str:
+    """The reason in one line, better than transformers' own where that sends the reader astray."""
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which is never run; only architectures of transformers are"
+    for file in sorted(source.folder.glob("*.safetensors")) + sorted(source.folder.glob("*.bin")):
+        with file.open("rb") as opened:
+            if opened.read(40).startswith(b"version https://git-lfs"):
+                return f"{file.name} is a pointer of Git LFS; git lfs pull brings the weights"
+    return first_line(error)[:200]
+
+
+def unusable(model: Any, tokenizer: Any, info: dict[str, Any]) -> str:
+    """Why a checkpoint that could be read cannot be used, and the remedy; "" where it can."""
+    if info["missing_keys"]:
+        return f"weights are missing, {sorted(info['missing_keys'])[0]} among them"
+    if tokenizer.eos_token_id is None:
+        return "its tokenizer has no end-of-text token; name it as eos_token in tokenizer_config.json"
+    return _misfit(model, tokenizer)
 
 
 def _misfit(model: Any, tokenizer: Any) -> str:

@@ -15,6 +15,7 @@ from shuhari.policy.load import (
     BASE_MARK,
     CheckpointError,
     base_mark,
+    base_notes,
     begin_of,
     context,
     load_base,
@@ -65,7 +66,7 @@ class Policy:
         self._rows = len(model.get_input_embeddings().weight)
         # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
-        self._base_mark = base_mark(model)
+        self._base_mark, self._base_notes = base_mark(model), base_notes(base)
         reason = llama.unsupported(model.config)
         if reason is not None:
             self._plug_in(model.to(self.device), base)
@@ -235,6 +236,8 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
+        again = self.model.get_base_model().name_or_path  # where the base lies now, whoever began the adapter
+        self.model.peft_config[LEARNING].base_model_name_or_path = again
         self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
@@ -246,7 +249,7 @@ class Policy:
     def notes(self) -> list[str]:
         """What a reader of a report must know of how prompts are written."""
         begin = f"every prompt begins with {self._begin_text}, as the base's tokenizer says"
-        return [begin] if self.begin else []
+        return [*self._base_notes, *([begin] if self.begin else [])]
 
     def summary(self) -> dict[str, Any]:
         """Sizes and the forward pass that runs, for reports."""

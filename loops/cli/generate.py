@@ -13,7 +13,7 @@ import torch
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread
-from shuhari.policy.load import CheckpointError, base_path
+from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import LEARNING, Policy, Tokens
 
 
@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: shuhari generate '47+85=' --base math --adapter runs/addition/DATE/adapter-selfplay",
     )
     parser.add_argument("prompt", help="the text to go on from; - reads it from standard input")
-    parser.add_argument("--base", default="games", help="a shipped base or a checkpoint's folder (games)")
+    parser.add_argument("--base", default="games", help="a base, as policy.base takes it (games)")
     parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder, as of a run")
     parser.add_argument("-n", "--samples", type=int, default=4)
     parser.add_argument("--max-new-tokens", type=int, default=64)
@@ -47,7 +47,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        base_path(options.base)
         where = {"device": options.device, "dtype": options.dtype}
         policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
     except CheckpointError as error:
