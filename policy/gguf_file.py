@@ -4,8 +4,10 @@ What comes out are the numbers that the file stands for: those of a quantised fi
 """
 
 from collections import Counter
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +86,8 @@ def load_gguf(file: Path, header: Header) -> tuple[Any, Any, dict[str, Any]]:
     tokenizer = AutoTokenizer.from_pretrained(file.parent, **given)
     if (config := getattr(transformers, "GgufConfig", None)) is not None:  # older ones always dequantise
         given["quantization_config"] = config(dequantize=True)
-    model, info = AutoModelForCausalLM.from_pretrained(
-        file.parent, dtype=header.dtype, output_loading_info=True, **given
-    )
+    with redirect_stderr(StringIO()):  # a progress bar that transformers' switch for them does not reach
+        model, info = AutoModelForCausalLM.from_pretrained(
+            file.parent, dtype=header.dtype, output_loading_info=True, **given
+        )
     return model, tokenizer, info

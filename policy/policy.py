@@ -85,7 +85,7 @@ class Policy:
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
-            self.model = read_adapter(Path(adapter), "adapter", self._base_mark, load)
+            self.model = read_adapter(Path(adapter), "adapter", model, self._base_mark, load)
         self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
@@ -147,13 +147,14 @@ class Policy:
             return None if name == "base" else name
         loaded = "folder " + name.replace("%", "%25").replace(".", "%2E")  # torch names modules without dots
 
-        def read() -> None:
-            self.model.load_adapter(name, loaded, local_files_only=True)
+        def read() -> Any:
+            result = self.model.load_adapter(name, loaded, local_files_only=True)
             if self.fused and (reason := unsupported_adapter(self.model, loaded)):
                 raise ValueError(reason)
+            return result
 
         if loaded not in self.versions:
-            read_adapter(Path(name), where, self._base_mark, read)
+            read_adapter(Path(name), where, self.model.get_base_model(), self._base_mark, read)
             self.versions[loaded] = 1
         return loaded
 
@@ -238,7 +239,8 @@ class Policy:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
         again = self.model.get_base_model().name_or_path  # where the base lies now, whoever began the adapter
         self.model.peft_config[LEARNING].base_model_name_or_path = again
-        self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
+        # By default PEFT asks the hub whether the vocabulary has grown; ours never does.
+        self.model.save_pretrained(str(folder), selected_adapters=[LEARNING], save_embedding_layers=False)
         (folder / BASE_MARK).write_text(f"{self._base_mark}\n")
 
     @property

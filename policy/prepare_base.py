@@ -16,7 +16,7 @@ import transformers
 from shuhari.envs.validation import first_line
 from shuhari.policy.base_source import SHIPPED, names_in, prepared_bases
 from shuhari.policy.gguf_file import Header, load_gguf, read_header
-from shuhari.policy.load import unusable
+from shuhari.policy.load import only_errors, unusable
 
 RECORD = "prepared.json"  # beside a prepared base: what it was made of
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -59,7 +59,7 @@ def prepare(source: Path, name: str) -> Prepared:
     try:
         draft.mkdir(parents=True)
         with _gguf_of(source, draft) as file:
-            header = _checkpoint(file, draft)
+            header = _checkpoint(source, file, draft)
             record = {
                 "made_of": source.name,
                 "sha256": digest,
@@ -122,15 +122,16 @@ def _gguf_of(source: Path, draft: Path) -> Iterator[Path]:
     file.unlink()
 
 
-def _checkpoint(file: Path, draft: Path) -> Header:
-    """Write what the file holds as transformers does. Raises CannotPrepareError."""
+def _checkpoint(source: Path, file: Path, draft: Path) -> Header:
+    """Write what a GGUF file holds as transformers does. Raises CannotPrepareError, which names `source`."""
     try:
         header = read_header(file)
-        model, tokenizer, info = load_gguf(file, header)
+        with only_errors():
+            model, tokenizer, info = load_gguf(file, header)
     except Exception as error:  # a foreign file can fail in any of gguf's and transformers' own ways
-        raise CannotPrepareError(f"{file.name}: not a usable GGUF file ({first_line(error)[:200]})") from None
+        raise CannotPrepareError(f"{source}: not a usable GGUF file ({first_line(error)[:200]})") from None
     if reason := unusable(model, tokenizer, info):
-        raise CannotPrepareError(f"{file.name}: {reason}")
+        raise CannotPrepareError(f"{source}: {reason}")
     model.save_pretrained(draft)
     tokenizer.save_pretrained(draft)
     return header

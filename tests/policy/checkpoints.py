@@ -25,7 +25,7 @@ EXTRA = {
 FUSED = ("llama", "qwen2", "qwen3", "mistral")
 
 
-def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
+def write_checkpoint(folder: Path, kind: str, dtype: torch.dtype = torch.float32, **given: Any) -> Path:
     """One of an architecture, `given` in its configuration."""
     tokenizer = build_tokenizer()
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
@@ -37,7 +37,7 @@ def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
     with torch.no_grad():
         for p in model.parameters():  # biases and norms too: at their defaults they would hide mistakes
             p.add_(torch.randn_like(p) * 0.1)
-    model.save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
