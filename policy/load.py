@@ -25,6 +25,8 @@ from shuhari.policy.gguf_file import load_gguf, read_header
 
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+# PEFT says that it adapts transposed weights, GPT-2's, as transposed ones.
+warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 

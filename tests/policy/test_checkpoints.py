@@ -184,7 +184,11 @@ def test_rotary_scaling_is_transformers_as_far_as_a_text_may_go(tmp_path: Path, 
     with torch.no_grad():
         learner_N = completion_logprobs(policy, pairs).logprobs_N
     assert (learner_N - torch.tensor([x for c in completions for x in c.logprobs])).abs().max() <= 2e-5
-    policy.model.set_attn_implementation("eager")
+    longest_1T = torch.tensor([prompts[1] + completions[1].tokens])
+    with torch.no_grad():
+        ours = policy.logits(longest_1T)
+        policy.model.set_attn_implementation("eager")
+        torch.testing.assert_close(ours, policy.model(input_ids=longest_1T).logits, atol=2e-5, rtol=1e-4)
     for prompt, completion in zip(prompts, completions, strict=True):
         ids = torch.tensor([prompt])
         given = {"do_sample": False, "pad_token_id": policy.eos, "max_new_tokens": new}
