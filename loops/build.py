@@ -119,7 +119,7 @@ class House:
     def about_prompts(self) -> list[str]:
         """What a reader of the report must know of how prompts are written."""
         turns = bool(getattr(self.env.unwrapped, "history", False))
-        return [*(self.policy.notes if self.renderer.format == "plain" else ()), *self.renderer.notes(turns)]
+        return [*self.policy.notes, *self.renderer.notes(turns)]
 
     def measured(self) -> Measured:
         """Rows of players that need no training, which other runs of the same measure share."""

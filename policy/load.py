@@ -1,22 +1,33 @@
 """Reading bases and adapters from disk, and every reason why one cannot be used."""
 
 import hashlib
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import (
+    disable_progress_bar,
+    get_verbosity,
+    set_verbosity,
+    set_verbosity_error,
+)
 
 from shuhari.envs.validation import first_line
+from shuhari.policy.base_source import BaseNotFoundError, BaseSource, find_base
+from shuhari.policy.gguf_file import load_gguf, read_header
 
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+# PEFT says that it adapts transposed weights, GPT-2's, as transposed ones.
+warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
 disable_progress_bar()  # a tiny checkpoint loads faster than its bar draws
-BASES = Path(__file__).parent / "bases"
 BASE_MARK = "base_mark.txt"  # beside an adapter: which weights it was trained on
 
 
@@ -29,6 +40,10 @@ class CheckpointError(ValueError):
     def __init__(self, argument: str, value: object, reason: str) -> None:
         super().__init__(f"{argument}={value}: {reason}")
         self.argument, self.value, self.reason = argument, value, reason
+
+
+class LeftOutWarning(UserWarning):
+    """A checkpoint has weights that nothing reads."""
 
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -54,37 +69,79 @@ def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     return torch.device(device), DTYPES[dtype]
 
 
-def base_path(name: str) -> Path:
-    """The folder of a base, which is given as the name of a shipped one or as a path."""
-    shipped = sorted(p.name for p in BASES.iterdir() if p.is_dir()) if BASES.is_dir() else []
-    path = BASES / name if name in shipped else Path(name)
-    if not (path / "config.json").is_file():
-        choices = ", ".join(shipped)
-        raise CheckpointError("base", name, f"no config.json there; give a checkpoint's folder or: {choices}")
-    return path
-
-
 def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Model and tokenizer of a base. Raises CheckpointError for whatever is wrong with them."""
-    folder = base_path(base)
+    """Model and tokenizer of a base, as `find_base` takes it. Raises CheckpointError for what is wrong."""
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        source = find_base(base)
+    except BaseNotFoundError as error:
+        raise CheckpointError("base", base, str(error)) from None
+    try:
+        with only_errors():
+            model, tokenizer, info = _read(source, dtype)
     except Exception as error:  # a foreign folder can fail in any of transformers' own ways
-        raise CheckpointError(
-            "base", base, f"not a readable checkpoint ({first_line(error)[:200]})"
-        ) from None
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])[0]
-        raise CheckpointError("base", base, f"weights are missing, {missing} among them")
-    if tokenizer.eos_token_id is None:
-        remedy = "name it as eos_token in tokenizer_config.json"
-        raise CheckpointError("base", base, f"its tokenizer has no end-of-text token; {remedy}")
-    if reason := _misfit(model, tokenizer):
-        raise CheckpointError("base", base, f"{reason}")
+        reason = _why_unread(source, error)
+        raise CheckpointError("base", base, f"not a readable checkpoint ({reason})") from None
+    if reason := unusable(model, tokenizer, info):
+        raise CheckpointError("base", base, reason)
+    if strange := sorted(info["unexpected_keys"]):
+        left_out = f"base={base}: weights that its architecture has not are left out, {strange[0]} among them"
+        warnings.warn(left_out, LeftOutWarning, stacklevel=2)
+    model.name_or_path = source.again  # which PEFT writes beside an adapter
     return model, tokenizer
+
+
+@contextmanager
+def only_errors() -> Iterator[None]:
+    """Without transformers' reports of weights that are missing or left over: we say it in a line."""
+    before = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    finally:
+        set_verbosity(before)
+
+
+def base_notes(base: str) -> list[str]:
+    """What a reader of a report must know of where a base comes from."""
+    return find_base(base).notes
+
+
+def _read(source: BaseSource, dtype: torch.dtype) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what transformers says of the loading."""
+    if source.gguf:
+        file = source.folder / source.gguf
+        model, tokenizer, info = load_gguf(file, read_header(file))
+        return model.to(dtype), tokenizer, info
+    given: Any = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(source.folder, **given)
+    if method := (getattr(config, "quantization_config", None) or {}).get("quant_method"):
+        raise ValueError(f"its weights are quantised by {method}; take the checkpoint they were made of")
+    model, info = AutoModelForCausalLM.from_pretrained(
+        source.folder, dtype=dtype, output_loading_info=True, **given
+    )
+    return model, AutoTokenizer.from_pretrained(source.folder, **given), info
+
+
+def _why_unread(source: BaseSource, error: Exception) -> str:
+    """The reason in one line, better than transformers' own where that sends the reader astray."""
+    if "trust_remote_code" in str(error):
+        return "it brings code of its own, which is never run; only architectures of transformers are"
+    for file in sorted(source.folder.glob("*.safetensors")) + sorted(source.folder.glob("*.bin")):
+        with file.open("rb") as opened:
+            if opened.read(40).startswith(b"version https://git-lfs"):
+                return f"{file.name} is a pointer of Git LFS; git lfs pull brings the weights"
+    return first_line(error)[:200]
+
+
+def unusable(model: Any, tokenizer: Any, info: dict[str, Any]) -> str:
+    """Why a checkpoint that could be read cannot be used, and the remedy; "" where it can."""
+    if model.config.get_text_config() is not model.config:
+        return f"{model.config.model_type} has parts for more than text; take a model of text alone"
+    if info["missing_keys"]:
+        return f"weights are missing, {sorted(info['missing_keys'])[0]} among them"
+    if tokenizer.eos_token_id is None:
+        return "its tokenizer has no end-of-text token; name it as eos_token in tokenizer_config.json"
+    return _misfit(model, tokenizer)
 
 
 def _misfit(model: Any, tokenizer: Any) -> str:
@@ -141,18 +198,42 @@ def base_mark(model: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_adapter(folder: Path, where: str, expected: str, read: Callable[[], Any]) -> Any:
-    """An adapter by `read`. Raises CheckpointError, naming `where`, if there is none for this base."""
+def read_adapter(folder: Path, where: str, base: Any, expected: str, read: Callable[[], Any]) -> Any:
+    """An adapter by `read`. Raises CheckpointError, naming `where`, if there is none for this base, a model
+    whose mark is `expected`."""
     if not (folder / "adapter_config.json").is_file():
         raise CheckpointError(where, folder, "no adapter_config.json there; give an adapter's folder")
     mark = folder / BASE_MARK
     if mark.is_file() and mark.read_text().strip() != expected:
         raise CheckpointError(where, folder, "was trained on another base; take that one")
     try:
+        if reason := _foreign(folder, base):
+            raise CheckpointError(where, folder, reason)
         with warnings.catch_warnings():
             # PEFT only warns where an adapter's keys do not fit; an adapter half loaded is no adapter.
             warnings.filterwarnings("error", message=".*missing adapter keys.*")
-            return read()
+            result = read()
+        if missing := sorted(getattr(result, "missing_keys", None) or ()):  # PEFT's own second way is silent
+            raise CheckpointError(where, folder, f"does not fit this base: it lacks {missing[0]}")
+        return result
+    except CheckpointError:
+        raise
     except Exception as error:  # a foreign folder can fail in any of PEFT's own ways
-        reason = f"does not fit this base or is damaged ({first_line(error)[:200]})"
+        reason = f"does not fit this base or is damaged ({' '.join(str(error).split())[:200]})"
         raise CheckpointError(where, folder, reason) from None
+
+
+def _foreign(folder: Path, base: Any) -> str:
+    """What an adapter's files say that this base is not or has not; PEFT would load the rest in silence."""
+    config = json.loads((folder / "adapter_config.json").read_text())
+    trained, kind = (config.get("auto_mapping") or {}).get("base_model_class"), type(base).__name__
+    if trained not in (None, kind):
+        return f"was trained on another base, a {trained}, and this one is a {kind}"
+    if (weights := folder / "adapter_model.safetensors").is_file():
+        modules = {name for name, _ in base.named_modules()}
+        with safe_open(weights, "pt") as opened:
+            names = [key.partition(".lora_") for key in opened.keys()]  # noqa: SIM118
+        adapted = {name.removeprefix("base_model.model.") for name, lora, _ in names if lora}
+        if lacking := sorted(adapted - modules):
+            return f"it adapts {lacking[0]}, which this base has not"
+    return ""

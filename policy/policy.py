@@ -15,6 +15,7 @@ from shuhari.policy.load import (
     BASE_MARK,
     CheckpointError,
     base_mark,
+    base_notes,
     begin_of,
     context,
     end_tokens,
@@ -67,7 +68,7 @@ class Policy:
         self._rows = len(model.get_input_embeddings().weight)
         # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
-        self.base_mark = base_mark(model)
+        self.base_mark, self._base_notes = base_mark(model), base_notes(base)
         reason = llama.unsupported(model.config)
         if reason is not None:
             self._plug_in(model.to(self.device), base)
@@ -86,7 +87,7 @@ class Policy:
         else:
             arguments = {"is_trainable": True, "local_files_only": True}
             load = partial(PeftModel.from_pretrained, model, adapter, **arguments)
-            self.model = read_adapter(Path(adapter), "adapter", self.base_mark, load)
+            self.model = read_adapter(Path(adapter), "adapter", model, self.base_mark, load)
         self.model.eval().to(self.device)  # no dropout anywhere; gradients do not depend on it
         self.parameters: dict[str, nn.Parameter] = {
             name: p for name, p in self.model.named_parameters() if p.requires_grad
@@ -155,13 +156,14 @@ class Policy:
             return None if name == "base" else name
         loaded = "folder " + name.replace("%", "%25").replace(".", "%2E")  # torch names modules without dots
 
-        def read() -> None:
-            self.model.load_adapter(name, loaded, local_files_only=True)
+        def read() -> Any:
+            result = self.model.load_adapter(name, loaded, local_files_only=True)
             if self.fused and (reason := unsupported_adapter(self.model, loaded)):
                 raise ValueError(reason)
+            return result
 
         if loaded not in self.versions:
-            read_adapter(Path(name), where, self.base_mark, read)
+            read_adapter(Path(name), where, self.model.get_base_model(), self.base_mark, read)
             self.versions[loaded] = 1
         return loaded
 
@@ -245,25 +247,28 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own format, loadable by transformers and vLLM, and its base's mark."""
-        self.model.save_pretrained(str(folder), selected_adapters=[LEARNING])
+        again = self.model.get_base_model().name_or_path  # where the base lies now, whoever began the adapter
+        self.model.peft_config[LEARNING].base_model_name_or_path = again
+        # By default PEFT asks the hub whether the vocabulary has grown; ours never does.
+        self.model.save_pretrained(str(folder), selected_adapters=[LEARNING], save_embedding_layers=False)
         (folder / BASE_MARK).write_text(f"{self.base_mark}\n")
 
     @property
-    def _begin_text(self) -> str:
+    def begin_text(self) -> str:
+        """What opens every plain text; "" where the tokenizer adds nothing."""
         return str(self.tokenizer.decode(list(self.begin)))
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of a report must know of how prompts are written."""
-        begin = f"every prompt begins with {self._begin_text}, as the base's tokenizer says"
-        return [begin] if self.begin else []
+        """What a reader of a report must know of the base."""
+        return list(self._base_notes)
 
     def summary(self) -> dict[str, Any]:
         """Sizes and the forward pass that runs, for reports."""
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
-        begin = {"begin_of_text": self._begin_text} if self.begin else {}
+        begin = {"begin_of_text": self.begin_text} if self.begin else {}
         return {
             "forward_pass": self.forward_pass,
             **where,

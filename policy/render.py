@@ -29,7 +29,8 @@ class Renderer:
     def notes(self, turns: bool) -> list[str]:
         """What a reader of a report must know of how conversations are written. `turns`: whether they have
         several."""
-        return []
+        begin = f"every prompt begins with {self.policy.begin_text}, as the base's tokenizer says"
+        return [begin] if self.policy.begin else []
 
     def first(self, observation: str, instructions: str | None = None) -> Tokens:
         """The prompt that opens a conversation. `instructions`: in place of the environment's."""

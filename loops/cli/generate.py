@@ -14,7 +14,7 @@ from shuhari.policy.chat_renderer import build_renderer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Completion, Request
 from shuhari.policy.inference.sampler import spread
-from shuhari.policy.load import CheckpointError, base_path
+from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: shuhari generate '47+85=' --base math --adapter runs/addition/DATE/adapter-selfplay",
     )
     parser.add_argument("prompt", help="the text to go on from; - reads it from standard input")
-    parser.add_argument("--base", default="games", help="a shipped base or a checkpoint's folder (games)")
+    parser.add_argument("--base", default="games", help="a base, as policy.base takes it (games)")
     parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder, as of a run")
     parser.add_argument("--format", default="auto", help="chat or plain (chat where the base has a template)")
     parser.add_argument("--instructions", default="", help="the system turn of a chat")
@@ -51,7 +51,6 @@ def main(arguments: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        base_path(options.base)
         where = {"device": options.device, "dtype": options.dtype}
         policy = Policy(options.base, rank=1, alpha=1.0, adapter=options.adapter, **where)
         renderer = build_renderer(policy, options.instructions, format=options.format)
@@ -66,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     seconds = time.monotonic() - started
     if not options.json:
-        for note in policy.notes if renderer.format == "plain" else renderer.notes(turns=False):
+        for note in (*policy.notes, *renderer.notes(turns=False)):
             print(f"note: {note}")
         ran = f"{renderer.format} format, " + "forward pass: {forward_pass}, {dtype} on {device}".format_map(
             policy.summary()

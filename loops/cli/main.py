@@ -25,6 +25,7 @@ HYDRA_COMMANDS = {
 PLAIN_COMMANDS = {
     "envs": "list the environments, or check one, anyone's: --check ID",
     "generate": "sample completions of a prompt from a checkpoint",
+    "prepare": "make a named base of a GGUF file, for policy.base=NAME",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
 

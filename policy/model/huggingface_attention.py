@@ -42,9 +42,13 @@ def attention(
     window = None if attention_mask is None else int(attention_mask)
     if window is not None and window < 1:
         raise UnsupportedModelError(f"sliding_window={window} sees nothing; set it to null in config.json")
-    for feature in ("softcap", "s_aux"):
-        if features.get(feature) is not None:
-            raise UnsupportedModelError(f"{kind}: {feature} is not implemented")
+    if features.get("softcap") is not None:
+        without = (
+            "attn_logit_softcapping: null in config.json goes without it, and changes what the model says"
+        )
+        raise UnsupportedModelError(f"{kind}: softcap is not implemented; {without}")
+    if features.get("s_aux") is not None:
+        raise UnsupportedModelError(f"{kind}: s_aux is not implemented")
     if dropout:
         raise UnsupportedModelError(f"{kind}: attention dropout is not implemented")
     if scaling is not None:

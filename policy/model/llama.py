@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from shuhari.policy.model.attention_patterns import FULL, SLIDING, Attend, attend_causally
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
+ROTARY = ("default", "linear", "llama3", "yarn")  # scalings whose tables depend on a token's position alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,11 @@ def unsupported(config: Any) -> str | None:
         return "bias of its attention's output"
     if config.hidden_act != "silu" or getattr(config, "mlp_bias", False):
         return "activation or bias of its MLP"
-    if (config.rope_parameters or {}).get("rope_type", "default") != "default":
-        return "rotary scaling"
+    rope = config.rope_parameters or {}
+    if (kind := rope.get("rope_type", "default")) not in ROTARY:
+        return f"rotary scaling {kind!r}"
+    if rope.get("partial_rotary_factor", 1) != 1:
+        return "partial rotary positions"
     return None
 
 

@@ -9,14 +9,14 @@ from safetensors.torch import load_file
 
 from shuhari.loops.config import PretrainConfig
 from shuhari.loops.pretrain import pretrain
-from shuhari.policy.load import BASES
+from shuhari.policy.base_source import SHIPPED
 from shuhari.policy.policy import Policy
 
 
 @pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
 def test_a_shipped_base_is_what_its_record_says(name: str) -> None:
-    record = json.loads((BASES / name / "pretraining.json").read_text())
-    weights = BASES / name / "model.safetensors"
+    record = json.loads((SHIPPED / name / "pretraining.json").read_text())
+    weights = SHIPPED / name / "model.safetensors"
     assert hashlib.sha256(weights.read_bytes()).hexdigest() == record["sha256"]
     assert weights.stat().st_size < 4e6
     policy = Policy(name, rank=1, alpha=1.0)
@@ -41,7 +41,7 @@ def test_the_same_command_gives_the_same_file(tmp_path: Path, monkeypatch: pytes
     record = json.loads((tmp_path / "a" / "pretraining.json").read_text())
     assert record["bits_per_character"] < 8.0  # 8.47 is a uniform guess among 354 tokens
     assert set(load_file(tmp_path / "a" / "model.safetensors")) == set(
-        load_file(BASES / "games" / "model.safetensors")
+        load_file(SHIPPED / "games" / "model.safetensors")
     )
 
 
@@ -55,7 +55,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, int],
 @pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
 def test_the_recipes_reproduce_the_shipped_bases(name: str, tmp_path: Path) -> None:
     """Where the machine and its threads are those of the record; elsewhere rounding differs."""
-    record = json.loads((BASES / name / "pretraining.json").read_text())
+    record = json.loads((SHIPPED / name / "pretraining.json").read_text())
     pretrain(PretrainConfig(**record["config"] | {"out": str(tmp_path)}))
     again = json.loads((tmp_path / "pretraining.json").read_text())
     assert again["bits_per_character"] == pytest.approx(record["bits_per_character"], abs=0.02)

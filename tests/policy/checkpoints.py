@@ -25,8 +25,10 @@ EXTRA = {
 FUSED = ("llama", "qwen2", "qwen3", "mistral")
 
 
-def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
-    """One of an architecture, `given` in its configuration."""
+def write_checkpoint(
+    folder: Path, kind: str, dtype: torch.dtype = torch.float32, shards: str = "50GB", **given: Any
+) -> Path:
+    """One of an architecture, `given` in its configuration; `shards`: the largest file of weights."""
     tokenizer = build_tokenizer()
     ids = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
     ids["pad_token_id"] = tokenizer.pad_token_id
@@ -37,7 +39,7 @@ def write_checkpoint(folder: Path, kind: str, **given: Any) -> Path:
     with torch.no_grad():
         for p in model.parameters():  # biases and norms too: at their defaults they would hide mistakes
             p.add_(torch.randn_like(p) * 0.1)
-    model.save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder, max_shard_size=shards)
     tokenizer.save_pretrained(folder)
     return folder
 

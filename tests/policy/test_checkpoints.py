@@ -17,6 +17,7 @@ from shuhari.policy.character_tokenizer import build_tokenizer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.inference.request import Request
 from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.load import BASE_MARK
 from shuhari.policy.policy import CheckpointError, Policy
 from shuhari.policy.render import Renderer
 from shuhari.policy.scoring import completion_logprobs
@@ -57,7 +58,7 @@ def test_begin_of_text_opens_every_prompt_once(tmp_path: Path) -> None:
     scored = [completion_logprobs(policy, [((BOS, *text("x.o")), text(m))]).logprobs_N for m in "12"]
     assert torch.tensor(chances).float().allclose(torch.cat(scored).detach().softmax(0), atol=1e-5)
     assert policy.summary()["begin_of_text"] == "<pad>"
-    assert policy.notes == ["every prompt begins with <pad>, as the base's tokenizer says"]
+    assert render.notes(turns=False) == ["every prompt begins with <pad>, as the base's tokenizer says"]
 
 
 def test_a_text_that_has_begin_of_text_already_gets_no_other(tmp_path: Path) -> None:
@@ -69,7 +70,7 @@ def test_without_begin_of_text_nothing_is_added_or_said() -> None:
     policy = Policy("math", rank=2, alpha=4.0)
     assert Renderer(policy).first("12+3=") == policy.encode("12+3=")
     assert "begin_of_text" not in policy.summary()
-    assert not policy.notes
+    assert not Renderer(policy).notes(turns=False)
 
 
 def test_generate_begins_with_it_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,6 +176,7 @@ def test_rotary_scaling_is_transformers_as_far_as_a_text_may_go(tmp_path: Path, 
     rope = {"rope_type": scaling, "rope_theta": 10000.0, **ROTARY[scaling]}
     policy = checkpoints.random_policy(tmp_path, "llama", rope_parameters=rope)
     assert policy.max_length == (64 if scaling == "longrope" else 128)
+    assert policy.fused == (scaling in ("linear", "yarn", "llama3"))
     prompts = [tuple(5 + (7 * i * (n + 3)) % 85 for i in range(n)) for n in (3, 20)]
     new = policy.max_length - 20
     completions = Generator(policy).generate(prompts, new, temperature=0)
@@ -182,12 +184,48 @@ def test_rotary_scaling_is_transformers_as_far_as_a_text_may_go(tmp_path: Path, 
     with torch.no_grad():
         learner_N = completion_logprobs(policy, pairs).logprobs_N
     assert (learner_N - torch.tensor([x for c in completions for x in c.logprobs])).abs().max() <= 2e-5
-    policy.model.set_attn_implementation("eager")
+    longest_1T = torch.tensor([prompts[1] + completions[1].tokens])
+    with torch.no_grad():
+        ours = policy.logits(longest_1T)
+        policy.model.set_attn_implementation("eager")
+        torch.testing.assert_close(ours, policy.model(input_ids=longest_1T).logits, atol=2e-5, rtol=1e-4)
     for prompt, completion in zip(prompts, completions, strict=True):
         ids = torch.tensor([prompt])
         given = {"do_sample": False, "pad_token_id": policy.eos, "max_new_tokens": new}
         want = policy.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), **given)
         assert list(completion.tokens) == want[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        ("qwen2", {}, "was trained on another base, a LlamaForCausalLM, and this one is a Qwen2ForCausalLM"),
+        ("gpt2", {}, "was trained on another base, a LlamaForCausalLM, and this one is a GPT2LMHeadModel"),
+        (
+            "llama",
+            {"num_hidden_layers": 2},
+            "it adapts model.layers.2.mlp.down_proj, which this base has not",
+        ),
+        ("llama", {"num_hidden_layers": 4}, "Found missing adapter keys"),
+        ("llama", {"hidden_size": 32}, "size mismatch"),
+    ],
+)
+def test_anyones_adapter_of_another_base_is_one_line(
+    tmp_path: Path, kind: str, given: dict[str, Any], words: str
+) -> None:
+    """Without the mark that ours have: its own files say what it is of."""
+    policy = checkpoints.random_policy(tmp_path / "llama", "llama")
+    policy.save(tmp_path / "adapter")
+    (tmp_path / "adapter" / BASE_MARK).unlink()
+    other = checkpoints.write_checkpoint(tmp_path / "other", kind, **given)
+    with pytest.raises(CheckpointError) as error:
+        Policy(str(other), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    if kind != "gpt2":
+        with pytest.raises(CheckpointError, match="which="):
+            Policy(str(other), rank=4, alpha=8.0).adapter_named(str(tmp_path / "adapter"), "which")
+    Policy(str(tmp_path / "llama"), rank=4, alpha=8.0, adapter=tmp_path / "adapter")
 
 
 def test_padding_that_is_the_end_of_text_changes_nothing(tmp_path: Path) -> None:

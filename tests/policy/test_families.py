@@ -6,7 +6,12 @@ from typing import Any
 import checkpoints
 import pytest
 import torch
+from peft import AutoPeftModelForCausalLM
 
+from shuhari.loops.learn.batch import Batch
+from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.objectives import OBJECTIVES
+from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.policy import CheckpointError, Policy
 from shuhari.policy.scoring import completion_logprobs
@@ -111,3 +116,66 @@ def test_readme_names_them() -> None:
     text = " ".join(README.split())
     assert taken in text
     assert refused in text
+
+
+TRACES = Batch.of(list(zip(PROMPTS, [(7, 8, 1), (9, 1)], strict=True)))
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 64,
+}
+LLAMA3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 16}
+CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama 3": (
+        "llama",
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, **LLAMA3}},
+    ),
+    "llama, float16": ("llama", {"dtype": torch.float16}),
+    "llama, bfloat16": ("llama", {"dtype": torch.bfloat16}),
+    "qwen2": ("qwen2", {}),
+    "qwen3": ("qwen3", {"head_dim": 16}),
+    "mistral": ("mistral", {"sliding_window": 3}),
+    "gemma 2": ("gemma2", {"head_dim": 16, "attn_logit_softcapping": None, "sliding_window": 3}),
+    "gemma 3": (
+        "gemma3_text",
+        {"head_dim": 16, "sliding_window": 3, "layer_types": LAYERS["layer_types"][:2]},
+    ),
+    "phi-3": ("phi3", {}),
+    "gpt-2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}),
+    "qwen2, sharded": ("qwen2", {"shards": "20KB"}),
+}
+
+
+@pytest.mark.filterwarnings(*PEFT)
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_both_phases_leave_an_adapter_that_plain_peft_reads_as_we_do(name: str, tmp_path: Path) -> None:
+    kind, given = CHECKPOINTS[name]
+    base = checkpoints.write_checkpoint(tmp_path / "base", kind, **SMALL | given)
+    policy = Policy(str(base), rank=4, alpha=8.0)
+    assert policy.fused == (kind in checkpoints.FUSED)
+    parameters = list(policy.parameters.values())
+    optimizer = Optimizer([], learning_rate=0.02, rest=parameters, rest_learning_rate=0.02, steps=4)
+    imitate, improve = (
+        Learner(policy, OBJECTIVES[name].config(), optimizer, micro_batch=512, reference=None)
+        for name in ("distill", "policy_gradient")
+    )
+    losses = [imitate.learn(TRACES)["loss"] for _ in range(2)]
+    assert losses[1] < losses[0]
+    taught = policy.state()
+    for seed in range(2):  # what is to be said are even tokens
+        sampled = Generator(policy).generate(PROMPTS * 4, 5, seed=seed)
+        even = torch.tensor([sum(t % 2 == 0 for t in c.tokens) / max(1, len(c.tokens)) for c in sampled])
+        told = {"completions": [c.tokens for c in sampled], "sampler": [list(c.logprobs) for c in sampled]}
+        improve.learn(Batch(PROMPTS * 4, **told, advantages=(even - even.mean()).tolist()))
+    assert any(not x.equal(taught[key]) for key, x in policy.state().items())
+    policy.save(tmp_path / "adapter")
+    plain = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter", dtype=torch.float32).eval()
+    for prompt, completion in zip(PROMPTS, Generator(policy).generate(PROMPTS, 5, seed=3), strict=True):
+        with torch.no_grad():
+            logits_TV = plain(torch.tensor([[*prompt, *completion.tokens]])).logits[0, len(prompt) - 1 : -1]
+        want_TV = logits_TV[:, :354].log_softmax(-1)
+        want_T = want_TV[range(len(completion.tokens)), list(completion.tokens)]
+        torch.testing.assert_close(torch.tensor(completion.logprobs), want_T, atol=1e-4, rtol=0)
