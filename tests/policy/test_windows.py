@@ -27,13 +27,15 @@ CASES = {  # name: architecture, its windows, path
     "narrow": ("mistral", {"sliding_window": 2}, "fused"),
     "starcoder2": ("starcoder2", {"sliding_window": WINDOW}, "module"),
     "gemma3": ("gemma3_text", {"sliding_window": WINDOW, "layer_types": KINDS, "head_dim": 16}, "module"),
-    "rotary": (  # of a fused family, on its module's own forward pass
+    # Of a fused family, on its module's own forward pass.
+    "gelu": ("mistral", {"sliding_window": WINDOW, "hidden_act": "gelu"}, "module"),
+    "rotary": (
         "mistral",
         {
             "sliding_window": WINDOW,
             "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
         },
-        "module",
+        "fused",
     ),
 }
 ENGINES = [(case, "cpu") for case in CASES] + [
