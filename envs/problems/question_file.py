@@ -92,7 +92,7 @@ class QuestionFile:
                 "unreadable",
                 f"the verifier cannot read its answer {shown!r} ({verdict.reason.removeprefix('gold: ')})",
             )
-        first, at = self._first.setdefault(number, (where, place))
+        first, at = self._first.setdefault(number, (where.removeprefix(": "), place))
         if at == place:
             return None
         earlier = question_of(self.records.read(at), self.columns)

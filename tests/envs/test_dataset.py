@@ -15,6 +15,7 @@ from shuhari.envs.env_checker import check_environment
 from shuhari.envs.files.errors import DataError, Malformed
 from shuhari.envs.files.question_record import Question, question_of
 from shuhari.envs.problems.dataset import DatasetEnv
+from shuhari.envs.problems.heldout import HeldOutProblems
 
 ROWS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(60)]
 
@@ -306,6 +307,14 @@ def test_own_instructions_reach_the_policy(tmp_path: Path) -> None:
     for trace in env.expert_traces(9, np.random.default_rng(0)):
         assert trace.instructions == ("Be brief." if int(trace.prompt.partition("+")[0]) % 2 else None)
         assert trace.prompt.endswith("+1?\n")
+
+
+def test_traces_of_held_out_questions_are_withheld_whatever_their_line_ends(tmp_path: Path) -> None:
+    env = DatasetEnv(dump(tmp_path / "d.jsonl", ROWS))
+    heldout = HeldOutProblems(env, 5)
+    question = env.reset(seed=heldout.seeds[0], options={"split": "heldout"})[1]["key"]
+    assert all(heldout.withholds(prompt) for prompt in (question, f"{question}\n", f" {question}\n\n"))
+    assert not heldout.withholds(env.reset(seed=0)[0])
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
