@@ -28,16 +28,18 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class RankedPair:
-    """Two completions of a prompt, of which `chosen` is the better one."""
+    """Two completions of a prompt, of which `chosen` is the better one. The rest is as in a Trace."""
 
     prompt: str
     chosen: str
     rejected: str
+    turns: tuple[tuple[str, str], ...] = ()
+    instructions: str | None = None
 
     @property
     def task(self) -> str:
-        """The prompt, which identifies the problem."""
-        return self.prompt
+        """The first observation, which identifies the problem."""
+        return self.turns[0][0] if self.turns else self.prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
+from shuhari.envs.files.trace_files import read_pairs, read_traces
 from shuhari.envs.games.env import OpenSpielEnv
 from shuhari.envs.games.graph import GameGraph, game_graph
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.registry import CannotOpen, open_env
-from shuhari.envs.trace_files import read_pairs, read_traces
 from shuhari.envs.validation import expert_traces, try_episodes
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
@@ -157,9 +157,10 @@ class House:
     def _read_file(self, cfg: Any) -> Sequence[Any]:
         """The pairs or traces in a phase's file, where it has one."""
         if (pairs := getattr(cfg, "pairs", None)) is not None:
-            return self.fitting(pairs, read_pairs(Path(pairs)), self.renderer.pair)
+            return self.fitting(pairs, read_pairs(Path(pairs), self.notes.append), self.renderer.pair)
         if (traces := getattr(cfg, "traces", None)) is not None:
-            return self.fitting(traces, read_traces(Path(traces)), self.renderer.trace)
+            found = read_traces(Path(traces), cfg.turns, self.notes.append)
+            return self.fitting(traces, found, self.renderer.trace)
         return ()
 
     def fitting(

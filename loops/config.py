@@ -86,13 +86,21 @@ class ImitateConfig(PhaseConfig):
     algorithm: str = "imitate"
     objective: Any = field(default_factory=DistillConfig)
     learning_rate: float = 0.01
-    traces: str | None = None  # a JSONL file of {"prompt", "completion"}; null: the env's expert writes them
+    traces: str | None = (
+        None  # a file of prompts and completions, or chats; null: the env's expert writes them
+    )
+    turns: str = "all"  # turns of the assistant that are learned from a chat: all, or the last
     examples: int = 20_000  # traces that the expert writes
     steps: int = 300  # optimizer steps
     batch: int = 256  # traces of one optimizer step
     patience: int = 5  # held-out scores without a better one, after which it stops; one every 25 steps
     # Nats per token. It also stops below this entropy, so that the policy can still explore in phase 2.
     entropy_floor: float = number(0.02, least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.turns not in ("all", "last"):
+            raise ConfigError(f"turns={self.turns}", "must be all or last")
 
 
 @dataclass

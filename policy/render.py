@@ -68,7 +68,8 @@ class Renderer:
 
     def pair(self, pair: RankedPair) -> tuple[Tokens, Tokens, Tokens]:
         """Prompt, better and worse completion of a comparison."""
-        return self.first(pair.prompt), self.completion(pair.chosen), self.completion(pair.rejected)
+        prompt, chosen = self.trace(Trace(pair.prompt, pair.chosen, pair.turns, pair.instructions))
+        return prompt, chosen, self.completion(pair.rejected)
 
     def trace(self, trace: Trace) -> tuple[Tokens, Tokens]:
         """Prompt and completion of an expert's trace, as a rollout would have them."""

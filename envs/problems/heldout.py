@@ -33,7 +33,7 @@ class HeldOutProblems:
         for seed in range(SEEDS, SEEDS + 20 * n):
             prompt, info = validation.reset_or_fault(env, seed, HELDOUT)
             self.splits &= info.get("split") == "heldout"
-            self._prompts.add(prompt)
+            self._prompts.add(prompt.strip())
             found.setdefault(info.get("key", prompt if is_task_env else str(seed)), seed)
             if len(found) == n:
                 break
@@ -41,7 +41,7 @@ class HeldOutProblems:
 
     def withholds(self, prompt: str) -> bool:
         """Whether a trace with this prompt must be kept out of training."""
-        return prompt in self._prompts
+        return prompt.strip() in self._prompts
 
 
 def accepted(verdict: Verdict) -> Solved:

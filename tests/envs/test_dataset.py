@@ -1,7 +1,6 @@
 """Files of questions: the shapes that are read, and what is said of lines that cannot be."""
 
 import json
-import subprocess
 import warnings
 import zlib
 from pathlib import Path
@@ -13,8 +12,10 @@ import pytest
 
 from shuhari.envs import TaskEnv, Trace
 from shuhari.envs.env_checker import check_environment
+from shuhari.envs.files.errors import DataError, Malformed
+from shuhari.envs.files.question_record import Question, question_of
 from shuhari.envs.problems.dataset import DatasetEnv
-from shuhari.envs.read_jsonl import DataError
+from shuhari.envs.problems.heldout import HeldOutProblems
 
 ROWS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(60)]
 
@@ -40,13 +41,13 @@ def test_shapes_of_known_data_sets(tmp_path: Path) -> None:
 
 def test_broken_lines_are_named_and_left_out(tmp_path: Path) -> None:
     lines = [json.dumps(row) for row in ROWS]
-    lines[10:10] = ["{not json", '{"question": "x"}', "[1]", '{"question": "q", "answer": ["5"]}', ""]
+    lines[10:10] = ["{not json", '{"question": "x"}', "[1]", '{"question": "q", "answer": ["5", "6"]}', ""]
     path = write(tmp_path / "broken.jsonl", lines)
     with pytest.warns(UserWarning, match="left out") as caught:
         env = DatasetEnv(path)
     said = [str(w.message) for w in caught]
     assert [m.partition(": ")[0] for m in said] == [f"{path}:{n}" for n in (11, 12, 13, 14)]
-    assert "no 'answer' or 'solution'" in said[1]
+    assert "no 'answer' or 'gold' or 'solution'" in said[1]
     assert len(env.rows) == 60
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -92,11 +93,11 @@ def test_a_solution_is_the_trace(tmp_path: Path) -> None:
     env = DatasetEnv(dump(tmp_path / "d.jsonl", rows))
     read = [env.rows[i] for i in range(len(env.rows))]
     assert len(read) == 100
-    assert all(row["trace"] == given["solution"] for row, given in zip(read[:20], rows, strict=False))
-    assert [row["trace"] for row in read[20:40]] == [f"Add.\nIt is {n}.\n#### {n}" for n in range(20)]
-    assert {row["trace"] for row in read[40:60]} == {"own"}
-    assert {row["trace"] for row in read[60:80]} == {"long\n#### 2"}
-    assert read[80] == {"question": "t 0", "answer": "0", "trace": "work\n#### 0"}
+    assert all(row.traces == (given["solution"],) for row, given in zip(read[:20], rows, strict=False))
+    assert [row.traces for row in read[20:40]] == [(f"Add.\nIt is {n}.\n#### {n}",) for n in range(20)]
+    assert {row.traces for row in read[40:60]} == {("own",)}
+    assert {row.traces for row in read[60:80]} == {("long\n#### 2",)}
+    assert read[80] == Question("t 0", "0", ("work\n#### 0",))
     assert len(env.expert_traces(50, np.random.default_rng(0))) == 50
 
 
@@ -124,7 +125,7 @@ def test_answers_that_cannot_be_read_are_named_counted_and_left_out(tmp_path: Pa
     )
     assert env.notes == (said[-1],)
     assert len(env.rows) == 53
-    assert not {row["answer"] for row in env.rows} & {"proof", "NaN", "1/0"}
+    assert not {row.answer for row in env.rows} & {"proof", "NaN", "1/0"}
 
 
 def test_a_file_without_an_answer_that_can_be_read_is_refused(tmp_path: Path) -> None:
@@ -144,7 +145,7 @@ def test_repetitions_are_named_and_contradictions_leave_nothing(tmp_path: Path) 
     said = [str(w.message) for w in caught]
     assert f"{path}:61: left out: the same as :4" in said[0]
     assert f"{path}:64: left out: one question has two answers, '12' in :12, and here '13'" in said[1]
-    questions = [row["question"] for row in env.rows]
+    questions = [row.question for row in env.rows]
     assert questions.count(ROWS[3]["question"]) == 1
     assert questions.count(ROWS[5]["question"]) == 2  # another way to the answer is another trace
     assert questions.count(ROWS[7]["question"]) == 2  # the same answer, written otherwise
@@ -194,40 +195,180 @@ SHARED = [
     {"conversations": [{"from": "human", "value": f"p {n}"}, {"from": "gpt", "value": f"#### {n}"}]}
     for n in range(20)
 ]
-LISTS = [{"question": f"p {n}", "answer": [str(n)], "level": {"of": 5}} for n in range(20)]
 ALPACA = [{"instruction": f"p {n}", "output": str(n)} for n in range(20)]
+COLUMNS = {
+    "question": "extra_info.question",
+    "answer": "reward_model.ground_truth",
+    "trace": "extra_info.answer",
+}
+
+
+def chat(*texts: str, system: str = "") -> list[dict[str, str]]:
+    """Messages of user and assistant in turn."""
+    said = [{"role": "system", "content": system}] if system else []
+    return said + [
+        {"role": role, "content": text} for text, role in zip(texts, ("user", "assistant") * 9, strict=False)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("rows", "found", "first"),
+    ("record", "columns", "found"),
     [
-        (VERL, "'prompt' is not a string, but a list of 2 objects", ("q 0? Think.", "1", GSM[0]["answer"])),
-        (OPEN_R1, "'messages' is a list of 2 objects", ("p 0", "0", "<think>hm</think>\\boxed{0}")),
-        (CHATS, "'messages' is a list of 2 objects", ("p 0", "\\boxed{0}", "\\boxed{0}")),
-        (SHARED, "'conversations' is a list of 2 objects", ("p 0", "#### 0", "")),
-        (LISTS, "'answer' is not a string, but a list of 1 values", ("p 0", "0", "")),
-        (ALPACA, "among its columns ('instruction', 'output')", ("p 0", "0", "")),
+        # Of two generations one is marked as wrong.
+        (OPEN_R1[3], {}, Question("p 3", "3", ("<think>hm</think>\\boxed{3}",))),
+        (
+            {k: v for k, v in OPEN_R1[3].items() if not k.startswith("correct")},
+            {},
+            Question("p 3", "3", ("<think>hm</think>\\boxed{3}", "cut\n#### 3")),
+        ),
+        (CHATS[3], {}, Question("p 3", "\\boxed{3}", ("\\boxed{3}",))),
+        (SHARED[3], {}, Question("p 3", "#### 3", ("#### 3",))),
+        (SHARED[3] | {"system": "S"}, {}, Question("p 3", "#### 3", ("#### 3",), "S")),
+        (CHATS[3] | {"answer": 3.5}, {}, Question("p 3", "3.5", ("\\boxed{3}",))),
+        (
+            {"messages": chat("q", "It is 4.", system="S"), "answer": "4"},
+            {},
+            Question("q", "4", ("It is 4.\n#### 4",), "S"),
+        ),
+        ({"prompt": chat("q", system="S"), "gold": ["4"]}, {}, Question("q", "4", (), "S")),
+        ({"prompt": chat("q", "#### 4")}, {}, Question("q", "#### 4", ("#### 4",))),
+        (
+            {"question": "q", "messages": chat("q Think.", "w"), "answer": "4"},
+            {},
+            Question("q", "4", ("w\n#### 4",)),
+        ),
+        (
+            {"question": "q", "trace": "t", "answer": "4", "messages": chat("a", "b", "c", "d")},
+            {},
+            Question("q", "4", ("t",)),
+        ),
+        (
+            {"problem": "p", "solution": "s", "answer": "w\n#### 1"},
+            {},
+            Question("p", "w\n#### 1", ("s\n#### 1",)),
+        ),
+        (VERL[3], COLUMNS, Question("q 3?", "4", (GSM[3]["answer"],))),
+        (VERL[3], {"answer": COLUMNS["answer"]}, Question("q 3? Think.", "4", (), "Think.")),
+        (
+            VERL[3],
+            {**COLUMNS, "question": "prompt.-1.content", "instructions": "prompt.0.content"},
+            Question("q 3? Think.", "4", (GSM[3]["answer"],), "Think."),
+        ),
+        ({"a.b": "q", "c": '{"d": [1, 2]}'}, {"question": "a.b", "answer": "c.d.1"}, Question("q", "2")),
+        (OPEN_R1[3], {"trace": "messages"}, Question("p 3", "3", ("\\boxed{3}",))),
     ],
 )
+def test_shapes_of_one_record(record: Any, columns: dict[str, str], found: Question) -> None:
+    assert question_of(record, columns) == found
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "advice"),
+    [
+        (VERL[0], "no 'answer'", "give 'env_args.columns={answer: reward_model.ground_truth, trace: extra"),
+        (ALPACA[0], "no 'question'", "give 'env_args.columns={question: instruction, answer: output}'"),
+        ({"x": {"y": [{"z": 1}]}}, "no 'question'", "or give 'env_args.columns={question: COLUMN}'"),
+        ({"question": "q", "answer": ["1", "2"]}, "'answer' is not a string, but a list of 2 values", ""),
+        ({"question": "q", "answer": True}, "'answer' is not a string, but true", ""),
+        (
+            {"messages": chat("a", "b", "c", "d")},
+            "its list of messages has 2 turns of the user",
+            "takes every turn",
+        ),
+        (
+            {"prompt": chat("a", "b", "c"), "answer": "1"},
+            "'prompt' has 2 turns of the user",
+            "takes every turn",
+        ),
+        (
+            {"question": "q", "answer": "1", "messages": chat("other", "w")},
+            "answers another question",
+            "trace: COLUMN}",
+        ),
+        ({"messages": chat("q")}, "no 'answer'", ""),
+        ({"messages": "hello"}, "'messages' is not a list of messages (role, content), but \"hello\"", ""),
+    ],
+)
+def test_a_record_without_question_and_answer_says_why(record: Any, reason: str, advice: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        question_of(record)
+    assert reason in str(refused.value)
+    assert advice in refused.value.advice
+
+
+def test_own_instructions_reach_the_policy(tmp_path: Path) -> None:
+    rows = [
+        {"messages": chat(f"{n}+1?", f"#### {n + 1}", system="Be brief." if n % 2 else "")} for n in range(60)
+    ]
+    env = DatasetEnv(dump(tmp_path / "d.jsonl", rows))
+    for seed in range(9):
+        prompt, info = env.reset(seed=seed)
+        assert info.get("instructions") == ("Be brief." if int(prompt.partition("+")[0]) % 2 else None)
+    for trace in env.expert_traces(9, np.random.default_rng(0)):
+        assert trace.instructions == ("Be brief." if int(trace.prompt.partition("+")[0]) % 2 else None)
+        assert trace.prompt.endswith("+1?\n")
+
+
+def test_traces_of_held_out_questions_are_withheld_whatever_their_line_ends(tmp_path: Path) -> None:
+    env = DatasetEnv(dump(tmp_path / "d.jsonl", ROWS))
+    heldout = HeldOutProblems(env, 5)
+    question = env.reset(seed=heldout.seeds[0], options={"split": "heldout"})[1]["key"]
+    assert all(heldout.withholds(prompt) for prompt in (question, f"{question}\n", f" {question}\n\n"))
+    assert not heldout.withholds(env.reset(seed=0)[0])
+
+
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_nested_columns_are_refused_with_a_command_that_flattens_them(
-    rows: list[Any], found: str, first: tuple[str, str, str], form: str, tmp_path: Path
-) -> None:
-    path = tmp_path / f"it's.{form}"
+def test_columns_name_where_things_lie(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"d.{form}"
     if form == "parquet":
         arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-        parquet.write_table(arrow.Table.from_pylist(rows), path)
+        parquet.write_table(arrow.Table.from_pylist(VERL), path)
     else:
-        dump(path, rows)
-    with pytest.raises(DataError, match=r"\A[^\n]+\Z") as refusal:
+        dump(path, VERL)
+    place = ":1" if form == "jsonl" else ": row 1"
+    with pytest.raises(DataError) as refused:
         DatasetEnv(str(path))
-    said = str(refusal.value)
-    assert said.startswith(f"{path}{':1' if form == 'jsonl' else ': row 1'}: ")
-    assert found in said
-    subprocess.run(said.partition("convert it: ")[2], shell=True, check=True)
-    env = DatasetEnv(str(path.with_suffix(".flat.jsonl")))
-    assert tuple(env.rows[0].values()) == first
-    assert len(env.rows) == 20
+    said = str(refused.value)
+    assert said.startswith(
+        f"{path}{place}: no 'answer' or 'gold' or 'solution' among its columns ('data_source', "
+    )
+    assert said.endswith(
+        "; give 'env_args.columns={answer: reward_model.ground_truth, trace: extra_info.answer}'"
+    )
+    text = "{question: extra_info.question, answer:reward_model.ground_truth,trace: extra_info.answer}"
+    for columns in (COLUMNS, text, text[1:-1]):
+        env = DatasetEnv(str(path), columns=columns)
+        assert env.rows[4] == Question("q 4?", "5", (GSM[4]["answer"],))
+    for wrong, message in (
+        (
+            {"answer": "reward_model.groundtruth"},
+            "mean 'reward_model.ground_truth'? (its columns: data_source, ",
+        ),
+        (
+            COLUMNS | {"trace": "extra_info.anwser"},
+            "{trace: extra_info.anwser}: there is no column 'extra_info.anwser'; did you mean 'extra_info.",
+        ),
+        (
+            COLUMNS | {"instructions": "extra_info.index.x"},
+            "columns={instructions: extra_info.index.x}: there is no column",
+        ),
+        ({"answers": "x"}, "columns={answers: ...}: did you mean 'answer'?"),
+        ({"zzz": "x"}, "a name is question, answer, trace, instructions"),
+        ({"answer": ["x"]}, "a column is a name, or a path such as extra.answer"),
+        ("answer", "columns=answer: must be {NAME: COLUMN, ...}"),
+        (["answer"], "must be {NAME: COLUMN, ...}"),
+    ):
+        with pytest.raises(DataError, match=r"\A[^\n]+\Z") as refused:
+            DatasetEnv(str(path), columns=wrong)  # type: ignore[arg-type]
+        assert message in str(refused.value)
+
+
+def test_an_expert_writes_each_of_several_answers(tmp_path: Path) -> None:
+    rows = [
+        {"problem": f"p {n}", "answer": n, "generations": [f"a\n#### {n}", f"b\n#### {n}"]} for n in range(20)
+    ]
+    traces = DatasetEnv(dump(tmp_path / "d.jsonl", rows)).expert_traces(30, np.random.default_rng(0))
+    assert {trace.completion[0] for trace in traces} == {"a", "b"}
 
 
 def test_the_check_passes_answers_in_dollars(tmp_path: Path) -> None:

@@ -124,38 +124,56 @@ def test_traces_of_which_none_fits_are_refused_with_the_base_that_takes_them(
     assert not (tmp_path / "runs").exists()
 
 
-VERL = {
-    "data_source": "openai/gsm8k",
-    "prompt": [{"role": "user", "content": "2+3?"}],
-    "ability": "math",
-    "reward_model": {"style": "rule", "ground_truth": "5"},
-    "extra_info": {"split": "train", "index": 0},
-}
-OPEN_R1 = {
-    "problem": "2+3?",
-    "solution": "5",
-    "answer": "5",
-    "generations": ["<think>2+3</think>5"],
-    "messages": [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "5"}],
-}
+def verl() -> list[dict[str, Any]]:
+    """A question as messages with a system turn, and the gold in a nested column."""
+    return [
+        {
+            "data_source": "openai/gsm8k",
+            "prompt": [{"role": "system", "content": "Add."}, {"role": "user", "content": f"{n}+3?"}],
+            "ability": "math",
+            "reward_model": {"style": "rule", "ground_truth": str(n + 3)},
+            "extra_info": {"split": "train", "index": n, "answer": f"{n}+3={n + 3}\n#### {n + 3}"},
+        }
+        for n in range(20)
+    ]
 
 
-@pytest.mark.parametrize(("row", "found"), [(VERL, "'prompt' is"), (OPEN_R1, "'messages' is")])
-def test_nested_shapes_are_refused_in_one_line(
-    row: Any, found: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+def test_nested_columns_are_named_and_then_read(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    """The line that refuses the file says what to add, and as that is typed it trains."""
     path = tmp_path / "d.jsonl"
-    assert train(path, [row] * 20, monkeypatch) == 2
+    assert train(path, verl(), monkeypatch) == 2
     error = capfd.readouterr().err
     assert error.count("\n") == 1
-    assert f"{path}:1: {found}" in error
-    assert "convert it: python3 -c 'import json,sys; " in error
-    assert error.rstrip().endswith(f"> {path.with_suffix('.flat.jsonl')}")
+    assert f"{path}:1: no 'answer'" in error
     assert not (tmp_path / "runs").exists()
+    override = error.rpartition("give '")[2].removesuffix("'\n")
+    assert override == "env_args.columns={answer: reward_model.ground_truth, trace: extra_info.answer}"
+    assert train(path, verl(), monkeypatch, override, "only=[imitate]") == 0
+    (report,) = tmp_path.glob("runs/*/*/report.json")
+    assert json.loads(report.read_text())["players"]["expert"]["greedy"] == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:.*item 13. left out. the conversation has no message of the assistant")
+def test_chats_are_traces_of_all_turns_or_of_the_last(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    chats, path = tmp_path / "chats.json", tmp_path / "d.jsonl"
+    said = [{"role": role, "content": f"{n}?"} for n in range(2) for role in ("user", "assistant")]
+    chats.write_text(json.dumps([{"messages": said}] * 12 + [{"messages": said[:1]}]))
+    given = [f"phases.imitate.traces={chats}", "only=[imitate]", "phases.imitate.turns="]
+    assert train(path, gsm8k(), monkeypatch, *given[:2], f"{given[2]}first") == 2
+    assert "phases.imitate.turns=first: must be all or last" in capfd.readouterr().err
+    assert train(path, gsm8k(), monkeypatch, *given[:2], f"{given[2]}last") == 0
+    (report,) = tmp_path.glob("runs/*/*/report.json")
+    assert f"{chats}: 12 of 13 lines are used; left out: 1" in " ".join(
+        json.loads(report.read_text())["notes"]
+    )
 
 
 def test_warnings_of_ours_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from shuhari.envs.problems.question_file import LeftOut
+    from shuhari.envs.files.errors import LeftOut
 
     monkeypatch.setattr("sys.argv", ["shuhari", "--version"])
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # restored after the test

@@ -95,7 +95,7 @@ def test_pairs_of_held_out_prompts_are_left_out(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (None, "cannot be read"),
-        ("", "is empty; each line is an object with 'prompt', 'chosen', 'rejected'"),
+        ("", "is empty: no line of it can be used; each is an object of 'prompt', 'chosen' and 'rejected'"),
         ("{", ":1: not JSON"),
         (json.dumps(GOOD) + "\n[1]", ":2: not an object"),
         (json.dumps({"prompt": "1+1=", "completion": "2"}), ":1: 'chosen' is missing"),

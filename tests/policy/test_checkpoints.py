@@ -54,6 +54,11 @@ def test_begin_of_text_opens_every_prompt_once(tmp_path: Path) -> None:
     assert prompt == (BOS, *text("a1"), policy.eos, *text("b"))
     assert completion == (*text("2"), policy.eos)
     assert render.pair(RankedPair("q", "a", "b")) == ((BOS, *text("q")), (*text("a"), 1), (*text("b"), 1))
+    assert render.pair(RankedPair("b", "2", "3", trace.turns)) == (
+        prompt,
+        completion,
+        (*text("3"), policy.eos),
+    )
     (chances,) = LMPlayer(policy, render).probabilities([Turn("x.o", ("1", "2"))])
     scored = [completion_logprobs(policy, [((BOS, *text("x.o")), text(m))]).logprobs_N for m in "12"]
     assert torch.tensor(chances).float().allclose(torch.cat(scored).detach().softmax(0), atol=1e-5)
