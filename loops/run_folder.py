@@ -16,11 +16,12 @@ import torch.utils.deterministic
 from omegaconf import OmegaConf
 
 from shuhari.envs.validation import first_line
+from shuhari.loops import health_table
 from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
-CHECKPOINT = 3  # the version of its form
+CHECKPOINT = 4  # the version of its form
 
 
 @dataclass
@@ -42,6 +43,12 @@ class Progress:
         self.phases.append(summary | {"seconds": round(self.phase_seconds, 1)})
         self.updates += summary["updates"]
         self.phase_seconds = 0.0
+
+    def found(self) -> dict[str, Any]:
+        """What the report says of it. A phase's health stands in a block of its own."""
+        health = health_table.summary(self.phases)
+        phases = [{k: v for k, v in phase.items() if k != "health"} for phase in self.phases]
+        return {"phases": phases, "health": health, "notes": self.notes, "failures": self.failures}
 
 
 class Run:
