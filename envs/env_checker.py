@@ -195,12 +195,14 @@ def _metrics_are_steady(env: Any) -> str:
 
 
 def _metrics_of_an_episode(env: Any, seed: int, text: str | None) -> frozenset[str] | None:
-    """The names of the metrics of an episode in which `text` is said or, with None, the solution or a legal
-    action; None if it does not end soon."""
+    """The names of the metrics of an episode in which `text` is said or, with None, the solution, the
+    expert's answer or a legal action; None if it does not end soon."""
     _, info = validation.reset_or_fault(env, seed)
     inner, rng = env.unwrapped, np.random.default_rng(seed)
     names: set[str] = set()
-    solution = inner.solution(inner.task) if isinstance(inner, TaskEnv) else None
+    solution = None
+    if isinstance(inner, TaskEnv):
+        solution = inner.solution(inner.task) or validation.expert_answer(inner, inner.task, rng)
     for _ in range(MAX_STEPS):
         legal = info.get("legal_actions") or ((solution or "") if text is None else text,)
         *_, terminated, truncated, info = validation.step_or_fault(

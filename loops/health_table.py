@@ -120,10 +120,10 @@ def checks(dtype: torch.dtype) -> tuple[Check, ...]:
         ),
         _at_most(
             "no_signal",
-            "share of groups whose episodes all earned the same",
+            "share of groups whose episodes all earned the same, and were not all right",
             0.9,
             inf,
-            "they teach nothing: take problems that are neither too easy nor too hard, or more samples",
+            "they teach nothing: take easier problems, more samples, or traces to imitate first",
         ),
     )
 

@@ -35,6 +35,12 @@ def informative(groups: Groups) -> list[list[Episode]]:
     ]
 
 
+def mastered(group: Sequence[Episode]) -> bool:
+    """Whether a verifier accepts every episode of a group: then there is nothing left to learn from it."""
+    verdicts = [episode.info.get("verdict") for episode in group]
+    return all(verdict is not None and verdict.status == "correct" for verdict in verdicts)
+
+
 def threshold(group: Sequence[Episode], seat: int = 0) -> float:
     """The reward above which an episode of the group is a good one.
 
@@ -126,8 +132,9 @@ class SamplingSource(Source):
         if groups:
             earned = [r for g in groups.values() for e in g for r in seat_rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))
-            self.figures["informative_groups"] = len(informative(groups)) / len(groups)
-            self.shares["no_signal"] = 1 - self.figures["informative_groups"]
+            telling = len(informative(groups))
+            self.figures["informative_groups"] = telling / len(groups)
+            self.shares["no_signal"] = 1 - (telling + sum(map(mastered, groups.values()))) / len(groups)
         judged = by_name(e.info.get("metrics", {}) for g in groups.values() for e in g)
         self.figures |= {f"metrics/{name}": float(np.mean(values)) for name, values in judged.items()}
         return groups
