@@ -1,6 +1,7 @@
 """How far apart are sampler and learner on a base, where the policy has not moved?
 
     python benchmarks/agreement.py --base FOLDER [--dtype float32 bfloat16] [--tokens 64] [--device cpu]
+        [--temperature 1]
 
 For each dtype it samples at temperature 1, scores the samples as the learner does, and prints the
 differences of the log-probabilities in nats a token: with a fresh adapter, and with noise added to all its
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--dtype", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--temperature", type=float, default=1.0, help="another one is a fault to be found")
     given = parser.parse_args()
     torch.set_num_threads(1)
     # A run refuses float16 on a CPU, because it is slow there; a measurement need not.
@@ -52,7 +54,7 @@ def main() -> None:
             torch.manual_seed(0)
             policy.load_state({key: v + noise * torch.randn_like(v) for key, v in fresh.items()})
             prompts = [policy.opening(text) for text in PROMPTS for _ in range(SAMPLES)]
-            sampled = Generator(policy).generate(prompts, given.tokens, temperature=1.0, seed=1)
+            sampled = Generator(policy).generate(prompts, given.tokens, temperature=given.temperature, seed=1)
             tokens, logprobs = [c.tokens for c in sampled], [c.logprobs for c in sampled]
             off = np.array(compare(learner, Batch(prompts, tokens, sampler=logprobs)).differences)
             name = f"noise of {noise:g}" if noise else "fresh"

@@ -156,11 +156,26 @@ def test_the_bounds_hold_a_mean_and_a_worst_token_by_hand() -> None:
     assert found.mean == pytest.approx(2.5e-4 / (1 + 3 / 2), rel=1e-6)  # of four tokens it counts for less
     mean, worst = BOUNDS[torch.float32]
     assert found.mean == pytest.approx(mean, rel=1e-6)
-    one_off = replace(batch, sampler=[scores[:3], [scores[3] + 2 * worst]])
-    with pytest.raises(Disagreement, match=r"over 4 tokens .* the worst: '.' after .*sampler .*learner"):
+    all_off = replace(batch, sampler=[[s + 3e-4 for s in scores[:3]], [scores[3] + 3e-4]])
+    with pytest.raises(Disagreement, match=r"by 0\.0003 nats a token on average and 0\.0003 at most"):
+        compare(learner, all_off).require(learner)
+    one_off = Batch([(10, 11)], [(20,) * 100], sampler=[[0.0] * 100])
+    scores = compare(learner, one_off).learner
+    one_off = replace(one_off, sampler=[[*scores[:99], scores[99] + 2 * worst]])
+    assert compare(learner, one_off).mean < mean
+    with pytest.raises(Disagreement, match=r"over 100 tokens .* the worst: '.' after .*sampler .*learner"):
         compare(learner, one_off).require(learner)
     with pytest.raises(Disagreement, match="nan"):
         compare(learner, replace(batch, sampler=[[math.nan, 0, 0], [0]])).require(learner)
+
+
+def test_what_is_compared_is_what_a_loss_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[Batch] = []
+    score = Learner.score
+    monkeypatch.setattr(Learner, "score", lambda self, part: scored.append(part) or score(self, part))
+    batch = Batch.of([((10, 11), (20, 21, 1))])
+    phase().learner.learn(batch)
+    assert scored == [batch]
 
 
 def said(text: str, reward: float, **values: Any) -> Episode:
