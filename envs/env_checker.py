@@ -21,6 +21,7 @@ from shuhari.rewards import check_reward
 GARBAGE = ("", "=", "the answer", "\x00", "12", "x=1", "1" * 5000, "\u00e9\U0001f600")
 MAX_STEPS = 500  # of an episode that is played to compare transcripts
 TRACES = 20
+METERED = 4  # right answers, or random games, after which the metrics are compared
 _REPLAY = (
     "import sys, json; from shuhari.envs.env_checker import transcript_digest; "
     "print(transcript_digest(*json.loads(sys.argv[1])))"
@@ -77,6 +78,7 @@ def check_environment(
         _run("same seed, same transcript", _repeats_itself, env_id, arguments, other_process),
         _run("garbage is answered", _answers_garbage, env_id, arguments),
         _run("legal actions can be told apart", _actions_differ, env),
+        _run("metrics are the same numbers everywhere", _metrics_are_steady, env),
     ]
     if isinstance(inner, TaskEnv):
         findings.append(_run("train and held-out are apart", _split_is_clean, inner))
@@ -174,6 +176,46 @@ def _actions_differ(env: Any) -> str:
         if terminated or truncated:
             break
     return "" if listed else "left out: the environment lists no legal actions"
+
+
+def _metrics_are_steady(env: Any) -> str:
+    """Check that every episode ends with the same metrics. That they are finite numbers every step checks."""
+    found: dict[frozenset[str], str] = {}
+    for seed, text in enumerate((*GARBAGE[:2], *([None] * METERED))):
+        metrics = _metrics_of_an_episode(env, seed, text)
+        if metrics is not None:
+            found.setdefault(metrics, "" if text is None else f"after {text!a} ")
+    if len(found) > 1:
+        (some, where), (others, elsewhere), *_ = found.items()
+        raise ValueError(
+            f"an episode ends {where}with the metrics {_listed(some)}, another {elsewhere}with "
+            f"{_listed(others)}: give all in each"
+        )
+    return next((_listed(names) for names in found if names), "none")
+
+
+def _metrics_of_an_episode(env: Any, seed: int, text: str | None) -> frozenset[str] | None:
+    """The names of the metrics of an episode in which `text` is said or, with None, the solution, the
+    expert's answer or a legal action; None if it does not end soon."""
+    _, info = validation.reset_or_fault(env, seed)
+    inner, rng = env.unwrapped, np.random.default_rng(seed)
+    names: set[str] = set()
+    solution = None
+    if isinstance(inner, TaskEnv):
+        solution = inner.solution(inner.task) or validation.expert_answer(inner, inner.task, rng)
+    for _ in range(MAX_STEPS):
+        legal = info.get("legal_actions") or ((solution or "") if text is None else text,)
+        *_, terminated, truncated, info = validation.step_or_fault(
+            env, str(legal[int(rng.integers(len(legal)))])
+        )
+        names |= info.get("metrics", {}).keys()
+        if terminated or truncated:
+            return frozenset(names)
+    return None
+
+
+def _listed(names: frozenset[str]) -> str:
+    return ", ".join(sorted(names)) or "none at all"
 
 
 def _split_is_clean(env: TaskEnv) -> str:

@@ -100,9 +100,24 @@ def _info(env: Any, method: str, info: Any) -> dict[str, Any]:
         finite(env, f"{method}'s info['returns']", value)
     if not isinstance(info.get("verdict"), (Verdict, type(None))):
         raise fault(env, f"{method}'s info['verdict']", info["verdict"], "a Verdict")
+    _told(env, method, info)
     if not isinstance(info.get("key", ""), (str, int)):
         raise fault(env, f"{method}'s info['key']", info["key"], "text")
     return info
+
+
+def _told(env: Any, method: str, info: dict[str, Any]) -> None:
+    """Check what an environment tells beside the reward: metrics, answer, malformed."""
+    metrics = info.get("metrics", {})
+    if not isinstance(metrics, dict):
+        raise fault(env, f"{method}'s info['metrics']", metrics, "a dictionary of numbers")
+    for name, value in metrics.items():
+        text(env, f"a name in {method}'s info['metrics']", name)
+        finite(env, f"{method}'s info['metrics'][{name!r}]", value)
+    if "answer" in info:
+        text(env, f"{method}'s info['answer']", info["answer"])
+    if not isinstance(info.get("malformed", False), (bool, np.bool_)):
+        raise fault(env, f"{method}'s info['malformed']", info["malformed"], "true or false")
 
 
 def reset(

@@ -35,6 +35,7 @@ from shuhari.loops.evaluate.hidden_game import HiddenGame
 from shuhari.loops.evaluate.listed_game import ListedGame
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
+from shuhari.loops.health import PhaseHealth
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
@@ -301,7 +302,7 @@ def build_phase(
         note(text)
     given = _allowed(house, house.files[name], note)
     source = SOURCES[cfg.algorithm](house, name, cfg, rng, replays.get, given)
-    return Phase(name, source, _learner(house, name, source))
+    return _phase(house, name, source, _learner(house, name, source))
 
 
 def _imitation(
@@ -316,7 +317,13 @@ def _imitation(
     imitate = Imitate(house.generator, house.renderer, allowed, cfg, rng)
     learner = _learner(house, name, imitate)
     stopping = EarlyStopping(learner, imitate.heldout, patience=cfg.patience, entropy_floor=cfg.entropy_floor)
-    return Phase(name, imitate, learner, stopping)
+    return _phase(house, name, imitate, learner, stopping)
+
+
+def _phase(
+    house: House, name: str, source: Source, learner: Learner, stopping: EarlyStopping | None = None
+) -> Phase:
+    return Phase(name, source, learner, stopping, PhaseHealth(learner, house.generator))
 
 
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:

@@ -8,8 +8,10 @@ import numpy as np
 
 from shuhari.loops.collect.source import Source
 from shuhari.loops.evaluate.evaluation import Evaluation
+from shuhari.loops.health import PhaseHealth
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.stopping import EarlyStopping
+from shuhari.policy.policy import Tokens
 
 UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
 UNJUDGED = 0.5  # and above which a phase has failed
@@ -24,9 +26,15 @@ class Phase:
     """A loop of rounds that can stop after any of them and go on from its state, bit for bit."""
 
     def __init__(
-        self, name: str, source: Source, learner: Learner, stopping: EarlyStopping | None = None
+        self,
+        name: str,
+        source: Source,
+        learner: Learner,
+        stopping: EarlyStopping | None = None,
+        health: PhaseHealth | None = None,
     ) -> None:
         self.name, self.source, self.learner, self.stopping = name, source, learner, stopping
+        self.health = health
         self.rounds = 0  # made so far
         self.seconds = 0.0  # that they took
 
@@ -40,20 +48,34 @@ class Phase:
         return self.rounds >= self.total or (self.stopping is not None and self.stopping.stopped)
 
     def step(self) -> dict[str, float]:
-        """One round: everything that its source gives is learned from. Figures for TensorBoard."""
+        """One round: everything that its source gives is learned from. Figures for TensorBoard.
+
+        Raises Disagreement where sampler and learner are not one policy.
+        """
         started = time.monotonic()
         # What was remembered while somebody looked on must not enter a round: a resumed run never saw it.
         self.learner.policy.updated()
         learned: dict[str, list[float]] = defaultdict(list)
-        for batch in self.source.batches(self.rounds):
+        prompt: Tokens = ()
+        for number, batch in enumerate(self.source.batches(self.rounds)):
+            if self.health is not None and number == 0:
+                self.health.before_updates(self.source.fresh())
+            prompt = batch.prompts[0]
             for name, value in self.learner.learn(batch).items():
                 learned[name].append(value)
         self.rounds += 1
         figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
         if self.stopping is not None:
             figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
+        if self.health is not None:
+            self.health.after_round(self.source.shares, prompt, last=self.done)
         self.seconds += time.monotonic() - started
         return figures
+
+    @property
+    def vitals(self) -> dict[str, float]:
+        """The figures of its health so far, for TensorBoard."""
+        return {} if self.health is None else dict(self.health.figures)
 
     def warning(self) -> str:
         """What to say of a round many of whose episodes have no verdict: they teach nothing. Or ""."""
@@ -63,7 +85,12 @@ class Phase:
         return f"{self.name}: {share}; the first: {self.source.trouble}"
 
     def failures(self, evaluation: Evaluation[Any]) -> list[str]:
-        """Why it could teach nothing although there is something to learn, and what to do; or nothing."""
+        """Why it could teach nothing although there is something to learn, or else what of its health has
+        failed; and what to do. Or nothing."""
+        found = self._taught_nothing(evaluation)
+        return found or ([] if self.health is None else self.health.failures(self.name))
+
+    def _taught_nothing(self, evaluation: Evaluation[Any]) -> list[str]:
         source, played = self.source, self.source.episodes
         made = f"phase {self.name}: {self.rounds} rounds of {played:,} episodes"
         if source.unjudged > UNJUDGED * played:
@@ -78,13 +105,15 @@ class Phase:
         """What it has consumed: seconds of training, rounds as steps, and tokens that entered a loss."""
         counts = {"updates": self.learner.updates, "episodes": self.source.episodes}
         made = {"name": self.name, "seconds": round(self.seconds, 1), "steps": self.rounds}
-        return made | counts | {"tokens": self.learner.tokens}
+        health = [] if self.health is None else self.health.findings()
+        return made | counts | {"tokens": self.learner.tokens, "health": health}
 
     def state_dict(self) -> dict[str, Any]:
         stopping = None if self.stopping is None else self.stopping.state_dict()
         parts = {"source": self.source.state_dict(), "learner": self.learner.state_dict()}
         made = {"name": self.name, "rounds": self.rounds, "seconds": self.seconds}
-        return made | {"stopping": stopping} | parts
+        health = None if self.health is None else self.health.state_dict()
+        return made | {"stopping": stopping, "health": health} | parts
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rounds, self.seconds = state["rounds"], state["seconds"]
@@ -92,3 +121,5 @@ class Phase:
         self.learner.load_state_dict(state["learner"])
         if self.stopping is not None:
             self.stopping.load_state_dict(state["stopping"])
+        if self.health is not None:
+            self.health.load_state_dict(state["health"])

@@ -16,6 +16,7 @@ import torch.utils.deterministic
 from omegaconf import OmegaConf
 
 from shuhari.envs.validation import first_line
+from shuhari.loops import health_table
 from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
@@ -40,6 +41,12 @@ class Progress:
         self.finished.append(summary["name"])
         self.phases.append(summary)
         self.updates += summary["updates"]
+
+    def found(self) -> dict[str, Any]:
+        """What the report says of it. A phase's health stands in a block of its own."""
+        health = health_table.summary(self.phases)
+        phases = [{k: v for k, v in phase.items() if k != "health"} for phase in self.phases]
+        return {"phases": phases, "health": health, "notes": self.notes, "failures": self.failures}
 
 
 class Run:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from shuhari.loops.agreement import Disagreement
 from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import Ranks, join
@@ -89,6 +90,7 @@ class Training:
                     self._save(phase)
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
                 self.monitor.scalars(name, phase.rounds + 1, phase.step())
+                self.monitor.scalars(f"health/{name}", phase.rounds, phase.vitals)
                 self._warn(phase.warning())
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
@@ -159,10 +161,8 @@ class Training:
             "versions": versions(),
             "policy": self.policy.summary() | {"format": self.house.renderer.format},
             "evaluation": board.evaluation.counts(),
-            "phases": progress.phases,
             "players": board.rows,
-            "notes": progress.notes,
-            "failures": progress.failures,
+            **progress.found(),
             "seconds": round(progress.seconds, 1),
             "measuring_seconds": round(board.seconds, 1),
         }
@@ -179,7 +179,7 @@ def train(cfg: TrainConfig) -> dict[str, Any]:
             run = run or Run.create(cfg, ranks)
             with run:
                 return training.main(run, resume=cfg.resume is not None)
-    except (Interrupted, RankLost) as stop:
+    except (Interrupted, RankLost, Disagreement) as stop:
         raise type(stop)(f"{stop}; {run.way_on if run else 'start it anew'}") from None
 
 

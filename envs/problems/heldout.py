@@ -1,7 +1,9 @@
 """The held-out problems of an environment, the same for every player and run, and its expert on them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -10,11 +12,26 @@ from shuhari.envs import validation
 from shuhari.envs.task_env import TaskEnv
 from shuhari.envs.validation import EnvFault
 from shuhari.rewards import Verdict
+from shuhari.rewards.math.answer_key import answer_key
 
 HELDOUT = {"split": "heldout"}  # the options of reset
 MODE_RUNS = 64  # runs of an expert; the most frequent answer is its mode
 Solved = bool | None  # None: there is no verdict
 SEEDS = 2**32  # the first seed of held-out problems; seeds of training are smaller
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One answer to a problem.
+
+    solved: whether the verdict accepts it; None: there is no verdict
+    vote: what it says, for a vote; None: it says nothing
+    metrics: what the environment measures beside the reward
+    """
+
+    solved: Solved
+    vote: str | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class HeldOutProblems:
@@ -49,6 +66,12 @@ def accepted(verdict: Verdict) -> Solved:
     return verdict.status == "correct" if verdict.counts else None
 
 
+def vote_of(completion: str, info: Mapping[str, Any]) -> str | None:
+    """What an answer says: the environment's own word, or else the key of its text."""
+    answer: str | None = info.get("answer")
+    return answer_key(completion) if answer is None else answer
+
+
 class ExpertAnswers:
     """The answers of an environment's expert. Each run is a sample, and the first is its greedy answer."""
 
@@ -60,21 +83,22 @@ class ExpertAnswers:
         task, rngs = self.env.task, [np.random.default_rng([seed, run]) for run in range(runs)]
         return [validation.expert_answer(self.env, task, rng) or "" for rng in rngs]
 
-    def _judge(self, seed: int, completion: str) -> Solved:
+    def _judge(self, seed: int, completion: str) -> Answered:
         validation.reset_or_fault(self.env, seed, HELDOUT)
         try:
-            return accepted(validation.step(self.env, completion)[4]["verdict"])
+            info = validation.step(self.env, completion)[4]
         except EnvFault:
             raise
         except (Exception, SystemExit):  # a user's verifier may raise: that is unknown, as in an episode
-            return None
+            return Answered(None)
+        return Answered(accepted(info["verdict"]), vote_of(completion, info), info.get("metrics", {}))
 
-    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
-        """Whether the greedy answer solves each problem, given by its seed."""
+    def greedy(self, seeds: Sequence[int]) -> list[Answered]:
+        """The greedy answer to each problem, given by its seed."""
         return [self._judge(seed, *self._completions(seed, 1)) for seed in seeds]
 
-    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
-        """Whether each of `n` sampled answers solves each problem."""
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Answered]]:
+        """`n` sampled answers to each problem."""
         return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in seeds]
 
 
@@ -83,14 +107,14 @@ class ExpertMode(ExpertAnswers):
 
     def __init__(self, env: TaskEnv) -> None:
         super().__init__(env)
-        self._known: dict[int, Solved] = {}
+        self._known: dict[int, Answered] = {}
 
-    def greedy(self, seeds: Sequence[int]) -> list[Solved]:
+    def greedy(self, seeds: Sequence[int]) -> list[Answered]:
         for seed in seeds:
             if seed not in self._known:
                 ((mode, _),) = Counter(self._completions(seed, MODE_RUNS)).most_common(1)
                 self._known[seed] = self._judge(seed, mode)
         return [self._known[seed] for seed in seeds]
 
-    def samples(self, seeds: Sequence[int], n: int) -> list[list[Solved]]:
+    def samples(self, seeds: Sequence[int], n: int) -> list[list[Answered]]:
         return [[answer] * n for answer in self.greedy(seeds)]

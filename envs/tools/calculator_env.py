@@ -15,6 +15,7 @@ from shuhari.rewards import Verdict, verify
 Syntax = Literal["plain", "json"]
 _PLAIN = re.compile(r"calc:(.*)", re.DOTALL)
 _JSON = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+ERROR = "error: "  # begins the answer to a malformed call, or to one without a value
 MAX_RESULT = 200  # characters of a result that are shown
 
 
@@ -66,17 +67,18 @@ class CalculatorEnv(TaskEnv):
         if "####" in action:
             return super().step(action)
         spent = self._messages >= self.budget
-        info: dict[str, Any] = {}
+        response = self._respond(action)
+        info: dict[str, Any] = {"malformed": response.startswith(ERROR)}
         if spent:
             info["verdict"] = Verdict("wrong", f"no answer in {self.budget} messages", "budget")
-        return self._respond(action), 0.0, False, spent, info
+        return response, 0.0, False, spent, info
 
     def _respond(self, message: str) -> str:
         """The calculator's answer to a message: the result, or an error message."""
         try:
             result, wrapped = calculate(self._expression(message)), "<tool_call>" in message
         except ValueError as error:
-            return f"error: {str(error)[:MAX_RESULT]}\n"
+            return f"{ERROR}{str(error)[:MAX_RESULT]}\n"
         result = result[:MAX_RESULT]
         return f"<tool_response>{result}</tool_response>\n" if wrapped else f"= {result}\n"
 

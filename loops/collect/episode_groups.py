@@ -8,8 +8,11 @@ import numpy as np
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
+from shuhari.loops.learn.batch import Batch
 from shuhari.policy.policy import LEARNING
+from shuhari.rewards.statistics import by_name
 
+FRESH, FRESH_TOKENS = 16, 2048  # most decisions, and tokens, that are compared with the learner's view
 Groups = dict[int, list[Episode]]  # by the seed of the problem: the episodes that have a verdict
 
 
@@ -32,6 +35,12 @@ def informative(groups: Groups) -> list[list[Episode]]:
     ]
 
 
+def mastered(group: Sequence[Episode]) -> bool:
+    """Whether a verifier accepts every episode of a group: then there is nothing left to learn from it."""
+    verdicts = [episode.info.get("verdict") for episode in group]
+    return all(verdict is not None and verdict.status == "correct" for verdict in verdicts)
+
+
 def threshold(group: Sequence[Episode], seat: int = 0) -> float:
     """The reward above which an episode of the group is a good one.
 
@@ -44,6 +53,17 @@ def threshold(group: Sequence[Episode], seat: int = 0) -> float:
     return max(earned) if min(earned) == max(earned) else float(np.mean(earned))
 
 
+def completion_shares(episodes: Sequence[Episode]) -> dict[str, float]:
+    """The shares of the learning adapter's completions that are empty and, where the environment says it, of
+    all actions that are malformed."""
+    texts = [step.text for episode in episodes for _, step in learner_steps(episode)]
+    shares = {"empty": float(np.mean([not text.strip() for text in texts]))} if texts else {}
+    malformed = [e.info["malformed"] for e in episodes if "malformed" in e.info]
+    if malformed:
+        shares["malformed"] = sum(malformed) / sum(len(episode.steps) for episode in episodes)
+    return shares
+
+
 class SamplingSource(Source):
     """A source that plays groups. `play` and `grouped` count what it has seen."""
 
@@ -51,6 +71,7 @@ class SamplingSource(Source):
         super().__init__(rounds, rng, updates, replay)
         self.rollouts = rollouts
         self._last: Episode | None = None  # shown by `sample`
+        self._fresh: list[Episode] = []
 
     def problems(self, n: int) -> list[int]:
         """Seeds of new problems."""
@@ -62,7 +83,27 @@ class SamplingSource(Source):
         """A group of `samples` episodes for each problem."""
         seeds = [problem for problem in problems for _ in range(samples)]
         seed = int(self.rng.integers(2**31))
-        return self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=explore)
+        played = self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=explore)
+        if temperature == 1.0 and not explore:
+            self._fresh = played
+        return played
+
+    def fresh(self) -> Batch | None:
+        """A few decisions of the last episodes, evenly over them, and of so many tokens at most."""
+        steps = [s for e in self._fresh for _, s in learner_steps(e) if len(s.legal) != 1]
+        self._fresh = []
+        kept: list[Step] = []
+        for step in steps[:: max(1, len(steps) // FRESH)]:
+            if kept and sum(len(s.prompt) + len(s.completion) for s in (*kept, step)) > FRESH_TOKENS:
+                break
+            kept.append(step)
+        choices = self.rollouts.renderer.choices
+        return Batch(
+            [step.prompt for step in kept],
+            [step.completion for step in kept],
+            sampler=[step.logprobs for step in kept],
+            choices=[choices(step.legal) if step.legal else () for step in kept],
+        )
 
     def grouped(self, episodes: Sequence[Episode]) -> Groups:
         """Groups of the episodes that have a verdict, and figures of all of them."""
@@ -81,12 +122,21 @@ class SamplingSource(Source):
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
             "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
         }
+        self.shares = completion_shares(episodes) | {
+            "truncated": self.figures["overlong"],
+            "unknown": self.figures["uncounted"],
+        }
         if (mass := self.rollouts.legal_mass(episodes)) is not None:
             self.figures["legal_mass"] = mass
+            self.shares["illegal"] = 1 - mass
         if groups:
             earned = [r for g in groups.values() for e in g for r in seat_rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))
-            self.figures["informative_groups"] = len(informative(groups)) / len(groups)
+            telling = len(informative(groups))
+            self.figures["informative_groups"] = telling / len(groups)
+            self.shares["no_signal"] = 1 - (telling + sum(map(mastered, groups.values()))) / len(groups)
+        judged = by_name(e.info.get("metrics", {}) for g in groups.values() for e in g)
+        self.figures |= {f"metrics/{name}": float(np.mean(values)) for name, values in judged.items()}
         return groups
 
     def sample(self) -> str:

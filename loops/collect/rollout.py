@@ -55,6 +55,7 @@ class _Running:
     started: bool = False  # whether it has been reset
     steps: list[Step] = field(default_factory=list)
     returns: tuple[float, ...] = ()  # where the env says them
+    told: dict[str, Any] = field(default_factory=dict)  # what it tells beside the reward
     result: Episode | None = None
 
     def end(self, stop: StopReason, counts: bool = True, **info: Any) -> None:
@@ -62,7 +63,19 @@ class _Running:
         for step in self.steps:
             earned[step.seat] += step.reward
         known = tuple(earned[seat] for seat in range(max(earned, default=0) + 1))
+        info = self.told | info
         self.result = Episode(self.seed, tuple(self.steps), stop, self.returns or known, counts, info)
+
+    def listen(self, info: dict[str, Any]) -> None:
+        """Keep what a step's info tells beside the reward: metrics and answer, whose last word counts, and
+        how many actions were malformed."""
+        told = self.told
+        if metrics := info.get("metrics"):
+            told["metrics"] = told.get("metrics", {}) | {name: float(x) for name, x in metrics.items()}
+        if "answer" in info:
+            told["answer"] = info["answer"]
+        if "malformed" in info:
+            told["malformed"] = told.get("malformed", 0) + bool(info["malformed"])
 
     def said_now(self, completion: Completion, reward: float) -> Step:
         """The mover's step; a player's has no tokens."""
@@ -244,6 +257,7 @@ class Rollouts:
         said = self.renderer.answer(completion.text) if completion.tokens else completion.text
         observation, reward, terminated, truncated, info = validation.step(episode.env, said)
         episode.steps.append(episode.said_now(completion, reward))
+        episode.listen(info)
         verdict = info.get("verdict")
         if verdict is not None and not verdict.counts:
             episode.end("done", counts=False, verdict=verdict)

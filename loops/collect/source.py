@@ -27,6 +27,7 @@ class Source:
 
     kept: names of the attributes that a subclass adds to the state
     figures: what describes the last round, for TensorBoard
+    shares: what became of its episodes, by the names of `loops/health_table.py`
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -38,6 +39,7 @@ class Source:
         self.episodes = 0  # episodes played so far, or traces read
         self.unjudged = 0  # those of them that have no verdict
         self.figures: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
         self.taught = True  # whether a batch so far could teach something
         self.trouble = ""  # why the first episode without a verdict has none
 
@@ -47,6 +49,11 @@ class Source:
         A batch is made only after the one before it has been learned.
         """
         raise NotImplementedError
+
+    def fresh(self) -> Batch | None:
+        """Some of what the policy has sampled as it is, at temperature 1 and without exploring, with the
+        sampler's log-probabilities; None where there is nothing. Each is given once."""
+        return None
 
     def sample(self) -> str:
         """A recent episode, as text for a person."""

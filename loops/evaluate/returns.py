@@ -11,7 +11,7 @@ from shuhari.envs.validation import reset_or_fault
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation
-from shuhari.rewards.statistics import mean_interval
+from shuhari.rewards.statistics import mean_interval, metric_intervals
 
 VALIDATION = 64  # episodes behind each point of the learning curve
 UNTRAINED = ("random", "base")  # players that a policy must surpass
@@ -70,9 +70,11 @@ class Returns(Evaluation[PolicyAnswers]):
         return float(row["ci95"]["mean_return"][0])
 
     def measure(self, name: str, player: PolicyAnswers) -> Row:
+        """Metrics are those of the greedy episodes."""
         episodes = player.episodes(self.seeds, 1.0)
-        sampled = _returns(episodes)
-        greedy = sampled if player.seats.players else _returns(player.episodes(self.seeds, 0.0))
+        likeliest = episodes if player.seats.players else player.episodes(self.seeds, 0.0)
+        sampled, greedy = _returns(episodes), _returns(likeliest)
+        metrics = metric_intervals(e.info.get("metrics", {}) for e in likeliest if e.counts)
         greedy_mean, greedy_interval = mean_interval(greedy)
         sampled_mean, sampled_interval = mean_interval(sampled)
         return {
@@ -82,6 +84,7 @@ class Returns(Evaluation[PolicyAnswers]):
             "ci95": {"mean_return": greedy_interval, "mean_return_sampled": sampled_interval},
             "unknown_rate": round(1 - len(greedy) / len(self.seeds), 4),
             "legal_mass": self.rollouts.legal_mass(episodes),
+            **({"metrics": metrics} if metrics else {}),
         }
 
     def sentence(self, players: dict[str, Row], trained: Sequence[str]) -> str:

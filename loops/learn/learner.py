@@ -12,7 +12,7 @@ from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
-from shuhari.policy.scoring import completion_logprobs
+from shuhari.policy.scoring import SequenceLogprobs, completion_logprobs
 
 TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
 MARKS = 2**16  # batch checksums are below this, so that their sum over ranks is exact in fp32
@@ -68,11 +68,15 @@ class Learner:
         ranks = self.ranks
         return batch if ranks.size == 1 else batch.share(ranks.rank, ranks.size, self.objective.whole_groups)
 
+    def score(self, part: Batch) -> SequenceLogprobs:
+        """The log-probabilities of a part's tokens, each under its choices, as every loss has them."""
+        return masked_logprobs(self.policy, part.pairs, part.choices)
+
     def _propagate(self, part: Batch, batch: Batch) -> Tensor:
         """Add the gradient of a part of a batch to what there is; the part's `TOTALS`."""
         if "reference" in self.objective.needs:
             part = replace(part, reference=self._reference(part))
-        scored = masked_logprobs(self.policy, part.pairs, part.choices)
+        scored = self.score(part)
         columns = Columns.of(part, scored, batch)
         loss = self.objective.loss(scored.logprobs_N, columns, self.cfg)
         loss.backward()  # type: ignore[no-untyped-call]

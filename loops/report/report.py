@@ -22,6 +22,9 @@ ORDER = (
 
 
 MARKDOWN_COLUMNS = 80  # of the learning curve in report.md
+METRICS_LEGEND = (
+    "What the environment measures beside the reward: means of greedy episodes, with 95% intervals."
+)
 NARROWEST = 40  # columns of a terminal that still gets a learning curve
 
 
@@ -49,7 +52,7 @@ class Report:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The heads of the columns, and a row for each player."""
         players = self.data["players"]
-        names = sorted(players, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
+        names = self._in_order()
         columns = [*self.evaluation.columns]
         for phase, evaluation in self.phase_evaluations.items():
             columns += [inside(column, phase, first=n == 0) for n, column in enumerate(evaluation.brief())]
@@ -58,23 +61,60 @@ class Report:
         heads = ["player", *(columns[c].head for c in shown)]
         return heads, [[name, *(row[c] or "" for c in shown)] for name, row in zip(names, cells, strict=True)]
 
+    def metrics(self) -> tuple[list[str], list[list[str]]]:
+        """The same of what the environments measure beside the reward: means with their intervals."""
+        players = self.data["players"]
+        kinds = {(): ""} | {(phase,): f"{phase} " for phase in self.phase_evaluations}
+        known: dict[str, dict[str, str]] = {name: {} for name in self._in_order()}
+        for path, prefix in kinds.items():
+            for name, cells in known.items():
+                row = players[name]
+                for phase in path:
+                    row = row.get(phase, {})
+                for metric, figure in row.get("metrics", {}).items():
+                    low, high = figure["ci95"]
+                    cells[f"{prefix}{metric}"] = f"{figure['mean']:.4g} ({low:.4g} to {high:.4g})"
+        heads = list(dict.fromkeys(head for cells in known.values() for head in cells))
+        rows = [[name, *(cells.get(head, "") for head in heads)] for name, cells in known.items() if cells]
+        return ["player", *heads], rows
+
+    @property
+    def health(self) -> list[str]:
+        """That all is well, or a line for each figure that is not; nothing where nothing was trained."""
+        block = self.data.get("health", {"checks": ()})
+        lines = [
+            f"health: {c['verdict']}: {c['phase']}: {c['name']} is {c['value']:g}, healthy is {c['healthy']} "
+            f"({c['what']})"
+            for c in block["checks"]
+            if c["verdict"] != "ok"
+        ]
+        return lines or ["health: ok"] * bool(block["checks"])
+
+    def _in_order(self) -> list[str]:
+        """The players' names as they stand in tables."""
+        return sorted(self.data["players"], key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
+
     def write(self, folder: Path) -> None:
         """Write `report.json` and `report.md`."""
         (folder / "report.json").write_text(json.dumps(self.data, indent=2) + "\n", encoding="utf-8")
         lines = [f"# {self.data['experiment']}, seed {self.data['seed']}", "", self.sentence, ""]
         lines += [line for failure in self.data.get("failures", ()) for line in (f"**{failure}**", "")]
-        heads, rows = self.table()
-        lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        lines += [f"| {' | '.join(row)} |" for row in rows]
-        lines += ["", self.evaluation.legend, ""]
+        lines += [*_as_markdown(*self.table()), "", self.evaluation.legend, ""]
+        heads, rows = self.metrics()
+        lines += [METRICS_LEGEND, "", *_as_markdown(heads, rows), ""] if rows else []
+        lines += [text for line in self.health for text in (line, "")]
         if curve := self._curve(folder, MARKDOWN_COLUMNS):
             lines += ["```text", curve, "```", ""]
         (folder / "report.md").write_text("\n".join([*lines, *self._facts(), ""]), encoding="utf-8")
 
     def show(self, folder: Path, console: Console) -> None:
         """Print the table, the learning curve and the sentence."""
-        self._show_table(console)
+        self._show_table(console, f"{self.data['experiment']}, seed {self.data['seed']}", *self.table())
         console.print(self.evaluation.legend)
+        heads, rows = self.metrics()
+        if rows:
+            self._show_table(console, "metrics", heads, rows)
+            console.print(METRICS_LEGEND)
         if console.width >= NARROWEST and (
             curve := self._curve(folder, min(console.width, MARKDOWN_COLUMNS))
         ):
@@ -84,13 +124,14 @@ class Report:
             console.print(f"note: {note}", markup=False)
         for failure in self.data.get("failures", ()):
             console.print(failure, style="bold", soft_wrap=True, markup=False)
+        for line in self.health:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
         console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
 
-    def _show_table(self, console: Console) -> None:
+    @staticmethod
+    def _show_table(console: Console, title: str, heads: list[str], rows: list[list[str]]) -> None:
         """As a table, or, where the terminal is too narrow for it, as a list."""
-        heads, rows = self.table()
-        title = f"{self.data['experiment']}, seed {self.data['seed']}"
         table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title=title)
         for head in heads:
             table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
@@ -125,6 +166,11 @@ class Report:
         seconds, measuring = (round(data[name]) for name in ("seconds", "measuring_seconds"))
         lines.append(f"- Whole run: {seconds} s, of which measuring took {measuring} s.")
         return lines + [f"- Note: {note}" for note in data["notes"]]
+
+
+def _as_markdown(heads: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
 def inside(column: Column, phase: str, first: bool) -> Column:

@@ -14,8 +14,9 @@ def test_ask_then_answer(syntax: str) -> None:
     env = gymnasium.make("shuhari/Calculator-v0", syntax=syntax)
     prompt, _ = env.reset(seed=0)
     value = calculate(prompt)
-    shown, reward, terminated, truncated, _ = env.step(env.unwrapped.call(prompt.strip()))  # type: ignore[attr-defined]
+    shown, reward, terminated, truncated, info = env.step(env.unwrapped.call(prompt.strip()))  # type: ignore[attr-defined]
     assert value in shown
+    assert info == {"malformed": False}
     assert (reward, terminated, truncated) == (0.0, False, False)
     assert env.step(f"#### {value}")[1:3] == (1.0, True)
 
@@ -30,8 +31,9 @@ def test_mistakes_are_observations_and_the_budget_ends() -> None:
         ('<tool_call>{"name": "shell", "arguments": {"expression": "1"}}</tool_call>', "no tool"),
         ("<tool_call>{broken</tool_call>", "a call is"),
     ):
-        shown, reward, terminated, truncated, _ = env.step(message)
+        shown, reward, terminated, truncated, info = env.step(message)
         assert word in shown
+        assert info == {"malformed": True}
         assert (reward, terminated, truncated) == (0.0, False, False)
     _, reward, _, truncated, info = env.step("calc: 2")
     assert truncated

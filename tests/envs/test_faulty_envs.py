@@ -148,6 +148,12 @@ KINDS: dict[str, Kind] = {
     "info is a list": (Paying, "step", stepping(info=[]), r"step's info is \[\]|step raised"),
     "a verdict that is a word": (Paying, "step", stepping(info={"verdict": "yes"}), r"is 'yes'"),
     "returns are a number": (Paying, "step", stepping(info={"returns": 1.0}), r"info\['returns'\] is 1.0"),
+    "a metric is NaN": (Paying, "step", stepping(info={"metrics": {"x": np.nan}}), r"\['x'\] is nan"),
+    "a metric is a word": (Paying, "step", stepping(info={"metrics": {"x": "1"}}), r"\['x'\] is '1'"),
+    "metrics are a list": (Paying, "step", stepping(info={"metrics": [1.0]}), r"'metrics'\] is \[1.0\]"),
+    "a metric without a name": (Paying, "step", stepping(info={"metrics": {1: 1.0}}), r"a name in .* is 1 "),
+    "an answer that is a number": (Paying, "step", stepping(info={"answer": 1}), r"info\['answer'\] is 1"),
+    "malformed is a word": (Paying, "step", stepping(info={"malformed": "no"}), r"'malformed'\] is 'no'"),
     "returns are NaN": (Paying, "step", stepping(info={"returns": (np.nan,)}), r"info\['returns'\] is nan"),
 }  # fmt: skip
 FUNCTIONS: dict[str, tuple[Any, Any, str]] = {
@@ -236,6 +242,37 @@ def test_training_says_it_in_one_line(
     (line,) = printed.err.splitlines()
     assert re.search(words, line), line
     assert env_id in line or "no heldout problem" in line
+
+
+class Metered(Sound):
+    """Tells metrics, but after wrong answers fewer."""
+
+    same = False
+
+    def solution(self, task: Task) -> str:
+        return str(task.gold)
+
+    def step(self, action: str) -> Any:
+        *rest, info = super().step(action)
+        told = {"length": len(action), "right": np.float32(action == self.task.gold)}
+        few = not self.same and action != self.task.gold
+        return (*rest, info | {"metrics": {"length": 1} if few else told})
+
+
+class Steady(Metered):
+    same = True
+
+
+def test_the_check_names_metrics_that_come_and_go() -> None:
+    found = {}
+    for env in (Metered, Steady, Sound):
+        env_id = gymnasium.register(f"wrong/{env.__name__}-v1", env) or f"wrong/{env.__name__}-v1"
+        findings = check_environment(env_id, other_process=False)
+        (found[env],) = (f for f in findings if f.name == "metrics are the same numbers everywhere")
+    assert not found[Metered].ok
+    assert "length, right" in found[Metered].detail
+    assert (found[Steady].ok, found[Steady].detail) == (True, "length, right")
+    assert (found[Sound].ok, found[Sound].detail) == (True, "none")
 
 
 def test_the_sound_ones_are_sound() -> None:

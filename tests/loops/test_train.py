@@ -83,6 +83,7 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
     assert_equal(adapter(tmp_path / "whole", "selfplay"), adapter(tmp_path / "parts", "selfplay"))
     whole = json.loads((run_folder(tmp_path / "whole") / "report.json").read_text())
     assert report["players"] == whole["players"]
+    assert report["health"] == whole["health"]
     for mine, theirs in zip(report["phases"], whole["phases"], strict=True):
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
 
@@ -131,6 +132,9 @@ def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
     assert {"experiment", "seed", "hardware", "versions", "phases", "players"} <= report.keys()
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay"]
     assert {"name", "seconds", "steps", "episodes", "tokens"} <= report["phases"][0].keys()
+    assert report["health"].keys() == {"verdict", "checks"}
+    for check in report["health"]["checks"]:
+        assert check.keys() == {"phase", "name", "value", "healthy", "verdict", "what"}
     names = {
         "random",
         "base",
@@ -167,7 +171,8 @@ def test_a_tasks_report(tmp_path: Path) -> None:
     assert report["players"].keys() == names
     for row in report["players"].values():
         for part in (row, row["harder"]):
-            assert {"pass_at", "greedy", "n", "ci95", "unknown_rate"} <= part.keys()
+            assert {"pass_at", "avg_at", "maj_at", "greedy", "n", "ci95", "unknown_rate"} <= part.keys()
+            assert part["avg_at"].keys() == part["maj_at"].keys() == {"4"}
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay", "harder"]
 
 
