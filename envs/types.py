@@ -12,13 +12,15 @@ class Trace:
     """One completion of an expert.
 
     `turns` are the observations and completions before it, if the policy must remember the episode.
-    `instructions` are the system's, where the trace has its own; None: the environment's.
+    `instructions` are the system's, where the trace has its own; None: the environment's. `where` is its place
+    in a file, "FILE:LINE", or "".
     """
 
     prompt: str
     completion: str
     turns: tuple[tuple[str, str], ...] = ()
     instructions: str | None = None
+    where: str = field(default="", compare=False)
 
     @property
     def task(self) -> str:
@@ -35,6 +37,7 @@ class RankedPair:
     rejected: str
     turns: tuple[tuple[str, str], ...] = ()
     instructions: str | None = None
+    where: str = field(default="", compare=False)
 
     @property
     def task(self) -> str:

@@ -8,9 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from shuhari.loops.agreement import Disagreement
-from shuhari.loops.build import House, build_evaluation, build_phase, check_phases
+from shuhari.loops.build import build_evaluation, build_phase, check_phases
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import Ranks, join
+from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
 from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar

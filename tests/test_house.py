@@ -104,6 +104,7 @@ PHASES = ("imitate", "selfplay", "harder")
 # The files of loops/ that may choose by what a thing is: they read the configuration, or what a person types.
 BUILDERS = {
     "build.py",
+    "house.py",
     "config.py",
     "config_checks.py",
     *(f"cli/{p.name}" for p in (ROOT / "loops/cli").glob("*.py")),

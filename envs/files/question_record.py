@@ -36,12 +36,14 @@ class Question(NamedTuple):
     answer: the gold, perhaps at the end of its work
     traces: worked answers, to imitate
     instructions: the system's, if the record has its own
+    where: its place in a file, "FILE:LINE", or ""
     """
 
     question: str
     answer: str
     traces: tuple[str, ...] = ()
     instructions: str | None = None
+    where: str = ""
 
 
 def question_of(record: Any, columns: Mapping[str, str] = _USUAL) -> Question:

@@ -1,6 +1,7 @@
 """Read files of traces and of ranked pairs, whose shapes `trace_record.py` knows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from shuhari.envs.types import RankedPair, Trace
 
 TRACE_FORM = "an object of 'prompt' and 'completion', of 'messages', or of 'question' and 'answer'"
 PAIR_FORM = "an object of 'prompt', 'chosen' and 'rejected'"
-Item = TypeVar("Item")
+Item = TypeVar("Item", Trace, RankedPair)
 Note = Callable[[str], None]
 
 
@@ -46,7 +47,7 @@ def _read(path: Path, items_of: Callable[[Any], list[Item]], form: str, note: No
             record = read()
             if not isinstance(record, dict):
                 raise Malformed(f"not {form}, but {json_kind(record)}")
-            items += items_of(record)
+            items += [replace(item, where=f"{path}{where}") for item in items_of(record)]
         except Malformed as error:
             left.add(MALFORMED, where, str(error), records.remedy(error))
     for text in left.conclude(total):

@@ -86,7 +86,7 @@ class DatasetEnv(TaskEnv):
         tasks = (self.draw(rng, "train") for _ in range(n))
         answers = ((task, validation.expert_answer(self, task, rng)) for task in tasks)
         return [
-            Trace(task.prompt, answer, instructions=task.gold.instructions)
+            Trace(task.prompt, answer, instructions=task.gold.instructions, where=task.gold.where)
             for task, answer in answers
             if answer is not None
         ]
@@ -95,8 +95,8 @@ class DatasetEnv(TaskEnv):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[str, dict[str, Any]]:
         prompt, info = super().reset(seed=seed, options=options)
-        own = self.task.gold.instructions
-        return prompt, info if own is None else info | {"instructions": own}
+        row, info = self.task.gold, info | {"where": self.task.gold.where}
+        return prompt, info if row.instructions is None else info | {"instructions": row.instructions}
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
         """A question and its work, with random digits: a base learns words and form, but no answers."""

@@ -40,6 +40,7 @@ class QuestionFile:
         self.path, self.kind, self.columns = path, kind, dict(columns)
         self.records = open_records(path)
         self.places: list[Place] = []
+        wheres: list[str] = []
         self._first: dict[int, tuple[str, Place]] = {}  # the first place of each question, by its hash
         left = LeftOutLines(path, WHY, "an object of question and answer")
         hashes, contradicted, total = array("q"), set[int](), 0
@@ -62,9 +63,10 @@ class QuestionFile:
                 continue
             hashes.append(number)
             self.places.append(place)
-        kept = [p for p, h in zip(self.places, hashes, strict=True) if h not in contradicted]
+            wheres.append(where)
+        kept = [i for i, number in enumerate(hashes) if number not in contradicted]
         left.counts["contradicted"] += len(self.places) - len(kept)
-        self.places = kept
+        self.places, self._wheres = [self.places[i] for i in kept], [wheres[i] for i in kept]
         del self._first
         self.notes = left.conclude(total)
         if unseen:
@@ -110,4 +112,5 @@ class QuestionFile:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, index: int) -> Question:
-        return question_of(self.records.read(self.places[index]), self.columns)
+        row = question_of(self.records.read(self.places[index]), self.columns)
+        return row._replace(where=f"{self.path}{self._wheres[index]}")

@@ -75,11 +75,11 @@ def experiment_override(arguments: list[str]) -> list[str]:
         given[override.key_or_group] = getattr(value, "text", value)
     if "env" not in given or "experiment" in given:
         return []
-    from shuhari.loops.build import experiment_for
+    from shuhari.loops.house import experiment_for
 
     env_args = {k.partition(".")[2]: v for k, v in given.items() if re.match(r"env_args\.\w+$", k)}
     try:
-        experiment = experiment_for(given["env"], env_args)
+        experiment = experiment_for(given["env"], env_args, str(given.get("policy.base", "")))
     except ValueError as error:
         fail(str(error))
     print(f"shuhari: env={given['env']}: taking experiment={experiment}", file=sys.stderr)

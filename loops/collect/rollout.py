@@ -228,8 +228,10 @@ class Rollouts:
         else:
             episode.prompt = render.first(observation, info.get("instructions"))
         if not self.generator.fits(episode.prompt, self.max_new_tokens):
-            n, limit = len(episode.prompt), self.generator.policy.max_length
-            episode.end("error", counts=False, error=f"prompt of {n} tokens: the policy takes {limit} in all")
+            n, limit, new = len(episode.prompt), self.generator.policy.max_length, self.max_new_tokens
+            where = f"{info['where']}: " if "where" in info else ""
+            long = f"{where}a prompt of {n} tokens and {new} new ones: the policy takes {limit} in all"
+            episode.end("error", counts=False, error=long)
 
     def _move(self, player: Player, movers: Sequence[_Running]) -> None:
         """Ask a player for all its moves at once."""

@@ -215,7 +215,7 @@ def test_training_says_it_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Status 2 and a line that names the env; or, where nothing was ever judged, status 3 and a paragraph."""
-    monkeypatch.setattr("shuhari.loops.build.Policy", lambda *args, **kwargs: policy)
+    monkeypatch.setattr("shuhari.loops.house.Policy", lambda *args, **kwargs: policy)
     env_id, words = IDS[kind]
     imitate = ImitateConfig(objective=DistillConfig(), examples=20, steps=1, batch=4)
     selfplay = AcceptedAnswersConfig(rounds=1, problems=4, samples=4, updates=[1, 1], batch=4)

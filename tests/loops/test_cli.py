@@ -167,7 +167,9 @@ def test_values_as_people_type_them(
     """For an experiment that is given, and for one that the game is asked for."""
     args = [f"env_args.game={typed}", f"out={typed}", "--cfg", "job"]
     asked: list[dict[str, str]] = []
-    monkeypatch.setattr("shuhari.loops.build.experiment_for", lambda _, a: asked.append(a) or "listed_game")
+    monkeypatch.setattr(
+        "shuhari.loops.house.experiment_for", lambda _, a, base: asked.append(a) or "listed_game"
+    )
     for experiment in (["experiment=listed_game"], []):
         assert run(monkeypatch, "train", "env=shuhari/OpenSpiel-v0", *experiment, *args) == 0
         cfg = OmegaConf.create(capfd.readouterr().out)
