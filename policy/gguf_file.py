@@ -15,6 +15,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from shuhari.envs.validation import first_line
+
 # Formats of whole numbers: what is quantised becomes half precision, which is finer than any of its steps.
 WHOLE = {"F32": torch.float32, "BF16": torch.bfloat16}
 ROTARY = ("rope_freqs.weight", "rope_factors_long.weight")  # tensors that transformers leaves out
@@ -41,12 +43,15 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Raises ValueError without the package gguf, and whatever that package raises for a damaged file."""
+    """Raises ValueError without the package gguf, and for a file that is damaged."""
     if find_spec("gguf") is None:
         raise ValueError("GGUF files need the extra gguf: pip install 'shuhari[gguf]'")
     from gguf import GGUFReader
 
-    reader = GGUFReader(file)
+    try:
+        reader = GGUFReader(file)
+    except Exception as error:  # whatever numpy makes of bytes that are not there
+        raise ValueError(f"no GGUF file, or cut off: {first_line(error)[:120]}") from None
     numbers: Counter[str] = Counter()
     for tensor in reader.tensors:
         numbers[tensor.tensor_type.name] += int(tensor.n_elements)

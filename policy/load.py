@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import (
@@ -130,7 +130,8 @@ def _why_unread(source: BaseSource, error: Exception) -> str:
         with file.open("rb") as opened:
             if opened.read(40).startswith(b"version https://git-lfs"):
                 return f"{file.name} is a pointer of Git LFS; git lfs pull brings the weights"
-    return first_line(error)[:200]
+    damaged = "its weights are cut off or damaged: " if isinstance(error, SafetensorError) else ""
+    return damaged + first_line(error)[:200]
 
 
 def unusable(model: Any, tokenizer: Any, info: dict[str, Any]) -> str:

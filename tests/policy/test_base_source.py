@@ -201,7 +201,7 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("file", "content", "words"),
         [
-            ("model.safetensors", None, "not a readable checkpoint"),  # None: its first half
+            ("model.safetensors", None, "its weights are cut off or damaged"),  # None: its first half
             ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
             ("config.json", b"", "not a readable checkpoint"),
             (

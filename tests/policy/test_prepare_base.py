@@ -209,6 +209,7 @@ def test_a_damaged_file_is_one_line(
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert told.startswith(f"shuhari: {file}: ")
+    assert ("cut off" in told) == (broken != "missing" and broken != "no gguf")
     assert not home.exists() or not list(home.iterdir())
     with pytest.raises(CheckpointError, match=f"base={file}: "):
         Policy(str(file), rank=1, alpha=1.0)

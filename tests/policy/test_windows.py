@@ -33,7 +33,7 @@ CASES = {  # name: architecture, its windows, path
         "mistral",
         {
             "sliding_window": WINDOW,
-            "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4},
+            "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
         },
         "fused",
     ),
