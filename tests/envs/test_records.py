@@ -112,7 +112,10 @@ REFUSED: dict[str, tuple[str, Callable[[Path], bytes]]] = {
     "wide-be.csv": ("is UTF-16BE", lambda _: csv(",").decode().encode("utf-16-be")),
     "widest.jsonl": ("is UTF-32", lambda _: LINES.encode("utf-32")),
     "latin.jsonl": ("byte 0xe9 at column", lambda _: LINES.replace("What", "Qu\u00e9").encode("latin-1")),
-    "latin.json": ("byte 0xe9 at column", lambda _: ARRAY.replace("What", "Qu\u00e9").encode("latin-1")),
+    "latin.json": (
+        "byte 0xe9 at column 20 is",
+        lambda _: ARRAY.replace("What", "Qu\u00e9").encode("latin-1"),
+    ),
     "latin.csv": ("byte 0xe9 at column", lambda _: csv(",").replace(b"What", b"Qu\xe9")),
     "commas.jsonl": ("a comma after the object", lambda _: LINES.replace("}\n", "}, \n").encode()),
     "python.jsonl": ("single quotes", lambda _: "\n".join(map(str, ROWS)).encode()),

@@ -125,6 +125,11 @@ def test_a_pair_that_cannot_be_learned_says_why(record: Any, reason: str) -> Non
     assert reason in str(refused.value)
 
 
+def test_a_prompt_is_not_the_assistants() -> None:
+    with pytest.raises(Malformed, match="'prompt' ends with a message of the assistant"):
+        traces_of({"prompt": CHAT[:3], "completion": "more"})
+
+
 def test_few_bad_lines_are_named_counted_and_left_out(tmp_path: Path) -> None:
     path, notes = tmp_path / "t.jsonl", list[str]()
     good = {"prompt": "p", "completion": "c", "chosen": "a", "rejected": "b"}
