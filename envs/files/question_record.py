@@ -25,7 +25,17 @@ from shuhari.rewards.math.node import Unparsable
 QUESTION, ANSWER = ("question", "problem", "prompt"), ("answer", "gold", "solution")
 # Names of nested columns, by which `columns` is suggested.
 ASKED = (*QUESTION, "user", "instruction", "query", "input")
-GOLD = ("ground_truth", *ANSWER, "final_answer", "expected_answer", "target", "output", "response", "label")
+GOLD = (
+    "ground_truth",
+    *ANSWER,
+    "final_answer",
+    "expected_answer",
+    "target",
+    "output",
+    "response",
+    "completion",
+    "label",
+)
 _MARK = re.compile(r"\\f?boxed\b|<answer>|^####", re.MULTILINE | re.IGNORECASE)
 _USUAL: Mapping[str, str] = {}
 

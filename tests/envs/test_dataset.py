@@ -268,6 +268,7 @@ def test_shapes_of_one_record(record: Any, columns: dict[str, str], found: Quest
         (VERL[0], "no 'answer'", "give 'env_args.columns={answer: reward_model.ground_truth, trace: extra"),
         (ALPACA[0], "no 'question'", "give 'env_args.columns={question: instruction, answer: output}'"),
         ({"query": "q", "x": {"label": "[1, 2]"}}, "no 'question'", "{question: query, answer: x.label}"),
+        ({"prompt": "q", "completion": "4"}, "no 'answer'", "give 'env_args.columns={answer: completion}'"),
         ({"x": {"y": [{"z": 1}]}}, "no 'question'", "or give 'env_args.columns={question: COLUMN}'"),
         ({"question": "q", "answer": ["1", "2"]}, "'answer' is not a string, but a list of 2 values", ""),
         ({"question": "q", "answer": True}, "'answer' is not a string, but true", ""),
