@@ -12,8 +12,8 @@ class Trace:
     """One completion of an expert.
 
     `turns` are the observations and completions before it, if the policy must remember the episode.
-    `instructions` are the system's, where the trace has its own; None: the environment's. `where` is its place
-    in a file, "FILE:LINE", or "".
+    `instructions` are the system's, where the trace has its own; None: the environment's. `where` is the
+    trace's place in a file, "FILE:LINE", or "".
     """
 
     prompt: str

@@ -190,7 +190,7 @@ def test_several_games_in_a_sweep() -> None:
 
 
 # For environments that have no experiment of their own.
-GENERIC = ("listed_game", "hidden_game", "problems", "returns")
+GENERIC = ("chat", "listed_game", "hidden_game", "problems", "returns")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["envs"], ["verify", "--answer", "1", "--gold", "1"]])
@@ -216,6 +216,7 @@ def test_every_experiment_composes(experiment: str) -> None:
     store_types(ConfigStore.instance())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         own = ["env=toy/Toy-v0", "policy.base=games"] if experiment in GENERIC else []
+        own += ["env_args.path=mine.jsonl"] if experiment == "gsm8k" else []
         cfg = to_object(compose("train", [f"experiment={experiment}", *own]))
     assert isinstance(cfg, TrainConfig)
     assert cfg.phases

@@ -27,15 +27,13 @@ CASES = {  # name: architecture, its windows, path
     "narrow": ("mistral", {"sliding_window": 2}, "fused"),
     "starcoder2": ("starcoder2", {"sliding_window": WINDOW}, "module"),
     "gemma3": ("gemma3_text", {"sliding_window": WINDOW, "layer_types": KINDS, "head_dim": 16}, "module"),
-    # Of a fused family, on its module's own forward pass.
-    "gelu": ("mistral", {"sliding_window": WINDOW, "hidden_act": "gelu"}, "module"),
-    "rotary": (
+    "rotary": (  # of a fused family, on its module's own forward pass
         "mistral",
         {
             "sliding_window": WINDOW,
             "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4},
         },
-        "fused",
+        "module",
     ),
 }
 ENGINES = [(case, "cpu") for case in CASES] + [
