@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from small_runs import mirror, run_folder
-from test_pay import paying
 
-from shuhari.envs import Episode, Step
+from shuhari.envs import Episode, FreeText, Step
 from shuhari.loops import health, health_table
 from shuhari.loops.agreement import BOUNDS, Disagreement, compare
 from shuhari.loops.cli.hydra_commands import TAUGHT_NOTHING, execute
@@ -34,6 +34,23 @@ from shuhari.policy.scoring import completion_logprobs
 from shuhari.rewards import Verdict
 
 ROOT = Path(__file__).parents[2]
+
+
+class Signs(gymnasium.Env[str, str]):
+    """A choice of three."""
+
+    observation_space = action_space = FreeText()
+    legal = ("x", "o", ".")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        super().reset(seed=seed)
+        return "x?", {"legal_actions": self.legal}
+
+    def step(self, action: str) -> Any:
+        return "", float(action == "x"), True, False, {}
+
+
+gymnasium.register("toy/Signs-v1", Signs)
 
 
 class Toy(Source):
@@ -136,11 +153,13 @@ def test_a_sampler_at_another_temperature_ends_the_run_with_status_2_and_names_t
 def test_a_learner_without_the_mask_of_choices_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cfg = mirror(tmp_path, env="toy/Signs-v1", only=["selfplay"])
+    cfg.phases["selfplay"] = SampleGroupsConfig(rounds=1, problems=8, samples=4)
     monkeypatch.setattr(
         Learner, "score", lambda self, part: completion_logprobs(self.policy, part.pairs, adapter=LEARNING)
     )
     with pytest.raises(Disagreement, match=r"has not moved between; the worst: '[xo.]' after '"):
-        train(paying(tmp_path, "toy/Signs-v0", rounds=1))
+        train(cfg)
 
 
 def test_the_bounds_hold_a_mean_and_a_worst_token_by_hand() -> None:
