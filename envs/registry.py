@@ -41,7 +41,7 @@ def register_env(
         raise ValueError(f"id={id!r}: an id has a namespace, as in mine/{id}")
 
     class FunctionsEnv(TaskEnv):
-        functions = (generator, verifier, expert, solution)  # whose code its problems rest on
+        functions: tuple[Any, ...] = ()  # whose code its problems rest on
 
         def generate(self, rng: np.random.Generator) -> Task:
             drawn = generator(rng)
@@ -65,6 +65,7 @@ def register_env(
         def solution(self, task: Task) -> str | None:
             return None if solution is None else solution(task.prompt, task.gold)
 
+    FunctionsEnv.functions = (generator, verifier, expert, solution)
     FunctionsEnv.instructions = instructions or (inspect.getdoc(generator) or "").split("\n")[0]
     FunctionsEnv.__name__ = FunctionsEnv.__qualname__ = id.rpartition("/")[2].partition("-")[0]
     entry_point: Any = FunctionsEnv

@@ -1,14 +1,17 @@
 """Players that need no training are measured once, and anew when anything that they rest on changes."""
 
 import importlib
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium
 import pytest
 from small_runs import mirror
 
+from shuhari.envs import register_env
 from shuhari.loops.evaluate.problems import Problems
-from shuhari.loops.measured import Measured, facts_of
+from shuhari.loops.measured import Measured, code_of, facts_of
 from shuhari.loops.train import train
 
 
@@ -54,6 +57,12 @@ def test_facts_change_with_arguments_files_and_code(tmp_path: Path, monkeypatch:
     code.write_text(code.read_text() + "\n")
     known.append(facts(path=str(data)))
     assert len(set(known)) == 4
+
+
+def test_of_an_environment_made_of_functions_their_code_counts(tmp_path: Path) -> None:
+    register_env(lambda rng: ("1+1=", "2"), lambda said, gold: said == gold, id="toy/Sum-v0")
+    env = gymnasium.make("toy/Sum-v0").unwrapped
+    assert {Path(inspect.getfile(part)) for part in code_of(env)} == {Path(__file__)}
 
 
 def test_a_second_run_reads_the_references_of_the_first(
