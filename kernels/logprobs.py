@@ -21,8 +21,11 @@ from torch.autograd.function import once_differentiable
 
 from shuhari.kernels import dispatch
 from shuhari.kernels.dispatch import Implementation
+from shuhari.kernels.products import wide_product
 
 CHUNK = 1 << 25  # logits held at once: 128 MiB of fp32
+WIDE = 1 << 13  # tokens of a vocabulary from which on a CPU takes its rows few at a time
+IN_CACHE = 1 << 18  # logits of so many rows: 1 MiB of fp32
 
 
 def token_logprobs(logits_NV: Tensor, targets_N: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -57,9 +60,22 @@ class Rows(Protocol):
 
 
 class Plain:
-    """The definition."""
+    """The definition. A wide vocabulary's rows are taken few at a time on a CPU: their passes then run in its
+    caches. A row's bits do not depend on the others."""
 
     def forward(
+        self, logits_NV: Tensor, targets_N: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        parts = [
+            self._forward(logits, targets, temperature)
+            for logits, targets in _chunks(_rows_at_once(logits_NV), logits_NV, targets_N)
+        ]
+        logprobs_N, entropy_N, lse_N = (
+            torch.cat(x) if len(x) > 1 else x[0] for x in zip(*parts, strict=True)
+        )
+        return logprobs_N, entropy_N, lse_N
+
+    def _forward(
         self, logits_NV: Tensor, targets_N: Tensor, temperature: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         z_NV = _wide(logits_NV, temperature)
@@ -83,6 +99,24 @@ class Plain:
         d_entropy_N: Tensor | None,
         keep: bool,
     ) -> Tensor:
+        step, given = _rows_at_once(logits_NV), (targets_N, lse_N, entropy_N, d_logprobs_N, d_entropy_N)
+        if len(logits_NV) <= step:
+            return self._backward(logits_NV, temperature, *given)
+        d_logits_NV = torch.empty_like(logits_NV) if keep else logits_NV
+        for d_logits, logits, *rest in _chunks(step, d_logits_NV, logits_NV, *given):
+            d_logits.copy_(self._backward(logits, temperature, *rest))
+        return d_logits_NV
+
+    def _backward(
+        self,
+        logits_NV: Tensor,
+        temperature: float,
+        targets_N: Tensor,
+        lse_N: Tensor,
+        entropy_N: Tensor,
+        d_logprobs_N: Tensor | None,
+        d_entropy_N: Tensor | None,
+    ) -> Tensor:
         logp_NV = _wide(logits_NV, temperature) - lse_N[:, None]
         d_NV = logp_NV.exp()
         if d_entropy_N is not None:
@@ -95,6 +129,12 @@ class Plain:
         if d_logprobs_N is not None:
             d_NV.scatter_add_(-1, targets_N[:, None], d_logprobs_N[:, None] / temperature)
         return d_NV.to(logits_NV.dtype)
+
+
+def _rows_at_once(logits_NV: Tensor) -> int:
+    """Rows whose passes are made together."""
+    N, V = logits_NV.shape
+    return N or 1 if V < WIDE or logits_NV.device.type != "cpu" else max(1, IN_CACHE // V)
 
 
 def _wide(logits_NV: Tensor, temperature: float) -> Tensor:
@@ -113,10 +153,8 @@ def _rows(implementation: Implementation) -> Rows:
 
 
 def _logits(h_NC: Tensor, head_VC: Tensor) -> Tensor:
-    """In fp32 of 16-bit factors where the device has such a product: what a sampler's logits are, too."""
-    if h_NC.device.type == "cuda" and h_NC.dtype in (torch.float16, torch.bfloat16):
-        return torch.mm(h_NC, head_VC.T, out_dtype=torch.float32)
-    return h_NC @ head_VC.T
+    """In fp32 also of 16-bit factors: what a sampler's logits are, too."""
+    return wide_product(h_NC, head_VC.T, h_NC.dtype)
 
 
 class _LinearLogprobs(torch.autograd.Function):
@@ -154,11 +192,14 @@ class _LinearLogprobs(torch.autograd.Function):
             logits = _logits(h, head_VC) if logits_NV is None else logits_NV
             keep = logits_NV is not None
             given = (lse, entropy, d_logprobs, d_entropy, keep)
-            d_logits = ctx.rows.backward(logits, targets, ctx.temperature, *given).to(h.dtype)
+            d_logits = ctx.rows.backward(logits, targets, ctx.temperature, *given).to(head_VC.dtype)
             if d_h is not None:
-                torch.mm(d_logits, head_VC, out=d_h)
+                if h.dtype == head_VC.dtype:
+                    torch.mm(d_logits, head_VC, out=d_h)
+                else:
+                    d_h.copy_(wide_product(d_logits, head_VC, h.dtype))
             if ctx.needs_input_grad[1]:
-                part_VC = d_logits.T @ h
+                part_VC = d_logits.T @ h.to(d_logits.dtype)
                 if keep:
                     d_head_VC = part_VC
                 else:  # many sums of few rows each: not in 16 bits
@@ -187,7 +228,8 @@ def linear_logprobs(
     """`token_logprobs(h @ head^T, targets, temperature)`, holding `chunk` logits at most (or one row's).
 
     Both [N], in nats, in fp32 (fp64 of fp64). Differentiable once, through both, in h and head. The logits of
-    16-bit factors are fp32 on CUDA, and take the factors' dtype elsewhere; all after them is fp32.
+    16-bit factors are fp32 on CUDA, and on a CPU where the head holds its 16-bit numbers in fp32; else they
+    take the factors' dtype. All after them is fp32.
 
     FLOPs: 2·N·V·C forward, and as many each for h's gradient, for head's, and for making the logits again
     where they are more than `chunk`. Bytes, beside those products' own: "triton" reads the logits once

@@ -136,8 +136,7 @@ def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
 
 
 def _scored(weights: llama.Weights, h_NC: Tensor, targets_N: Tensor, sequence_N: Tensor) -> SequenceLogprobs:
-    head_VC = weights.head_VC
-    logprobs_N, entropy_N = linear_logprobs(h_NC.to(head_VC.dtype), head_VC, targets_N)
+    logprobs_N, entropy_N = linear_logprobs(h_NC.to(weights.dtype), weights.head_VC, targets_N)
     return _in_order(logprobs_N, entropy_N, sequence_N)
 
 

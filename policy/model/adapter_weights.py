@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from shuhari.policy.model import llama
 
 MERGED = 2**31  # bytes of merged copies that are kept, of several adapters together; of one always
+# Parameters of a base up to which merging is also the cheaper form for gradients: two skinny products a layer
+# cost more there than the product that the merged weight's gradient takes. See docs/log.md.
+SMALL = 10_000_000
 
 
 def unsupported_adapter(model: PeftModel, adapter: str) -> str | None:
@@ -39,8 +42,9 @@ def _low_rank(module: nn.Module, adapter: str) -> tuple[Tensor, Tensor]:
 class AdapterWeights:
     """Weights of a PEFT model of the Llama family, by adapter.
 
-    In fp32 on a CPU an adapter is merged into a copy, W + s·BA, which is exact there. Elsewhere it stays
-    beside the base's weights, and its copy is updated in place: CUDA graphs want the same tensors always.
+    In fp32 on a CPU an adapter is merged into a copy, W + s·BA, which is exact there; for gradients only
+    where the base is small. Elsewhere it stays beside the base's weights, and its copy is updated in place:
+    CUDA graphs want the same tensors always.
     """
 
     def __init__(self, model: PeftModel, *, positions: int, vocabulary: int, kv_dtype: torch.dtype) -> None:
@@ -49,12 +53,13 @@ class AdapterWeights:
         base = model.get_base_model()
         self.dtype, device = base.dtype, base.device
         self.merges = self.dtype == torch.float32 and device.type == "cpu"
+        self._small = sum(p.numel() for p in base.parameters()) <= SMALL
         like, positions_1T = torch.zeros(1, 1, 1, device=device), torch.arange(positions, device=device)[None]
         cos_1TD, sin_1TD = base.model.rotary_emb(like, positions_1T)
         self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
         llama.fuse_storage(base)
         head_VC = base.lm_head.weight[:vocabulary]
-        # A CPU has no product of 16-bit numbers that leaves fp32 sums: there the head is kept in fp32.
+        # On a CPU the product of 16-bit numbers that leaves fp32 sums takes them in fp32.
         self._head_VC = head_VC.float() if device.type == "cpu" else head_VC
         layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
         self._merged_bytes = sum(m.base_layer.weight.nbytes for m in layers)  # of one adapter's copy
@@ -64,11 +69,11 @@ class AdapterWeights:
         """Under autograd, functions of the adapter's parameters; without, a copy that is kept while the
         adapter's version stays."""
         if torch.is_grad_enabled():
-            return self._gather(adapter)
+            return self._gather(adapter, merged=self.merges and self._small)
         version, known = versions[adapter], self._kept.get(adapter)
         if known is None or known[0] != version:
             with torch.inference_mode(False), torch.no_grad():  # it outlives whoever asked first
-                fresh = self._gather(adapter)
+                fresh = self._gather(adapter, self.merges)
                 if known is not None and not self.merges:
                     llama.refresh(known[1], fresh)
                     fresh = known[1]
@@ -83,7 +88,7 @@ class AdapterWeights:
         while self.merges and len(self._kept) > 1 and len(self._kept) * self._merged_bytes > MERGED:
             self._kept.popitem(last=False)
 
-    def _gather(self, adapter: str | None) -> llama.Weights:
+    def _gather(self, adapter: str | None, merged: bool) -> llama.Weights:
         def project(modules: Sequence[nn.Module]) -> llama.Projection:
             bases: list[Any] = [m.base_layer if isinstance(m, LoraLinear) else m for m in modules]
             weight = llama.whole([m.weight for m in bases])
@@ -91,7 +96,7 @@ class AdapterWeights:
             if adapter is None or not any(isinstance(m, LoraLinear) for m in modules):
                 return llama.Projection(weight, bias)
             pairs = [_low_rank(m, adapter) for m in modules]
-            if not self.merges:
+            if not merged:
                 a = torch.cat([a for a, _ in pairs])
                 b: Tensor = torch.block_diag(*[b for _, b in pairs])  # type: ignore[no-untyped-call]
                 return llama.Projection(weight, bias, (a.to(self.dtype), b.to(self.dtype)))

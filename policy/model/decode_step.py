@@ -19,7 +19,7 @@ TurnAndAttend = Callable[[int, Tensor], Tensor]
 
 def decode_step(w: llama.Weights, tokens_B: Tensor, attend: TurnAndAttend) -> Tensor:
     """Logits [B, V] in fp32 after each row's newest token; `attend` stores that token's keys and values."""
-    dtype = w.layers[0].qkv.weight.dtype
+    dtype = w.dtype
     x_BC = F.embedding(tokens_B, w.embedding_VC).float()
     B, D, delta_BC = len(x_BC), w.cos_TD.shape[1], None
     for i, layer in enumerate(w.layers):
@@ -28,7 +28,7 @@ def decode_step(w: llama.Weights, tokens_B: Tensor, attend: TurnAndAttend) -> Te
         delta_BC = _add_to_residual(x_BC, layer.out, o_BC)
         h_BC = add_rms_norm(x_BC, delta_BC, layer.norm2, w.eps, dtype)
         delta_BC = _add_to_residual(x_BC, layer.down, _gate_and_up(layer.gate_up, h_BC))
-    return llama.logits(w, add_rms_norm(x_BC, delta_BC, w.norm, w.eps, w.head_VC.dtype))
+    return llama.logits(w, add_rms_norm(x_BC, delta_BC, w.norm, w.eps, dtype))
 
 
 def _add_to_residual(x_BC: Tensor, product: llama.Projection, h_BC: Tensor) -> Tensor | None:

@@ -11,13 +11,16 @@ Qwen2 (biases), Qwen3 (query and key norms), Mistral, with sliding windows where
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from shuhari.kernels import training
+from shuhari.kernels.products import wide_product
+from shuhari.kernels.training import low_rank_linear
 from shuhari.policy.model.attention_patterns import FULL, SLIDING, Attend, attend_causally
 
 FAMILY = ("llama", "qwen2", "qwen3", "mistral")
@@ -41,9 +44,16 @@ class Projection:
         if self.low_rank is None:
             return F.linear(x, self.weight, self.bias)
         (a, b), x_NC = self.low_rank, x.flatten(0, -2)
+        if self.by_hand(x):
+            y_NE = low_rank_linear(x_NC, self.weight, self.bias, a, b)
+            return y_NE.view(*x.shape[:-1], -1)
         y_NE = F.linear(x_NC, self.weight, self.bias)
         y_NE.addmm_(F.linear(x_NC, a), b.T)  # out of place it would copy y first
         return y_NE.view(*x.shape[:-1], -1)
+
+    def by_hand(self, x: Tensor) -> bool:
+        """Whether gradients are wanted of an adapter that is not merged, on a CPU."""
+        return self.low_rank is not None and torch.is_grad_enabled() and x.device.type == "cpu"
 
     def rows(self, start: int, stop: int) -> "Projection":
         """The part that computes these outputs."""
@@ -69,6 +79,11 @@ class Layer:
     down: Projection
     window: int | None = None
 
+    def by_hand(self, x: Tensor) -> bool:
+        """Whether `shuhari.kernels.training` serves what stands between the products. A base whose adapter is
+        merged is small, and is left to autograd: its published adapters hold bit for bit."""
+        return any(product.by_hand(x) for product in (self.qkv, self.out, self.gate_up, self.down))
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -84,6 +99,12 @@ class Weights:
     kv_heads: int
     eps: float
     kv_dtype: torch.dtype
+    checkpointed: bool = False  # layers keep their input only, and are computed again for gradients
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the base is in, and its products take."""
+        return self.layers[0].qkv.weight.dtype
 
 
 def unsupported(config: Any) -> str | None:
@@ -198,16 +219,33 @@ def _rotate(x_BHTD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
     return torch.addcmul(x_BHTD * cos_TD, torch.cat([-b, a], -1), sin_TD)
 
 
-def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+def _swiglu(gate_up: Tensor) -> Tensor:
     """silu(gate) · up, rounded once, as in a step of decoding. Only gate and up are kept for the gradient."""
 
     def product(gate: Tensor, up: Tensor) -> Tensor:
         return (F.silu(gate.float()) * up).to(up.dtype)
 
+    gate, up = gate_up.chunk(2, -1)
     if gate.dtype == torch.float32 or not torch.is_grad_enabled():
         return product(gate, up)
     result: Tensor = checkpoint(product, gate, up, use_reentrant=False, preserve_rng_state=False)
     return result
+
+
+def _norm(x: Tensor, weight_C: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    return F.rms_norm(x, weight_C.shape, weight_C, eps)  # a projection rounds it
+
+
+class _Operations(NamedTuple):
+    """What stands between the products, as functions."""
+
+    norm: Callable[[Tensor, Tensor, float, torch.dtype], Tensor] = _norm
+    rotate: Callable[[Tensor, Tensor, Tensor], Tensor] = _rotate
+    swiglu: Callable[[Tensor], Tensor] = _swiglu
+
+
+BY_AUTOGRAD = _Operations()
+BY_HAND = _Operations(training.rms_norm, training.rotate, training.swiglu)
 
 
 def hidden(
@@ -223,44 +261,51 @@ def hidden(
     attend: what they see; by default what stands before them
     """
     x_BTC = F.embedding(tokens_BT, w.embedding_VC).float()
-    B, T, C = x_BTC.shape
-    keep = T if keep is None else keep
-    D = w.cos_TD.shape[1]
+    T = x_BTC.shape[1]
     if positions_BT is None:
-        cos, sin = w.cos_TD[:T], w.sin_TD[:T]
+        turn = w.cos_TD[:T], w.sin_TD[:T]
     else:
-        cos, sin = w.cos_TD[positions_BT][:, None], w.sin_TD[positions_BT][:, None]
-    q_rows, rows = w.heads * D, (w.heads + 2 * w.kv_heads) * D
-    for i, layer in enumerate(w.layers):
+        turn = w.cos_TD[positions_BT][:, None], w.sin_TD[positions_BT][:, None]
+    attend, last = attend or attend_causally, len(w.layers) - 1
+    for i in range(last + 1):
         # In the last layer only the positions that are asked for need a query, and all that follows it.
-        K = keep if i == len(w.layers) - 1 else T
-        h_BTC = F.rms_norm(x_BTC, (C,), layer.norm1, w.eps)
-        if K == T and layer.q_norm is None:  # queries and keys are turned together
-            fused = layer.qkv(h_BTC).view(B, T, -1, D).transpose(1, 2)
-            turned, v = torch.split(fused, [w.heads + w.kv_heads, w.kv_heads], 1)
-            q, k = torch.split(_rotate(turned, cos, sin), [w.heads, w.kv_heads], 1)
+        K = T if i < last or keep is None else keep
+        if w.checkpointed and torch.is_grad_enabled():
+            given = (_block, w, i, x_BTC, K, turn, attend)
+            x_BTC = checkpoint(*given, use_reentrant=False, preserve_rng_state=False)
         else:
-            q = layer.qkv.rows(0, q_rows)(h_BTC[:, T - K :])
-            k, v = layer.qkv.rows(q_rows, rows)(h_BTC).chunk(2, -1)
-            q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
-            if layer.q_norm is not None:
-                q = F.rms_norm(q.float(), (D,), layer.q_norm, w.eps)
-                k = F.rms_norm(k.float(), (D,), layer.k_norm, w.eps)
-            q, k = _rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), _rotate(k, cos, sin)
-        q, k, v = q.to(w.kv_dtype), k.to(w.kv_dtype), v.to(w.kv_dtype)
-        o_BHKD = (attend or attend_causally)(i, q, k, v, layer.window)
-        o_BKC = o_BHKD.transpose(1, 2).reshape(B, K, q_rows)
-        x_BTC = x_BTC[:, T - K :] + layer.out(o_BKC)
-        h_BTC = F.rms_norm(x_BTC, (C,), layer.norm2, w.eps)
-        gate, up = layer.gate_up(h_BTC).chunk(2, -1)
-        x_BTC = x_BTC + layer.down(_swiglu(gate, up))
-    return F.rms_norm(x_BTC, (C,), w.norm, w.eps)
+            x_BTC = _block(w, i, x_BTC, K, turn, attend)
+    return F.rms_norm(x_BTC, w.norm.shape, w.norm, w.eps)
+
+
+def _block(w: Weights, i: int, x_BTC: Tensor, K: int, turn: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+    """Layer i: from the residual stream [B, T, C] before it to that after it at the last K positions."""
+    (cos, sin), layer, (B, T, _), D = turn, w.layers[i], x_BTC.shape, w.cos_TD.shape[1]
+    norm, rotate, swiglu = BY_HAND if layer.by_hand(x_BTC) else BY_AUTOGRAD
+    q_rows, rows = w.heads * D, (w.heads + 2 * w.kv_heads) * D
+    h_BTC = norm(x_BTC, layer.norm1, w.eps, w.dtype)
+    if K == T and layer.q_norm is None:  # queries and keys are turned together
+        fused = layer.qkv(h_BTC).view(B, T, -1, D).transpose(1, 2)
+        turned, v = torch.split(fused, [w.heads + w.kv_heads, w.kv_heads], 1)
+        q, k = torch.split(rotate(turned, cos, sin), [w.heads, w.kv_heads], 1)
+    else:
+        q = layer.qkv.rows(0, q_rows)(h_BTC[:, T - K :])
+        k, v = layer.qkv.rows(q_rows, rows)(h_BTC).chunk(2, -1)
+        q, k, v = (t.view(B, t.shape[1], -1, D).transpose(1, 2) for t in (q, k, v))
+        if layer.q_norm is not None:
+            q = F.rms_norm(q.float(), (D,), layer.q_norm, w.eps)
+            k = F.rms_norm(k.float(), (D,), layer.k_norm, w.eps)
+        q, k = rotate(q, cos[..., T - K :, :], sin[..., T - K :, :]), rotate(k, cos, sin)
+    q, k, v = q.to(w.kv_dtype), k.to(w.kv_dtype), v.to(w.kv_dtype)
+    o_BHKD = attend(i, q, k, v, layer.window)
+    x_BKC = x_BTC[:, T - K :] + layer.out(o_BHKD.transpose(1, 2).reshape(B, K, q_rows))
+    h_BKC = norm(x_BKC, layer.norm2, w.eps, w.dtype)
+    return x_BKC + layer.down(swiglu(layer.gate_up(h_BKC)))
 
 
 def logits(w: Weights, h_BKC: Tensor) -> Tensor:
     """Logits of hidden states, in fp32."""
-    if w.head_VC.dtype == torch.float32 or torch.is_grad_enabled():  # the product below has no gradient
+    if w.dtype == torch.float32 or torch.is_grad_enabled():  # the product below has no gradient
         return F.linear(h_BKC.float(), w.head_VC.float())
-    h_NC = h_BKC.reshape(-1, h_BKC.shape[-1]).to(w.head_VC.dtype)
-    logits_NV = torch.mm(h_NC, w.head_VC.T, out_dtype=torch.float32)
-    return logits_NV.view(*h_BKC.shape[:-1], -1)
+    h_NC = h_BKC.reshape(-1, h_BKC.shape[-1])
+    return wide_product(h_NC, w.head_VC.T, w.dtype).view(*h_BKC.shape[:-1], -1)
