@@ -6,7 +6,7 @@ import numpy as np
 
 from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
-from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.policy import LEARNING, REMEMBERED, Policy
 from shuhari.policy.render import Renderer
 from shuhari.policy.scoring import sharing_rows
 
@@ -14,10 +14,16 @@ MOST = 256  # turns of one forward pass: more do not fit the processor's caches 
 
 
 class LMPlayer(Player):
-    """A policy with one of its adapters, or (`adapter=None`) the base alone."""
+    """A policy with one of its adapters, or (`adapter=None`) the base alone.
+
+    What it has answered at the present weights it remembers: a measure asks for the same turns greedily, by
+    samples, and for the mass of legal moves.
+    """
 
     def __init__(self, policy: Policy, renderer: Renderer, adapter: str | None = LEARNING) -> None:
         self.policy, self.renderer, self.adapter = policy, renderer, adapter
+        self._known: dict[tuple[str, tuple[str, ...]], Floats] = {}  # log-probabilities of a turn's moves
+        self._known_at = self.version
 
     @property
     def version(self) -> int:  # type: ignore[override]
@@ -29,9 +35,20 @@ class LMPlayer(Player):
 
     def probabilities_and_mass(self, turns: Sequence[Turn]) -> tuple[list[Floats], list[float]]:
         """The same, and beside it the probability that the model gives to all legal moves of each turn."""
-        known = [x for i in range(0, len(turns), MOST) for x in self._logprobs(turns[i : i + MOST])]
+        self._ask(turns)
+        known = [self._known[turn.observation, turn.legal_actions] for turn in turns]
         shares = [np.exp(x - x.max()) for x in known]  # these do not vanish, however small the mass is
         return [p / p.sum() for p in shares], [float(np.exp(x).sum()) for x in known]
+
+    def _ask(self, turns: Sequence[Turn]) -> None:
+        """Make sure that the answers to these turns are known."""
+        if self._known_at != self.version or len(self._known) > REMEMBERED:
+            self._known, self._known_at = {}, self.version
+        asked = {(turn.observation, turn.legal_actions): turn for turn in turns}
+        new = [(key, turn) for key, turn in asked.items() if key not in self._known]
+        for i in range(0, len(new), MOST):
+            keys, chunk = zip(*new[i : i + MOST], strict=True)
+            self._known.update(zip(keys, self._logprobs(chunk), strict=True))
 
     def _logprobs(self, turns: Sequence[Turn]) -> list[Floats]:
         """The log-probability of each legal move of each turn, as the text that the model would write."""

@@ -17,6 +17,7 @@ from shuhari.rewards.statistics import share, wilson
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 MANY = 10_000  # a game with more positions has its shares estimated
 SAMPLE = 4_000  # on so many of its positions
+POSITIONS = 4  # for each match that is wanted, behind a point of the learning curve
 
 
 def _worst(row: Row) -> str | None:
@@ -73,6 +74,9 @@ class ListedGame(GameEvaluation):
         if len(self.nodes) > MANY:
             self.nodes = np.sort(np.random.default_rng(0).choice(self.nodes, SAMPLE, replace=False))
         self.critical = self.nodes[self.critical_N[self.nodes]]
+        # Points of the learning curve rest on fewer positions where few matches are wanted.
+        n = min(len(self.critical), POSITIONS * matches)
+        self._watched = np.sort(np.random.default_rng(1).choice(self.critical, n, replace=False))
         self._present = PolicyTable(graph, GreedyPlayer(models(LEARNING)))
         self._opponents: dict[str, PolicyTable] = {}
         for name, entrant in (self.references() | {"perfect": Entrant(PerfectPlayer(graph))}).items():
@@ -86,7 +90,7 @@ class ListedGame(GameEvaluation):
         self._opponents[name] = PolicyTable(self.graph, player.player)
 
     def skill(self) -> float:
-        return self._optimal(self._present, self.critical) or 0.0
+        return self._optimal(self._present, self._watched) or 0.0
 
     def counts(self) -> dict[str, int]:
         return {

@@ -149,6 +149,24 @@ class TestGenerator:
             assert not served.error
 
 
+def test_a_player_is_asked_once_while_its_weights_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = Policy("games", rank=2, alpha=4.0)
+    player, asked = LMPlayer(policy, Renderer(policy)), list[int]()
+    ask = player._logprobs
+    monkeypatch.setattr(player, "_logprobs", lambda turns: asked.append(len(turns)) or ask(turns))
+    turns = [Turn("x.o.x....x>", ("2", "4")), Turn("x.o.x....x>", ("2",)), Turn("x.o.x....x>", ("2", "4"))]
+    first = player.probabilities(turns)
+    assert asked == [2]
+    assert all((a == b).all() for a, b in zip(first, player.probabilities(turns), strict=True))
+    assert asked == [2]
+    with torch.no_grad():
+        for p in policy.parameters.values():
+            p.add_(0.1)
+    policy.updated()
+    assert not np.allclose(first[0], player.probabilities(turns)[0])
+    assert asked == [2, 2]
+
+
 def test_samples_follow_the_probabilities() -> None:
     policy = Policy("games", rank=2, alpha=4.0)
     n, prompt = 4000, policy.encode("x.o.x....x>")
