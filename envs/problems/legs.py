@@ -31,6 +31,8 @@ class LegsEnv(MathEnv):
 
     def __init__(self, stubborn: bool = False, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
         super().__init__(1, error_rate, answer)
+        if not isinstance(stubborn, bool):
+            raise ValueError(f"LegsEnv: stubborn is true or false, not {stubborn!r}")
         self.stubborn = stubborn
 
     def problem(self, rng: np.random.Generator) -> Problem:

@@ -23,8 +23,9 @@ def overrides_of(command: str, arguments: list[str]) -> list[str]:
             fail(f"resume= is not for {command}: a run goes on with shuhari train resume=FOLDER")
         if others := [a for a in arguments if not a.startswith(("resume=", "only="))]:
             fail(f"resume= goes on with the run's own configuration: leave out {' '.join(others)}")
-    # Hydra does not know the arguments of an environment. "++" makes it take any.
-    arguments = [f"++{a}" if re.match(r"(phases\.\w+\.)?env_args\.", a) else a for a in arguments]
+    # Hydra does not know the arguments of an environment or of a chat template. "++" makes it take any.
+    free = re.compile(r"(phases\.\w+\.)?env_args\.|policy\.template(\.|=\{)")
+    arguments = [f"++{a}" if free.match(a) else a for a in arguments]
     arguments = quote_values(arguments)
     if command != "pretrain" and not resumed:
         # At the front, because argparse takes no override that follows the value of an option.

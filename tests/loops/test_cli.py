@@ -44,6 +44,13 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "env=nomodule:x/Y-v0"], "nomodule"),
         (["train", "env_args={sides: 3}"], "give the arguments one by one, as in env_args.sides=3"),
         (["train", "env_args.sides=3"], "'sides'"),
+        (["train", "policy.format=chat"], "policy.format=chat: this base's tokenizer has no chat template"),
+        (
+            ["train", "policy.template={enable_thinking: false}"],
+            "policy.template={'enable_thinking': False}: conv",
+        ),
+        (["train", "policy.template.enable_thinking=false"], "plain text here, without a template"),
+        (["train", "experiment=gsm8k"], "env_args.path: must be given"),
         (["train", "policy.base=/nowhere"], "policy.base=/nowhere"),
         (["train", "adapter=/nowhere"], "adapter=/nowhere"),
         (["train", "resume=/nowhere"], "resume=/nowhere: no config.yaml"),
