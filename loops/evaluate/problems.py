@@ -22,7 +22,8 @@ from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import majority, metric_intervals, pass_at, share, wilson
 
 KS = (1, 2)  # of pass@k; the unbiased estimator needs at least 2k samples
-VALIDATION = 256  # most problems of the training side behind each point of the learning curve
+# Problems of the training side behind each point of the learning curve: a quarter of the held-out ones, within
+VALIDATION = (64, 256)
 VALIDATION_SEEDS = 2**33  # their first seed: training and the held-out side have other seeds
 
 
@@ -90,7 +91,9 @@ class Problems(Evaluation[Answerer]):
 
     def skill(self) -> float:
         """Greedily, on problems of the training side that training does not draw."""
-        return share(map(solved, validation(self.rollouts, len(self.seeds)))) or 0.0
+        fewest, most = VALIDATION
+        n = min(len(self.seeds), max(fewest, min(most, len(self.seeds) // 4)))
+        return share(map(solved, validation(self.rollouts, n))) or 0.0
 
     def counts(self) -> dict[str, int]:
         return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}
@@ -146,8 +149,8 @@ class Problems(Evaluation[Answerer]):
 
 
 def validation(rollouts: Rollouts, n: int) -> list[Episode]:
-    """Greedy episodes of the present policy on at most `n` problems that training does not draw."""
-    seeds = range(VALIDATION_SEEDS, VALIDATION_SEEDS + min(VALIDATION, n))
+    """Greedy episodes of the present policy on `n` problems that training does not draw."""
+    seeds = range(VALIDATION_SEEDS, VALIDATION_SEEDS + n)
     return rollouts.play(seeds, temperature=0)
 
 
