@@ -22,7 +22,7 @@ from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import majority, metric_intervals, pass_at, share, wilson
 
 KS = (1, 2)  # of pass@k; the unbiased estimator needs at least 2k samples
-# Problems of the training side behind each point of the learning curve: a quarter of the held-out ones, within
+# Problems of the training side behind a point of the learning curve: a quarter of the held-out ones, within
 VALIDATION = (64, 256)
 VALIDATION_SEEDS = 2**33  # their first seed: training and the held-out side have other seeds
 
