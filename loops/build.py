@@ -4,6 +4,7 @@ What they build is used through its interface only. No source asks what kind of 
 evaluation asks what was trained.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -36,6 +37,7 @@ from shuhari.loops.evaluate.listed_game import ListedGame
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.memory import TrainingMemory, free_memory
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Phase
@@ -97,6 +99,10 @@ class House:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
+        self.memory = self._training_memory()
+        self.longest = min(
+            self.policy.max_length, 2 * given.max_new_tokens
+        )  # tokens of a text, as far as known
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(ShardedPlayer, self.ranks, self.policy, self.renderer)
         try_episodes(self.env)
@@ -109,6 +115,12 @@ class House:
         for name in self.names:  # a reference that is a folder is loaded now, so that a bad one is refused
             if (Path(self.reference(name)) / "adapter_config.json").is_file():
                 self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
+
+    def _training_memory(self) -> TrainingMemory:
+        """What is free now, on all ranks, less what the generator will take."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.policy.device.type == "cpu" else 1
+        free = free_memory(self.policy.device, here) - self.generator.engine.budget.size
+        return TrainingMemory(self.policy, min(self.ranks.gather(max(0, free))))
 
     def reference(self, name: str) -> str:
         """The name of a phase's reference policy."""
@@ -158,6 +170,8 @@ class House:
             if not kept:
                 raise ValueError(text)
             self.notes.append(text)
+        self.longest = max(self.longest, *(n for n in lengths if n <= most), 0)
+        self.memory.check(self.longest, path)
         return kept
 
     @cached_property
@@ -317,8 +331,20 @@ def _learner(house: House, name: str, source: Source) -> Learner:
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
     reference = policy.adapter_named(house.reference(name), f"phases.{name}.objective.reference")
-    given = {"micro_batch": cfg.micro_batch, "reference": reference, "ranks": house.ranks}
-    return Learner(policy, cfg.objective, optimizer, **given)
+    chosen, longest = house.memory.plan(house.longest, cfg.micro_batch), house.longest
+    check = partial(house.memory.check, where=f"phases.{name}")
+    check(longest)
+    return Learner(
+        policy,
+        cfg.objective,
+        optimizer,
+        micro_batch=chosen.tokens,
+        checkpointed=chosen.checkpointed,
+        reference=reference,
+        ranks=house.ranks,
+        check=check,
+        note=house.memory.line(chosen, longest, name),
+    )
 
 
 def check_phases(cfg: TrainConfig) -> None:

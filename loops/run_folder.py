@@ -20,7 +20,7 @@ from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
-CHECKPOINT = 3  # the version of its form
+CHECKPOINT = 4  # the version of its form
 
 
 @dataclass
