@@ -150,8 +150,20 @@ def _learner(house: House, name: str, source: Source) -> Learner:
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
     reference = policy.adapter_named(house.reference(name), f"phases.{name}.objective.reference")
-    given = {"micro_batch": cfg.micro_batch, "reference": reference, "ranks": house.ranks}
-    return Learner(policy, cfg.objective, optimizer, **given)
+    chosen, longest = house.memory.plan(house.longest, cfg.micro_batch), house.longest
+    check = partial(house.memory.check, where=f"phases.{name}")
+    check(longest)
+    return Learner(
+        policy,
+        cfg.objective,
+        optimizer,
+        micro_batch=chosen.tokens,
+        checkpointed=chosen.checkpointed,
+        reference=reference,
+        ranks=house.ranks,
+        check=check,
+        note=house.memory.line(chosen, longest, name),
+    )
 
 
 def check_phases(cfg: TrainConfig) -> None:

@@ -49,7 +49,9 @@ class PolicyConfig(Checked):
     alpha: float = 32.0
     max_new_tokens: int = 64  # longest completion in free generation
     device: str = "auto"  # cpu or cuda; auto takes a GPU where there is one
-    dtype: str = "auto"  # float32, bfloat16 or float16, of the base; auto: bfloat16 on a GPU, else float32
+    # Of the base: float32, bfloat16 or float16. auto: bfloat16 on a GPU, and on a CPU with avx512_bf16 or amx
+    # for bases above 10 million parameters; else float32.
+    dtype: str = "auto"
 
 
 @dataclass
@@ -64,7 +66,9 @@ class PhaseConfig(Checked):
     objective: Any = MISSING  # the loss: one of OBJECTIVES, with its options
     optimizer: str = "muon"  # one of OPTIMIZERS
     learning_rate: float = 0.005
-    micro_batch: int = 8192  # most tokens of one forward and backward pass; it changes memory only
+    # Most tokens of one forward and backward pass. 0: by the memory that is free when the run begins, at most
+    # 8192; another size adds in another order, so a resumed run keeps the one it began with.
+    micro_batch: int = number(0, least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 Each is opened once, and checked before the run begins.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,6 +22,7 @@ from shuhari.envs.validation import expert_traces, try_episodes
 from shuhari.loops.collect.rollout import Rollouts, TextLike
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
+from shuhari.loops.learn.memory import TrainingMemory, free_memory
 from shuhari.loops.measured import Measured, facts_of
 from shuhari.loops.phase import Phase
 from shuhari.loops.run_folder import versions
@@ -82,6 +84,10 @@ class House:
             length = self.policy.max_length
             raise ValueError(f"policy.max_new_tokens={given.max_new_tokens}: the base's context is {length}")
         self.generator, self.env = Generator(self.policy), open_run_env(self.cfg.env, self.cfg.env_args)
+        self.memory = self._training_memory()
+        self.longest = min(
+            self.policy.max_length, 2 * given.max_new_tokens
+        )  # tokens of a text, as far as known
         self.examples = self._worked_examples()
         self.renderer = self._renderer(self.env)
         self.models: Models = partial(ShardedPlayer, self.ranks, self.policy, self.renderer)
@@ -95,6 +101,12 @@ class House:
         for name in self.names:  # a reference that is a folder is loaded now, so that a bad one is refused
             if (Path(self.reference(name)) / "adapter_config.json").is_file():
                 self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
+
+    def _training_memory(self) -> TrainingMemory:
+        """What is free now, on all ranks, less what the generator will take."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if self.policy.device.type == "cpu" else 1
+        free = free_memory(self.policy.device, here) - self.generator.engine.budget.size
+        return TrainingMemory(self.policy, min(self.ranks.gather(max(0, free))))
 
     @property
     def about_prompts(self) -> list[str]:
@@ -167,6 +179,8 @@ class House:
             if not kept:
                 raise ValueError(text)
             self.notes.append(text)
+        self.longest = max(self.longest, *(n for n in lengths if n <= most), 0)
+        self.memory.check(self.longest, path)
         return kept
 
     @cached_property

@@ -84,6 +84,7 @@ class Training:
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:
+                self._note(phase.learner.note)
                 self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
@@ -129,7 +130,7 @@ class Training:
         return figure
 
     def _note(self, text: str) -> None:
-        if text not in self.progress.notes:  # a resumed run does not repeat its notes
+        if text and text not in self.progress.notes:  # a resumed run does not repeat its notes
             self.progress.notes.append(text)
             self.console.print(f"note: {text}", markup=False)
 
@@ -137,8 +138,7 @@ class Training:
         self.progress.seconds = time.monotonic() - self._started
         parts: dict[str, Any] = {"adapter": self.policy.state(), "board": self.board.state_dict()}
         self.ranks.check_equal(list(parts["adapter"].values()))
-        parts["phase"] = None if phase is None else phase.state_dict()
-        self.run.save(parts | {"progress": dict(vars(self.progress))})
+        self.run.save(parts | {"phase": phase and phase.state_dict(), "progress": dict(vars(self.progress))})
 
     def _restore(self) -> dict[str, Any]:
         saved = self.run.load()

@@ -22,6 +22,7 @@ from transformers.utils.logging import (
 from shuhari.envs.validation import first_line
 from shuhari.policy.base_source import BaseNotFoundError, BaseSource, find_base
 from shuhari.policy.gguf_file import load_gguf, read_header
+from shuhari.policy.model.base_size import bfloat16_instructions, is_small, parameters
 
 # PEFT calls what transformers has deprecated; a user can do nothing about it.
 warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
@@ -50,7 +51,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
-    """Device and dtype by name, "auto" included. Raises CheckpointError for what this machine cannot do."""
+    """Device and dtype by name, "auto" included. Raises CheckpointError for what this machine cannot do.
+
+    On a CPU "auto" is of a large base: see `load_usable`.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     kind = device.partition(":")[0]
@@ -59,7 +63,7 @@ def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     if kind == "cuda" and not torch.cuda.is_available():
         raise CheckpointError("device", device, "torch sees no GPU; take cpu")
     if dtype == "auto":
-        dtype = "bfloat16" if kind == "cuda" else "float32"
+        dtype = "bfloat16" if kind == "cuda" or bfloat16_instructions() else "float32"
     if dtype not in DTYPES:
         raise CheckpointError("dtype", dtype, f"auto, {', '.join(DTYPES)}")
     if kind == "cpu" and dtype == "float16":
@@ -67,6 +71,25 @@ def usable(device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
     if kind == "cpu" and dtype == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         raise CheckpointError("dtype", dtype, "this processor lacks its instructions; take float32")
     return torch.device(device), DTYPES[dtype]
+
+
+def load_usable(base: str, device: torch.device, dtype: torch.dtype, asked: str) -> tuple[Any, Any, str]:
+    """Model and tokenizer of a base in the dtype that `usable` gave for `asked`, and why it is that one.
+
+    On a CPU "auto" is float32 for a small base, else bfloat16 where the processor multiplies it. Raises
+    CheckpointError.
+    """
+    model, tokenizer = load_base(base, dtype)
+    if asked != "auto" or device.type != "cpu":
+        return model, tokenizer, "by policy.dtype" if asked != "auto" else "on a GPU"
+    size = f"{parameters(model):,} parameters"
+    if is_small(model):
+        if dtype != torch.float32:
+            model, tokenizer = load_base(base, torch.float32)
+        return model, tokenizer, f"a small base, of {size}"
+    if found := bfloat16_instructions():
+        return model, tokenizer, f"{size}, and the processor has {' and '.join(found)}"
+    return model, tokenizer, "the processor has neither avx512_bf16 nor amx"
 
 
 def load_base(base: str, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -19,13 +19,15 @@ from shuhari.policy.load import (
     begin_of,
     context,
     end_tokens,
-    load_base,
+    load_usable,
     read_adapter,
     usable,
 )
 from shuhari.policy.model import llama
 from shuhari.policy.model.adapter_weights import AdapterWeights, unsupported_adapter
 from shuhari.policy.model.attention_patterns import Attend
+from shuhari.policy.model.base_size import is_small
+from shuhari.policy.model.checkpointing import checkpointed_module, supported
 from shuhari.policy.model.huggingface_attention import UnsupportedModelError, plug_in
 
 Tokens = tuple[int, ...]
@@ -45,7 +47,8 @@ class Policy:
     with our attention, and why. `base_mark` is a digest of the base's weights, `ends` are the tokens that end
     a completion. `versions` counts each adapter's changes: what was computed at another version is stale. The
     adapter, norms and logits are always fp32; attention is in `kv_dtype`. `device` and `dtype` may be "auto":
-    a GPU where there is one, and bfloat16 there, float32 on a CPU.
+    a GPU where there is one, and bfloat16 there and, for a base that is not small, on a CPU that multiplies
+    it; `dtype_reason` says why. `small`: whether the base is, by its parameters.
     Raises CheckpointError for a base, an adapter, a device or a dtype that cannot be used.
     """
 
@@ -60,8 +63,9 @@ class Policy:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> None:
-        self.device, self.dtype = usable(device, dtype)
-        model, self.tokenizer = load_base(base, self.dtype)
+        self.device, usual = usable(device, dtype)
+        model, self.tokenizer, self.dtype_reason = load_usable(base, self.device, usual, dtype)
+        self.dtype: torch.dtype = model.dtype
         self.eos = int(self.tokenizer.eos_token_id)
         self.ends = {self.eos, *end_tokens(model)}  # each of them ends a completion
         self.begin = begin_of(self.tokenizer)
@@ -69,12 +73,14 @@ class Policy:
         # Rows of the head beyond the tokenizer's tokens are padding: they stand for no text.
         self._vocabulary = max(self.tokenizer.get_vocab().values()) + 1
         self.base_mark, self._base_notes = base_mark(model), base_notes(base)
+        self.small = is_small(model)
         reason = llama.unsupported(model.config)
         if reason is not None:
             self._plug_in(model.to(self.device), base)
         self.max_length = context(base, model.config)
         sizes = model.config
         self.layers, self.heads = int(sizes.num_hidden_layers), int(sizes.num_attention_heads)
+        self.width = int(sizes.hidden_size)
         self.kv_heads = int(getattr(sizes, "num_key_value_heads", None) or self.heads)
         self.head_dim = int(getattr(sizes, "head_dim", None) or sizes.hidden_size // self.heads)
         torch.manual_seed(seed)  # PEFT draws the adapter's A matrices from the global generator
@@ -129,6 +135,30 @@ class Policy:
     def bytes_of_logits(self) -> int:
         """Of one position's."""
         return 4 * int(self._vocabulary)
+
+    @property
+    def merged_bytes(self) -> int:
+        """Of the base's copies with an adapter merged that learning makes."""
+        return 0 if self._weights is None else self._weights.merged_bytes
+
+    @property
+    def can_checkpoint(self) -> bool:
+        return self.fused or supported(self.model.get_base_model())
+
+    @contextmanager
+    def checkpointed(self, wanted: bool) -> Iterator[None]:
+        """In this context, if `wanted`, gradients keep layers' inputs only, and compute layers twice."""
+        if not wanted:
+            yield
+        elif self._weights is None:
+            with checkpointed_module(self.model.get_base_model()):
+                yield
+        else:
+            self._weights.checkpointed = True
+            try:
+                yield
+            finally:
+                self._weights.checkpointed = False
 
     def updated(self) -> None:
         """Say that the adapter has changed."""
@@ -268,6 +298,7 @@ class Policy:
         base = sum(p.numel() for name, p in self.model.named_parameters() if ".lora_" not in name)
         trained = sum(p.numel() for p in self.parameters.values())
         where = {"device": self.device.type, "dtype": str(self.dtype).removeprefix("torch.")}
+        where |= {"dtype_reason": self.dtype_reason}
         begin = {"begin_of_text": self.begin_text} if self.begin else {}
         return {
             "forward_pass": self.forward_pass,

@@ -1,7 +1,7 @@
 """Log-probabilities of given completions, for losses and for players."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -103,15 +103,21 @@ def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
     return _in_order(logprobs_N, entropy_N, scored_BK.nonzero()[:, 0])
 
 
-def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """All in one row: each prompt, then its completions without their last tokens, which predict nothing."""
+def packed_hidden(
+    policy: Policy, sequences: Sequence[Pair], adapter: str | None = LEARNING, layers: int | None = None
+) -> tuple[llama.Weights, Tensor, list[list[int]]]:
+    """All in one row: each prompt, then its completions without their last tokens, which predict nothing.
+
+    The weights, hidden states [1, N, C] after so many layers (all), and the places that predict each
+    completion's tokens.
+    """
     members: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in enumerate(sequences):
         members.setdefault(prompt, []).append(i)
     tokens: list[int] = []
     lengths: list[int] = []
     prompts: list[int] = []
-    read: list[list[int]] = [[]] * len(sequences)  # the places that predict each completion's tokens
+    read: list[list[int]] = [[]] * len(sequences)
     for prompt, rows in members.items():
         root = len(lengths)
         tokens += prompt
@@ -127,8 +133,14 @@ def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> S
     segments = Segments.pack(lengths, prompts, policy.device)
 
     weights = policy.weights(adapter)
+    weights = replace(weights, layers=weights.layers[:layers])
     tokens_1N = torch.tensor([tokens], device=policy.device)
     h_1NC = llama.hidden(weights, tokens_1N, None, attend_within(segments), segments.positions_N[None])
+    return weights, h_1NC, read
+
+
+def _packed(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
+    weights, h_1NC, read = packed_hidden(policy, sequences, adapter)
     read_N = torch.tensor([place for places in read for place in places], device=policy.device)
     targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
     owners = [i for i, (_, completion) in enumerate(sequences) for _ in completion]

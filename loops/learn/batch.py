@@ -52,6 +52,11 @@ class Batch:
         """How many tokens the completions have."""
         return sum(map(len, self.completions))
 
+    @property
+    def longest(self) -> int:
+        """How many tokens the longest text has, prompt and completion."""
+        return max((len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)), default=0)
+
     def _rows(self, start: int, end: int) -> "Batch":
         return Batch(**{field.name: getattr(self, field.name)[start:end] for field in fields(self)})
 

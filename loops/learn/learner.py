@@ -1,5 +1,7 @@
 """Takes optimizer steps on the learning adapter."""
 
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from shuhari.loops.distributed import RANKS_DIFFER, SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.batch import Batch, Columns
+from shuhari.loops.learn.memory import return_large_blocks
 from shuhari.loops.learn.objectives import OBJECTIVES
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.choice_scoring import masked_logprobs
@@ -23,8 +26,10 @@ class Learner:
     """Batches to steps of the adapter, by an objective and an optimizer.
 
     A batch is taken in parts of at most `micro_batch` tokens, which bounds memory and changes nothing else:
-    loss and gradient are the whole batch's. Every rank is given the whole batch, and does its part of it.
-    Raises ValueError for a batch without what the objective needs, or one that ranks do not have alike.
+    loss and gradient are the whole batch's. Other parts add in another order, so a learner's state has their
+    size. Every rank is given the whole batch, and does its part of it.
+    Raises ValueError for a batch without what the objective needs, one that ranks do not have alike, or one
+    with a text that memory cannot hold.
     """
 
     def __init__(
@@ -35,12 +40,18 @@ class Learner:
         *,
         micro_batch: int,
         reference: str | None,
+        checkpointed: bool = False,
+        check: Callable[[int], None] | None = None,
+        note: str = "",
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
-        """`objective`: its configuration; `reference`: the adapter (None: the bare base) of that column."""
+        """`objective`: its configuration; `reference`: the adapter (None: the bare base) of that column;
+        `checkpointed`: layers are computed twice, and keep less; `check`: raises for a text of too many
+        tokens; `note`: what a reader must know of how memory is used
+        """
         self.policy, self.cfg, self.objective = policy, objective, OBJECTIVES[objective.name]
         self.optimizer, self.micro_batch, self.reference = optimizer, micro_batch, reference
-        self.ranks = ranks
+        self.checkpointed, self._check, self.note, self.ranks = checkpointed, check, note, ranks
         self.updates = self.tokens = 0  # optimizer steps made, completion tokens that entered a loss
 
     def learn(self, batch: Batch) -> dict[str, float]:
@@ -48,10 +59,10 @@ class Learner:
         for column in self.objective.needs:
             if column in GIVEN and not getattr(batch, column):
                 raise ValueError(f"objective {self.cfg.name}: its source gives no {column}")
-        self.optimizer.zero()
-        totals = torch.zeros(len(TOTALS), device=self.policy.device)
-        for part in self._share(batch).parts(self.micro_batch, self.objective.whole_groups):
-            totals += self._propagate(part, batch)
+        if self._check is not None:
+            self._check(batch.longest)
+        while (totals := self._gradients(batch)) is None:
+            self._take_less(batch)
         self._add(totals, batch)
         norm = self.optimizer.step()
         self.policy.updated()
@@ -63,6 +74,45 @@ class Learner:
         if known["sampled"]:
             figures["sampler_drift"] = known["drift"] / known["sampled"]
         return figures
+
+    def _gradients(self, batch: Batch) -> Tensor | None:
+        """The gradient of this rank's part of a batch, and its `TOTALS`; None where a GPU's memory ended, on
+        this rank or another."""
+        self.optimizer.zero()
+        if self.checkpointed:
+            return_large_blocks()
+        totals, ended = torch.zeros(len(TOTALS), device=self.policy.device), False
+        try:
+            with self.policy.checkpointed(self.checkpointed):
+                for part in self._share(batch).parts(self.micro_batch, self.objective.whole_groups):
+                    totals += self._propagate(part, batch)
+        except torch.cuda.OutOfMemoryError:
+            ended = True
+        if self.policy.device.type == "cuda":
+            ended = self.ranks.any_rank(ended)
+        return None if ended else totals
+
+    def _take_less(self, batch: Batch) -> None:
+        """Halve the micro-batches or, where they are single texts already, compute layers twice."""
+        before = self.micro_batch
+        while self.micro_batch > 1 and len(self._sizes(batch)) == len(self._sizes(batch, before)):
+            self.micro_batch //= 2
+        if len(self._sizes(batch)) > len(self._sizes(batch, before)):
+            change = f"micro-batches of {self.micro_batch} tokens"
+        elif self.policy.can_checkpoint and not self.checkpointed:
+            self.micro_batch, self.checkpointed, change = before, True, "checkpointing of layers"
+        else:
+            raise ValueError(
+                f"out of memory by a text of {batch.longest} tokens alone: shorten texts "
+                "(policy.max_new_tokens), or take a smaller policy.base"
+            )
+        torch.cuda.empty_cache()
+        if self.ranks.first:
+            print(f"out of memory: the step is made again, from here on with {change}", file=sys.stderr)
+
+    def _sizes(self, batch: Batch, most: int | None = None) -> list[int]:
+        """Sequences of each part."""
+        return [len(part) for part in batch.parts(most or self.micro_batch, self.objective.whole_groups)]
 
     def _share(self, batch: Batch) -> Batch:
         ranks = self.ranks
@@ -111,8 +161,18 @@ class Learner:
         self.policy.load_state(adapter)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "updates": self.updates, "tokens": self.tokens}
+        counts = {"updates": self.updates, "tokens": self.tokens}
+        parts = {"micro_batch": self.micro_batch, "checkpointed": self.checkpointed}
+        return {"optimizer": self.optimizer.state_dict(), **counts, **parts, "dtype": str(self.policy.dtype)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for a run that computed in another dtype, as `auto` may on another machine."""
+        if (dtype := state["dtype"]) != str(self.policy.dtype):
+            began, here = (x.removeprefix("torch.") for x in (dtype, str(self.policy.dtype)))
+            raise ValueError(
+                f"the run began in {began}, and policy.dtype gives {here} here: go on where it began, or "
+                "start anew from its adapter (adapter=FOLDER)"
+            )
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates, self.tokens = state["updates"], state["tokens"]
+        self.micro_batch, self.checkpointed = state["micro_batch"], state["checkpointed"]

@@ -11,6 +11,7 @@ from shuhari.loops.learn.learner import Learner
 from shuhari.policy.scoring import completion_logprobs
 
 EVERY = 25  # steps between two scores of the held-out traces
+SCORED = 4  # micro-batches at once: without gradients nothing is kept of a layer
 KEPT = ("stopped", "_best", "_worse", "_best_state")  # attributes that are the state
 
 
@@ -43,9 +44,14 @@ class EarlyStopping:
     def _score(self) -> dict[str, float]:
         policy = self.learner.policy
 
+        def score(batch: Batch) -> tuple[Tensor, Tensor]:
+            parts = batch.parts(SCORED * self.learner.micro_batch, whole_groups=False)
+            scored = [completion_logprobs(policy, part.pairs) for part in parts]
+            logprobs, entropies = ([getattr(x, name) for x in scored] for name in ("logprobs_N", "entropy_N"))
+            return torch.cat(logprobs).cpu(), torch.cat(entropies).cpu()
+
         def look(batches: Sequence[Batch]) -> list[tuple[Tensor, Tensor]]:
-            parts = [completion_logprobs(policy, batch.pairs) for batch in batches]
-            return [(part.logprobs_N.cpu(), part.entropy_N.cpu()) for part in parts]
+            return [score(batch) for batch in batches]
 
         logprobs, entropies = zip(*self.learner.ranks.map_sharded(self.heldout, look), strict=True)
         loss, entropy = -torch.cat(logprobs).mean().item(), torch.cat(entropies).mean().item()

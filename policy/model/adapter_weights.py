@@ -12,11 +12,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from shuhari.policy.model import llama
+from shuhari.policy.model.base_size import is_small
 
 MERGED = 2**31  # bytes of merged copies that are kept, of several adapters together; of one always
-# Parameters of a base up to which merging is also the cheaper form for gradients: two skinny products a layer
-# cost more there than the product that the merged weight's gradient takes. See docs/log.md.
-SMALL = 10_000_000
 
 
 def unsupported_adapter(model: PeftModel, adapter: str) -> str | None:
@@ -53,7 +51,7 @@ class AdapterWeights:
         base = model.get_base_model()
         self.dtype, device = base.dtype, base.device
         self.merges = self.dtype == torch.float32 and device.type == "cpu"
-        self._small = sum(p.numel() for p in base.parameters()) <= SMALL
+        self._small = is_small(base)
         like, positions_1T = torch.zeros(1, 1, 1, device=device), torch.arange(positions, device=device)[None]
         cos_1TD, sin_1TD = base.model.rotary_emb(like, positions_1T)
         self._cos_TD, self._sin_TD = cos_1TD[0], sin_1TD[0]
@@ -63,6 +61,7 @@ class AdapterWeights:
         self._head_VC = head_VC.float() if device.type == "cpu" else head_VC
         layers = [m for m in model.modules() if isinstance(m, LoraLinear)]
         self._merged_bytes = sum(m.base_layer.weight.nbytes for m in layers)  # of one adapter's copy
+        self.checkpointed = False  # of the weights that are given under autograd
         self._kept: OrderedDict[str | None, tuple[int, llama.Weights]] = OrderedDict()  # oldest use first
 
     def of(self, adapter: str | None, versions: Mapping[str | None, int]) -> llama.Weights:
@@ -82,6 +81,11 @@ class AdapterWeights:
         if self.merges:
             self._kept.move_to_end(adapter)
         return known[1]
+
+    @property
+    def merged_bytes(self) -> int:
+        """Of the copies that learning makes: one for inference, and a small base's for gradients."""
+        return int(self._merged_bytes) * (1 + self._small) if self.merges else 0
 
     def _forget_merged(self) -> None:
         """Forget the copies that were used longest ago, as far as memory asks for it."""
@@ -104,4 +108,4 @@ class AdapterWeights:
 
         tables = self._cos_TD, self._sin_TD
         weights = llama.gather(self.model.get_base_model(), project, *tables, self.kv_dtype)
-        return replace(weights, head_VC=self._head_VC)
+        return replace(weights, head_VC=self._head_VC, checkpointed=self.checkpointed)
