@@ -158,6 +158,6 @@ def test_resuming_loads_what_was_saved() -> None:
     rest.load_state_dict(state)
     while not rest.done:
         rest.step()
-    assert rest.summary() == whole.summary()
+    assert rest.summary() | {"seconds": 0} == whole.summary() | {"seconds": 0}
     for key, value in whole.learner.policy.state().items():
         assert torch.equal(value, rest.learner.policy.state()[key])
