@@ -10,6 +10,9 @@ from torch import Tensor
 from shuhari.policy.inference.request import RunningRequest, next_allowed
 
 Seeds = npt.NDArray[np.uint64]
+WIDE = 1 << 13  # tokens of a vocabulary from which on its distribution is taken in blocks
+BLOCK = 256  # tokens
+IN_CACHE = 1 << 18  # logits: 1 MiB
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -60,6 +63,43 @@ def draw(probabilities_NV: Tensor, uniform_N: Tensor) -> Tensor:
     return chosen_N.clamp(max=cumulative_NV.shape[1] - 1)  # in rows of NaN
 
 
+def block_sums(logits_BV: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's largest logit z* [B, 1], and Σ exp(z - z*) of each BLOCK of tokens [B, S].
+
+    A few rows at a time: all passes over them run in the processor's caches, and nothing large is made.
+    """
+    V = logits_BV.shape[1]
+    whole = V // BLOCK * BLOCK
+    tops, sums = [], []
+    for z_NV in torch.split(logits_BV, max(1, IN_CACHE // V)):
+        tops.append(z_NV.amax(-1, keepdim=True))
+        e_NV = (z_NV - tops[-1]).exp_()
+        rest = [e_NV[:, whole:].sum(-1, keepdim=True)] if whole < V else []
+        sums.append(torch.cat([e_NV[:, :whole].reshape(len(e_NV), -1, BLOCK).sum(-1), *rest], 1))
+    return torch.cat(tops), torch.cat(sums)
+
+
+def draw_by_block(logits_BV: Tensor, top_B1: Tensor, sums_BS: Tensor, uniform_B: Tensor) -> Tensor:
+    """`draw` of a wide distribution, by two inversions of one number: of its blocks' sums, then within a
+    block. Sums over a whole vocabulary, one after the other, would take longer than all else here."""
+    last = logits_BV.shape[1] - 1
+    cumulative_BS = sums_BS.cumsum(-1)
+    below_B1 = _below(cumulative_BS, uniform_B.to(sums_BS.dtype)[:, None] * cumulative_BS[:, -1:])
+    block_B1 = torch.searchsorted(cumulative_BS, below_B1, right=True).clamp(max=sums_BS.shape[1] - 1)
+    before_B1 = cumulative_BS.gather(1, (block_B1 - 1).clamp(min=0)).masked_fill(block_B1 == 0, 0)
+    token_BK = block_B1 * BLOCK + torch.arange(BLOCK)
+    e_BK = (logits_BV.gather(1, token_BK.clamp(max=last)) - top_B1).exp_().masked_fill(token_BK > last, 0)
+    within_BK = e_BK.cumsum(-1)
+    place_B1 = torch.searchsorted(within_BK, _below(within_BK, below_B1 - before_B1), right=True)
+    return (block_B1 * BLOCK + place_B1)[:, 0].clamp(max=last)  # in rows of NaN
+
+
+def _below(cumulative_NV: Tensor, sums_N1: Tensor) -> Tensor:
+    """Sums below each row's total, which rounding may have left a little lower."""
+    total_N1 = cumulative_NV[:, -1:]
+    return torch.minimum(sums_N1, total_N1.nextafter(total_N1.new_zeros(())))
+
+
 class Sampler:
     """Draws the next tokens of some requests, as each of them asks."""
 
@@ -90,14 +130,25 @@ class Sampler:
             ]
             hidden_BV[tuple(torch.tensor(allowed).T)] = False
             scaled_BV = scaled_BV.masked_fill(hidden_BV, -torch.inf)
-        probabilities_BV = scaled_BV.softmax(-1)
+        wide = scaled_BV.shape[1] >= WIDE
+        if wide:
+            top_B1, sums_BS = block_sums(scaled_BV)
+        else:
+            probabilities_BV = scaled_BV.softmax(-1)
         if self._sampled:
             counters = np.array([len(r.tokens) for r in requests])
-            chosen_B = draw(probabilities_BV, torch.from_numpy(uniform(self._seeds, counters)))
+            uniform_B = torch.from_numpy(uniform(self._seeds, counters))
+            if wide:
+                chosen_B = draw_by_block(scaled_BV, top_B1, sums_BS, uniform_B)
+            else:
+                chosen_B = draw(probabilities_BV, uniform_B)
         if self._greedy:
             likeliest_B = scaled_BV.argmax(-1)
             chosen_B = torch.where(self._sampled_B, chosen_B, likeliest_B) if self._sampled else likeliest_B
-        logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
+        if wide:
+            logprob_B = scaled_BV.gather(1, chosen_B[:, None])[:, 0] - top_B1[:, 0] - sums_BS.sum(-1).log()
+        else:
+            logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
         for i in [i for i in self._exploring if requests[i].explore_at == len(requests[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
             possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
