@@ -1,15 +1,20 @@
 """Memory: what a micro-batch keeps, how large it therefore is, layers computed twice, a GPU that is full."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import checkpoints
 import pytest
 import torch
+from small_runs import mirror
 from test_learner import learner, random_batch
 
+from shuhari.loops.build import House
+from shuhari.loops.config import ImitateConfig
 from shuhari.loops.learn import memory
 from shuhari.loops.learn.memory import MicroBatches, TooLittleMemory, TrainingMemory
+from shuhari.loops.train import train
 from shuhari.policy.model import base_size
 from shuhari.policy.policy import Policy
 from shuhari.policy.scoring import completion_logprobs
@@ -220,3 +225,20 @@ def test_free_memory_is_what_the_system_and_the_control_groups_leave(tmp_path: P
         (tmp_path / folder / "memory.stat").write_text("inactive_file 15\n")
     assert memory._left_v2(tmp_path, own) == 75
     assert memory.free_memory(torch.device("cpu"), 2) <= memory.free_memory(torch.device("cpu")) // 1.5
+
+
+def test_a_run_whose_traces_do_not_fit_ends_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text(
+        "".join(json.dumps({"prompt": f"{n:02}=", "completion": "x" * 90}) + "\n" for n in range(20))
+    )
+    cfg = mirror(tmp_path / "out", phases={"imitate": ImitateConfig(traces=str(traces), steps=1, batch=4)})
+    monkeypatch.setattr("shuhari.loops.build.free_memory", lambda *_: 2**30 + 2**27)
+    house = House(cfg)
+    assert (house.longest, house.memory.free) == (94, 2**27)  # the generator's memory is not the learner's
+    monkeypatch.setattr("shuhari.loops.build.free_memory", lambda *_: 2**30 + 2**10)
+    with pytest.raises(TooLittleMemory, match=r"traces\.jsonl: a text of 94 tokens needs about .* GiB"):
+        train(cfg)
+    assert not (tmp_path / "out").exists()
