@@ -1,7 +1,7 @@
 """How fast, and in how little memory, does a language model learn and sample on a CPU?
 
     python benchmarks/real_model.py BASE                   a table; BASE: the folder of a checkpoint
-    python benchmarks/real_model.py BASE --out FILE.json   and a file
+    python benchmarks/real_model.py BASE --out FILE.json   and a file; with --only, that part of it anew
     python benchmarks/real_model.py BASE --only sampling   a part: learner, memory, sampling or agreement
 
 The peer is Hugging Face and PEFT as they come: SDPA attention, the same LoRA (rank 16, all linear layers),
@@ -18,7 +18,6 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # for both, as at our command l
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -233,8 +232,9 @@ def one_step(base: str, dtype: str) -> None:
 
 
 def resident() -> int:
-    """Bytes of main memory that this process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes of main memory that this process has held at most; getrusage would count its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
 def memory(base: str) -> list[dict[str, Any]]:
@@ -296,8 +296,12 @@ def main() -> None:
         "memory": lambda: memory(options.base),
         "sampling": lambda: sampling(options.base, options.rounds),
     }
+    machine = hardware(options.threads, torch.device("cpu"), torch.float32)
+    del machine["dtype"]  # both are measured
+    before = json.loads(options.out.read_text()) if options.out and options.out.is_file() else {}
     report = {
-        "hardware": hardware(options.threads, torch.device("cpu"), torch.float32),
+        **(before if options.only else {}),
+        "hardware": machine,
         "versions": {name: version(name) for name in ("torch", "transformers", "peft")},
         **{name: part() for name, part in parts.items() if options.only in (None, name)},
     }

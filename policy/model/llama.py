@@ -306,6 +306,6 @@ def _block(w: Weights, i: int, x_BTC: Tensor, K: int, turn: tuple[Tensor, Tensor
 def logits(w: Weights, h_BKC: Tensor) -> Tensor:
     """Logits of hidden states, in fp32."""
     if w.dtype == torch.float32 or torch.is_grad_enabled():  # the product below has no gradient
-        return F.linear(h_BKC.float(), w.head_VC.float())
+        return F.linear(h_BKC.to(w.dtype).float(), w.head_VC.float())
     h_NC = h_BKC.reshape(-1, h_BKC.shape[-1])
     return wide_product(h_NC, w.head_VC.T, w.dtype).view(*h_BKC.shape[:-1], -1)
