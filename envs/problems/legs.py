@@ -29,8 +29,14 @@ class LegsEnv(MathEnv):
     kind, form = "integer", "evaluated"
     task_text = "Count legs."
 
-    def __init__(self, stubborn: bool = False, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
-        super().__init__(1, error_rate, answer)
+    def __init__(
+        self,
+        difficulty: int = 1,
+        error_rate: float = 0.0,
+        answer: Answer = "tagged",
+        stubborn: bool = False,
+    ) -> None:
+        super().__init__(difficulty, error_rate, answer)
         if not isinstance(stubborn, bool):
             raise ValueError(f"LegsEnv: stubborn is true or false, not {stubborn!r}")
         self.stubborn = stubborn
@@ -40,10 +46,11 @@ class LegsEnv(MathEnv):
         return asked([(between(rng, 1, MOST), kind) for kind in kinds])
 
     def expert(self, task: Task, rng: np.random.Generator) -> str:
-        if not self.stubborn and rng.random() >= BELIEVED:
-            return super().expert(task, rng)
+        said = super().expert(task, rng)
+        if said != self.solution(task) or (not self.stubborn and rng.random() >= BELIEVED):
+            return said
         animals = [(int(n), kind) for n, kind in re.findall(r"(\d+) (\w+?)s?\b", task.prompt)]
-        return super().expert(replace(task, gold=asked(animals, LEGS | BELIEF)), rng)
+        return self.solution(replace(task, gold=asked(animals, LEGS | BELIEF)))
 
 
 def asked(animals: list[tuple[int, str]], legs: dict[str, int] = LEGS) -> Problem:

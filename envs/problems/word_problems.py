@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shuhari.envs.problems.math_env import Answer, MathEnv, Problem, between
+from shuhari.envs.problems.math_env import MathEnv, Problem, between
 from shuhari.envs.task_env import Task
 
 NAMES = ("Ann", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry")
@@ -34,17 +34,17 @@ class WordProblemsEnv(MathEnv):
     kind, form = "integer", "evaluated"
     task_text = "Solve the word problem."
 
-    def __init__(self, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
-        super().__init__(1, error_rate, answer)
-
     def problem(self, rng: np.random.Generator) -> Problem:
         if rng.random() < MISREAD:
             return _compared_with_another(rng)
         return STORIES[between(rng, 0, len(STORIES) - 1)](rng)
 
     def expert(self, task: Task, rng: np.random.Generator) -> str:
-        problem = task.gold.misread or task.gold
-        return super().expert(replace(task, gold=problem), rng)
+        said = super().expert(task, rng)
+        misread = task.gold.misread
+        if said != self.solution(task) or misread is None:
+            return said
+        return self.solution(replace(task, gold=misread))
 
 
 def _story(question: str, steps: tuple[str, str]) -> Story:

@@ -241,6 +241,7 @@ def test_metrics_stand_apart_from_reward_for_every_player_with_episodes(
     assert figure["ci95"] == pytest.approx(interval, abs=1e-4)
     data = {"experiment": "toy", "seed": 0, "skill": "greedy", "players": rows, "notes": [], "phases": []}
     data |= {"evaluation": {}, "policy": {}, "hardware": {}, "versions": {}, "seconds": 1.0}
+    data["measuring_seconds"] = 0.5
     untold = measured.measure("untold", Scripted(measured.env, "?"))
     assert "metrics" not in untold  # what has no verdict is in no mean
     rows["selfplay"]["harder"] = rows["selfplay"] | {

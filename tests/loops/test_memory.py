@@ -10,8 +10,8 @@ import torch
 from small_runs import mirror
 from test_learner import learner, random_batch
 
-from shuhari.loops.build import House
 from shuhari.loops.config import ImitateConfig
+from shuhari.loops.house import House
 from shuhari.loops.learn import memory
 from shuhari.loops.learn.memory import MicroBatches, TooLittleMemory, TrainingMemory
 from shuhari.loops.train import train
@@ -235,10 +235,10 @@ def test_a_run_whose_traces_do_not_fit_ends_before_it_begins(
         "".join(json.dumps({"prompt": f"{n:02}=", "completion": "x" * 90}) + "\n" for n in range(20))
     )
     cfg = mirror(tmp_path / "out", phases={"imitate": ImitateConfig(traces=str(traces), steps=1, batch=4)})
-    monkeypatch.setattr("shuhari.loops.build.free_memory", lambda *_: 2**30 + 2**27)
+    monkeypatch.setattr("shuhari.loops.house.free_memory", lambda *_: 2**30 + 2**27)
     house = House(cfg)
     assert (house.longest, house.memory.free) == (94, 2**27)  # the generator's memory is not the learner's
-    monkeypatch.setattr("shuhari.loops.build.free_memory", lambda *_: 2**30 + 2**10)
+    monkeypatch.setattr("shuhari.loops.house.free_memory", lambda *_: 2**30 + 2**10)
     with pytest.raises(TooLittleMemory, match=r"traces\.jsonl: a text of 94 tokens needs about .* GiB"):
         train(cfg)
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ from shuhari.policy.inference.sampler import Sampler, block_sums, draw, draw_by_
 
 
 def running(temperature: float, seed: int, allowed: tuple[tuple[int, ...], ...] = ()) -> RunningRequest:
-    return RunningRequest(seed, Request((1,), 4, temperature, seed), allowed)
+    return RunningRequest(seed, Request((1,), 4, temperature, seed, choices=allowed))
 
 
 @pytest.mark.parametrize("V", [256, 512, 700, 769])
