@@ -25,7 +25,10 @@ def few(base: Path) -> list[str]:
     return [f"policy.base={base}", "policy.max_new_tokens=8", "evaluate_problems=4"]
 
 
-@pytest.mark.parametrize("name", ["legs", "word_problems", "countdown_chat", "gsm8k"])
+ALIKE = [pytest.param(name, marks=pytest.mark.long) for name in ("word_problems", "countdown_chat")]
+
+
+@pytest.mark.parametrize("name", ["legs", "gsm8k", *ALIKE])
 def test_problems(name: str, base: Path, tmp_path: Path) -> None:
     overrides = [
         *(o for o in SMOKE if "updates" not in o),

@@ -88,8 +88,11 @@ def train(path: Path, rows: Sequence[Any], monkeypatch: pytest.MonkeyPatch, *ove
     return 0
 
 
+ALIKE = [pytest.param(shape, marks=pytest.mark.long) for shape in (gsm8k, math_500)]
+
+
 @pytest.mark.filterwarnings("ignore:.*left out. its answer is 'proof'")
-@pytest.mark.parametrize("shape", [gsm8k, math_500, numina])
+@pytest.mark.parametrize("shape", [numina, *ALIKE])
 def test_known_shapes_are_read_and_trained_on(
     shape: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
