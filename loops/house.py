@@ -117,16 +117,26 @@ class House:
     def measured(self) -> Measured:
         """Rows of players that need no training, which other runs of the same measure share."""
         cfg, policy = self.cfg, self.policy
-        own = {name: cfg.phases[name].env_args for name in self.own_envs()}
-        sizes = cfg.evaluate_problems, cfg.evaluate_samples, cfg.policy.max_new_tokens, cfg.seed
-        about = {"id": cfg.env, "own": own, "sizes": sizes, "threads": cfg.threads, "versions": versions()}
-        prompts = [self.renderer.format, cfg.policy.template, self.examples]
-        model = [policy.base_mark, policy.forward_pass, policy.dtype, policy.device.type, prompts]
-        return Measured(
-            Path(cfg.out) / ".measured",
-            facts_of(self.env, cfg.env_args) | about | {"model": model},
-            self.ranks,
-        )
+        facts = facts_of(self.env, cfg.env_args)
+        if facts is not None:
+            own = {name: cfg.phases[name].env_args for name in self.own_envs()}
+            sizes = cfg.evaluate_problems, cfg.evaluate_samples, cfg.policy.max_new_tokens, cfg.seed
+            prompts = [self.renderer.format, cfg.policy.template, self.examples]
+            facts["model"] = [
+                policy.base_mark,
+                policy.forward_pass,
+                policy.dtype,
+                policy.device.type,
+                prompts,
+            ]
+            facts |= {
+                "id": cfg.env,
+                "own": own,
+                "sizes": sizes,
+                "threads": cfg.threads,
+                "versions": versions(),
+            }
+        return Measured(Path(cfg.out) / ".measured", facts, self.ranks)
 
     def reference(self, name: str) -> str:
         """The name of a phase's reference policy."""

@@ -1,8 +1,9 @@
 """Rows of players that need no training, kept on disk: the next run of the same measure reads them.
 
-A row is found under a digest of all that it rests on: the environment with its arguments, files and code, the
-base, how prompts are written, how much is measured, this program's code, and the versions of what it stands
-on. Whoever doubts a row removes the folder.
+A row is found under a digest of what it rests on: the environment with its arguments, the files they name and
+the code beside it, the base, how prompts are written, how much is measured, this program's code, and the
+versions of what it stands on. An environment whose code is in no file is measured in every run. Whoever
+doubts a row removes the folder.
 """
 
 import hashlib
@@ -22,14 +23,17 @@ PACKAGE = Path(__file__).parent.parent
 
 
 class Measured:
-    """Rows in a folder. `facts`: what all of them rest on. Of several ranks the first reads and writes."""
+    """Rows in a folder. `facts`: what all of them rest on; None: nobody knows, so that no row is kept. Of
+    several ranks the first reads and writes."""
 
-    def __init__(self, folder: Path, facts: dict[str, Any], ranks: Ranks = SINGLE_PROCESS) -> None:
+    def __init__(self, folder: Path, facts: dict[str, Any] | None, ranks: Ranks = SINGLE_PROCESS) -> None:
         self.folder, self.facts, self.ranks = folder, facts, ranks
         self.found: dict[str, str] = {}  # players whose rows were read, with the day when they were measured
 
     def row(self, phase: str, name: str, measure: Callable[[], Row]) -> Row:
         """The row of a player in the run's evaluation or in a phase's own: read, or measured and kept."""
+        if self.facts is None:
+            return measure()
         text = json.dumps([self.facts, phase, name], sort_keys=True, default=str)
         path = self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
         known = self.ranks.gather(_read(path) if self.ranks.first else None)[0]
@@ -69,10 +73,14 @@ def _write(path: Path, known: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def facts_of(env: Any, env_args: dict[str, Any]) -> dict[str, Any]:
-    """What an environment's problems rest on: its arguments, the files that they name, and its code."""
+def facts_of(env: Any, env_args: dict[str, Any]) -> dict[str, Any] | None:
+    """What an environment's problems rest on: its arguments, the files that they name, and the code beside
+    it. None where its code is in no file, as what is typed at a prompt."""
     files = [Path(str(value)) for value in env_args.values() if os.path.isfile(str(value))]
-    code = {Path(inspect.getfile(part)).parent for part in code_of(env.unwrapped)}
+    try:
+        code = {Path(inspect.getfile(part)).parent for part in code_of(env.unwrapped)}
+    except (OSError, TypeError):  # so `inspect` says of what has no file, a `functools.partial` included
+        return None
     return {
         "env": type(env.unwrapped).__qualname__,
         "env_args": env_args,

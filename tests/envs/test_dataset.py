@@ -9,11 +9,12 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from data_sets import COLUMNS, GSM, VERL, chat
 
 from shuhari.envs import TaskEnv, Trace
 from shuhari.envs.env_checker import check_environment
-from shuhari.envs.files.errors import DataError, Malformed
-from shuhari.envs.files.question_record import Question, question_of
+from shuhari.envs.files.errors import DataError
+from shuhari.envs.files.question_record import Question
 from shuhari.envs.problems.dataset import DatasetEnv
 from shuhari.envs.problems.heldout import HeldOutProblems
 
@@ -154,148 +155,6 @@ def test_repetitions_are_named_and_contradictions_leave_nothing(tmp_path: Path) 
     assert env.notes[0].endswith(
         "61 of 65 lines are used; left out: 2 that repeat another, 2 whose question has two answers"
     )
-
-
-GSM = [{"question": f"q {n}?", "answer": f"{n}+1={n + 1}\n#### {n + 1}"} for n in range(20)]
-VERL = [
-    {
-        "data_source": "openai/gsm8k",
-        "prompt": [
-            {"role": "system", "content": "Think."},
-            {"role": "user", "content": f"{row['question']} Think."},
-        ],
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": row["answer"].partition("#### ")[2]},
-        "extra_info": {"split": "train", "index": n, "answer": row["answer"], "question": row["question"]},
-    }
-    for n, row in enumerate(GSM)
-]
-OPEN_R1 = [
-    {
-        "problem": f"p {n}",
-        "solution": "short",
-        "answer": str(n),
-        "problem_type": "Algebra",
-        "question_type": "math-word-problem",
-        "source": "olympiads",
-        "uuid": f"u{n}",
-        "is_reasoning_complete": [True, False],
-        "generations": [f"<think>hm</think>\\boxed{{{n}}}", "cut"],
-        "correctness_math_verify": [True, False],
-        "finish_reasons": None,
-        "messages": [
-            {"role": "user", "content": f"p {n}"},
-            {"role": "assistant", "content": f"\\boxed{{{n}}}"},
-        ],
-    }
-    for n in range(20)
-]
-CHATS = [{"messages": row["messages"]} for row in OPEN_R1]
-SHARED = [
-    {"conversations": [{"from": "human", "value": f"p {n}"}, {"from": "gpt", "value": f"#### {n}"}]}
-    for n in range(20)
-]
-ALPACA = [{"instruction": f"p {n}", "output": str(n)} for n in range(20)]
-COLUMNS = {
-    "question": "extra_info.question",
-    "answer": "reward_model.ground_truth",
-    "trace": "extra_info.answer",
-}
-
-
-def chat(*texts: str, system: str = "") -> list[dict[str, str]]:
-    """Messages of user and assistant in turn."""
-    said = [{"role": "system", "content": system}] if system else []
-    return said + [
-        {"role": role, "content": text} for text, role in zip(texts, ("user", "assistant") * 9, strict=False)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("record", "columns", "found"),
-    [
-        # Of two generations one is marked as wrong.
-        (OPEN_R1[3], {}, Question("p 3", "3", ("<think>hm</think>\\boxed{3}",))),
-        (
-            {k: v for k, v in OPEN_R1[3].items() if not k.startswith("correct")},
-            {},
-            Question("p 3", "3", ("<think>hm</think>\\boxed{3}", "cut\n#### 3")),
-        ),
-        (CHATS[3], {}, Question("p 3", "\\boxed{3}", ("\\boxed{3}",))),
-        (SHARED[3], {}, Question("p 3", "#### 3", ("#### 3",))),
-        (SHARED[3] | {"system": "S"}, {}, Question("p 3", "#### 3", ("#### 3",), "S")),
-        (CHATS[3] | {"answer": 3.5}, {}, Question("p 3", "3.5", ("\\boxed{3}",))),
-        (
-            {"messages": chat("q", "It is 4.", system="S"), "answer": "4"},
-            {},
-            Question("q", "4", ("It is 4.\n#### 4",), "S"),
-        ),
-        ({"prompt": chat("q", system="S"), "gold": ["4"]}, {}, Question("q", "4", (), "S")),
-        ({"prompt": chat("q", "#### 4")}, {}, Question("q", "#### 4", ("#### 4",))),
-        (
-            {"question": "q", "messages": chat("q Think.", "w"), "answer": "4"},
-            {},
-            Question("q", "4", ("w\n#### 4",)),
-        ),
-        (
-            {"question": "q", "trace": "t", "answer": "4", "messages": chat("a", "b", "c", "d")},
-            {},
-            Question("q", "4", ("t",)),
-        ),
-        (
-            {"problem": "p", "solution": "s", "answer": "w\n#### 1"},
-            {},
-            Question("p", "w\n#### 1", ("s\n#### 1",)),
-        ),
-        (VERL[3], COLUMNS, Question("q 3?", "4", (GSM[3]["answer"],))),
-        (VERL[3], {"answer": COLUMNS["answer"]}, Question("q 3? Think.", "4", (), "Think.")),
-        (
-            VERL[3],
-            {**COLUMNS, "question": "prompt.-1.content", "instructions": "prompt.0.content"},
-            Question("q 3? Think.", "4", (GSM[3]["answer"],), "Think."),
-        ),
-        ({"a.b": "q", "c": '{"d": [1, 2]}'}, {"question": "a.b", "answer": "c.d.1"}, Question("q", "2")),
-        (OPEN_R1[3], {"trace": "messages"}, Question("p 3", "3", ("\\boxed{3}",))),
-    ],
-)
-def test_shapes_of_one_record(record: Any, columns: dict[str, str], found: Question) -> None:
-    assert question_of(record, columns) == found
-
-
-@pytest.mark.parametrize(
-    ("record", "reason", "advice"),
-    [
-        (VERL[0], "no 'answer'", "give 'env_args.columns={answer: reward_model.ground_truth, trace: extra"),
-        (ALPACA[0], "no 'question'", "give 'env_args.columns={question: instruction, answer: output}'"),
-        ({"query": "q", "x": {"label": "[1, 2]"}}, "no 'question'", "{question: query, answer: x.label}"),
-        ({"prompt": "q", "completion": "4"}, "no 'answer'", "give 'env_args.columns={answer: completion}'"),
-        ({"x": {"y": [{"z": 1}]}}, "no 'question'", "or give 'env_args.columns={question: COLUMN}'"),
-        ({"question": "q", "answer": ["1", "2"]}, "'answer' is not a string, but a list of 2 values", ""),
-        ({"question": "q", "answer": True}, "'answer' is not a string, but true", ""),
-        (
-            {"messages": chat("a", "b", "c", "d")},
-            "its list of messages has 2 turns of the user",
-            "takes every turn",
-        ),
-        (
-            {"prompt": chat("a", "b", "c"), "answer": "1"},
-            "'prompt' has 2 turns of the user",
-            "takes every turn",
-        ),
-        (
-            {"question": "q", "answer": "1", "messages": chat("other", "w")},
-            "answers another question",
-            "trace: COLUMN}",
-        ),
-        ({"messages": chat("q")}, "no 'answer'", ""),
-        ({"messages": "hello"}, "'messages' is not a list of messages (role, content), but \"hello\"", ""),
-    ],
-)
-def test_a_record_without_question_and_answer_says_why(record: Any, reason: str, advice: str) -> None:
-    with pytest.raises(Malformed) as refused:
-        question_of(record)
-    assert reason in str(refused.value)
-    assert advice in refused.value.advice
 
 
 def test_own_instructions_reach_the_policy(tmp_path: Path) -> None:

@@ -3,13 +3,15 @@
 import importlib
 import inspect
 from dataclasses import replace
+from functools import partial
+from operator import eq
 from pathlib import Path
 
 import gymnasium
 import pytest
 from small_runs import mirror
 
-from shuhari.envs import register_env
+from shuhari.envs import TaskEnv, register_env
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.measured import Measured, code_of, facts_of
 from shuhari.loops.train import train
@@ -63,6 +65,18 @@ def test_of_an_environment_made_of_functions_their_code_counts(tmp_path: Path) -
     register_env(lambda rng: ("1+1=", "2"), lambda said, gold: said == gold, id="toy/Sum-v0")
     env = gymnasium.make("toy/Sum-v0").unwrapped
     assert {Path(inspect.getfile(part)) for part in code_of(env)} == {Path(__file__)}
+
+
+def test_what_is_in_no_file_is_measured_every_time(tmp_path: Path) -> None:
+    space: dict[str, type] = {"TaskEnv": TaskEnv}
+    exec("class Typed(TaskEnv): pass", space)
+    register_env(lambda rng: ("1+1=", "2"), partial(eq, "2"), id="toy/Partial-v0")
+    envs = [space["Typed"](), gymnasium.make("toy/Partial-v0").unwrapped]
+    assert [facts_of(env, {}) for env in envs] == [None, None]
+    measured, asked = Measured(tmp_path, None), list[int]()
+    for _ in range(2):
+        measured.row("", "base", lambda: asked.append(1) or {"greedy": 0.25})
+    assert (len(asked), measured.notes, list(tmp_path.iterdir())) == (2, [], [])
 
 
 def test_a_second_run_reads_the_references_of_the_first(
