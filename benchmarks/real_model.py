@@ -14,7 +14,7 @@ and is given beside.
 
 import os
 
-os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # for both, as at our command line: see CONTRIBUTING.md
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # for both, as our command line sets it
 
 import argparse
 import json

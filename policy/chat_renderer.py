@@ -54,7 +54,7 @@ class ChatRenderer(Renderer):
         return said + self.template.tokens_after(self.template.close, between)
 
     def completion(self, text: str) -> Tokens:
-        return self.template.tokens_after(self.template.beginning, self.template.answer(text))
+        return self.template.tokens_after(self.template.beginning, self.template.completion(text))
 
     def answer(self, text: str) -> str:
         return text.rpartition(THOUGHT_END)[2].strip()

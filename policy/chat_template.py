@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
 
+from shuhari.envs.files.conversation import ASSISTANT, SYSTEM, USER, as_message
 from shuhari.envs.validation import first_line
 from shuhari.policy.load import CheckpointError
 from shuhari.policy.policy import REMEMBERED, Policy, Tokens
@@ -39,7 +40,7 @@ class ChatTemplate:
                 "this base's tokenizer has no chat template; take format=plain or another base",
             )
         self.tokens = lru_cache(REMEMBERED)(self._tokens)
-        question, answer = _says("user", QUESTION), _says("assistant", ANSWER)
+        question, answer = as_message(USER, QUESTION), as_message(ASSISTANT, ANSWER)
         self.beginning = self.write([question], asks=True)
         closed = self.write([question, answer])
         self.takes_system = self._writes_system()
@@ -71,7 +72,7 @@ class ChatTemplate:
 
     def _writes_system(self) -> bool:
         try:
-            return RULES in self.write([_says("system", RULES), _says("user", QUESTION)])
+            return RULES in self.write([as_message(SYSTEM, RULES), as_message(USER, QUESTION)])
         except CheckpointError:
             return False
 
@@ -96,7 +97,7 @@ class ChatTemplate:
 
     def _rewriting(self, question: Message, answer: Message) -> str:
         """What stands otherwise in the whole conversation than in its parts."""
-        whole = self.write([question, answer, _says("user", NEXT)], asks=True)
+        whole = self.write([question, answer, as_message(USER, NEXT)], asks=True)
         if ANSWER not in whole:
             return "leaves out earlier answers"
         if self.close not in whole:
@@ -110,16 +111,16 @@ class ChatTemplate:
         """The text of a prompt: instructions as the system turn, or before the first message."""
         if instructions and not self.takes_system:
             observation = f"{instructions}\n\n{observation}"
-        system = [_says("system", instructions)] if instructions and self.takes_system else []
-        return self.write([*system, _says("user", observation)], asks=True)
+        system = [as_message(SYSTEM, instructions)] if instructions and self.takes_system else []
+        return self.write([*system, as_message(USER, observation)], asks=True)
 
     def between(self, observation: str) -> str:
         """The text from the end of an answer to the beginning of the next one."""
-        said = [_says("user", QUESTION), _says("assistant", ANSWER), _says("user", observation)]
+        said = [as_message(USER, QUESTION), as_message(ASSISTANT, ANSWER), as_message(USER, observation)]
         after = self.write(said, asks=True).rpartition(ANSWER)[2]
         return after.removeprefix(self.close)
 
-    def answer(self, text: str) -> str:
+    def completion(self, text: str) -> str:
         """An answer as the template writes it, from the end of the prompt to the closing token."""
         return f"{self.lead}{text}{self.close}"
 
@@ -132,7 +133,3 @@ class ChatTemplate:
         stands alone, with a space of its own."""
         known, both = self.tokens(before), self.tokens(before + text)
         return both[len(known) :] if both[: len(known)] == known else self.tokens(text)
-
-
-def _says(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
