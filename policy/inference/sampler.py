@@ -100,6 +100,33 @@ def _below(cumulative_NV: Tensor, sums_N1: Tensor) -> Tensor:
     return torch.minimum(sums_N1, total_N1.nextafter(total_N1.new_zeros(())))
 
 
+class _Whole:
+    """A distribution of few tokens."""
+
+    def __init__(self, logits_BV: Tensor) -> None:
+        self.probabilities_BV = logits_BV.softmax(-1)
+
+    def draw(self, uniform_B: Tensor) -> Tensor:
+        return draw(self.probabilities_BV, uniform_B)
+
+    def logprob(self, chosen_B: Tensor) -> Tensor:
+        return self.probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
+
+
+class _InBlocks:
+    """The same of many tokens, never whole."""
+
+    def __init__(self, logits_BV: Tensor) -> None:
+        self.logits_BV, (self.top_B1, self.sums_BS) = logits_BV, block_sums(logits_BV)
+
+    def draw(self, uniform_B: Tensor) -> Tensor:
+        return draw_by_block(self.logits_BV, self.top_B1, self.sums_BS, uniform_B)
+
+    def logprob(self, chosen_B: Tensor) -> Tensor:
+        chosen_logits_B = self.logits_BV.gather(1, chosen_B[:, None])[:, 0]
+        return chosen_logits_B - self.top_B1[:, 0] - self.sums_BS.sum(-1).log()
+
+
 class Sampler:
     """Draws the next tokens of some requests, as each of them asks."""
 
@@ -130,25 +157,14 @@ class Sampler:
             ]
             hidden_BV[tuple(torch.tensor(allowed).T)] = False
             scaled_BV = scaled_BV.masked_fill(hidden_BV, -torch.inf)
-        wide = scaled_BV.shape[1] >= WIDE
-        if wide:
-            top_B1, sums_BS = block_sums(scaled_BV)
-        else:
-            probabilities_BV = scaled_BV.softmax(-1)
+        distribution = (_InBlocks if scaled_BV.shape[1] >= WIDE else _Whole)(scaled_BV)
         if self._sampled:
             counters = np.array([len(r.tokens) for r in requests])
-            uniform_B = torch.from_numpy(uniform(self._seeds, counters))
-            if wide:
-                chosen_B = draw_by_block(scaled_BV, top_B1, sums_BS, uniform_B)
-            else:
-                chosen_B = draw(probabilities_BV, uniform_B)
+            chosen_B = distribution.draw(torch.from_numpy(uniform(self._seeds, counters)))
         if self._greedy:
             likeliest_B = scaled_BV.argmax(-1)
             chosen_B = torch.where(self._sampled_B, chosen_B, likeliest_B) if self._sampled else likeliest_B
-        if wide:
-            logprob_B = scaled_BV.gather(1, chosen_B[:, None])[:, 0] - top_B1[:, 0] - sums_BS.sum(-1).log()
-        else:
-            logprob_B = probabilities_BV.gather(1, chosen_B[:, None])[:, 0].log()
+        logprob_B = distribution.logprob(chosen_B)
         for i in [i for i in self._exploring if requests[i].explore_at == len(requests[i].tokens)]:
             logprobs_V = scaled_BV[i].log_softmax(-1)  # a probability might be too small for a number
             possible = int(logprobs_V.isfinite().sum())  # among given choices they may be fewer
