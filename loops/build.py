@@ -30,6 +30,7 @@ from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.house import House
 from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.objectives import reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Phase
@@ -176,7 +177,7 @@ def check_phases(cfg: TrainConfig) -> None:
         if (earlier := getattr(phase, "replay_of", "")) not in ("", *with_replay):
             known = ", ".join(with_replay) or "none"
             raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
-        reference = getattr(phase.objective, "reference", "base")
+        reference = reference_of(phase.objective) or "base"
         if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
             known = f"give an adapter's folder or one of {', '.join(players)}"
             raise ValueError(f"{where}.objective.reference={reference}: {known}")

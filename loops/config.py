@@ -79,7 +79,7 @@ class PhaseConfig(Checked):
         if known is None or type(self.objective) is not known.config:
             raise ConfigError("objective", f"choose it by objective@{{key}}=NAME: {', '.join(OBJECTIVES)}")
         for need in known.needs:
-            if need not in (*self.gives, "reference"):  # the learner adds the reference itself
+            if need not in self.gives:
                 raise ConfigError("objective", f"{name} needs {need}, which {self.algorithm} does not give")
 
 
@@ -153,6 +153,19 @@ class GroupsConfig(PhaseConfig):
     rounds: int = 80
     problems: int = 128  # of a round; each problem has one group
     samples: int = number(8, least=2)  # episodes of a group, which are compared with one another
+    # A problem is hard, and comes back in later rounds, while a smaller share of its samples solves it.
+    hard: float = number(0.0, least=0)
+    truncated: str = "zero"  # completions that reach the token limit: zero, they earn nothing; or masked
+    reward: str = "verified"  # or a control: random, a coin's; format, 1 for an answer in the demanded form
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, known in {
+            "truncated": ("zero", "masked"),
+            "reward": ("verified", "random", "format"),
+        }.items():
+            if (value := getattr(self, key)) not in known:
+                raise ConfigError(f"{key}={value}", f"must be {', '.join(known[:-1])} or {known[-1]}")
 
 
 @dataclass
@@ -166,6 +179,15 @@ class SampleGroupsConfig(GroupsConfig):
     learning_rate: float = 0.001
     # About so many decisions in a round: where episodes are long, a round has fewer problems. 0: no limit.
     decisions: int = number(0, least=0)
+    # Most new problems that a round draws in place of those whose samples all earned the same, as a multiple
+    # of `problems`.
+    refill: float = number(0.0, least=0)
+    # Tries, for each problem that nobody solved, to leave the policy at one token for what the bare base
+    # finds likely there. What the verifier accepts is learned as if the policy had sampled it.
+    explore: int = number(0, least=0)
+    # Nats per token. While samples have less, an answer that the policy is less sure of than of the others of
+    # its group earns more.
+    entropy_floor: float = number(0.0, least=0)
     updates: int = 1  # optimizer steps of a round, each on all of its samples
     discount: float = number(1.0, most=1)  # of a reward, for each decision that comes before it
     normalised: bool = False  # divide advantages by their root mean square in the round
@@ -188,7 +210,7 @@ class AcceptedAnswersConfig(GroupsConfig):
     batch: int = 128  # accepted answers of one optimizer step
     replay: int = 4096  # accepted answers that the replay keeps, the newest ones
     replay_of: str = ""  # an earlier phase: the replay begins with what that phase's replay held
-    hard: float = number(0.5, least=0)  # a problem is hard, and tried again, if a smaller share solves it
+    hard: float = number(0.5, least=0)
     rare: int = 4  # how many times an answer to a hard problem enters the replay
 
     def updates_of(self, progress: float) -> int:

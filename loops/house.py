@@ -23,6 +23,7 @@ from shuhari.loops.collect.rollout import Rollouts, TextLike
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.memory import TrainingMemory, free_memory
+from shuhari.loops.learn.objectives import reference_of
 from shuhari.loops.measured import Measured, facts_of
 from shuhari.loops.phase import Phase
 from shuhari.loops.run_folder import versions
@@ -140,7 +141,7 @@ class House:
 
     def reference(self, name: str) -> str:
         """The name of a phase's reference policy."""
-        return getattr(self.cfg.phases[name].objective, "reference", "base")
+        return reference_of(self.cfg.phases[name].objective) or "base"
 
     def _check_suits(self, name: str, cfg: Any) -> None:
         """Raises ValueError for a phase that does not suit the environment."""

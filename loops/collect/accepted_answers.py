@@ -2,12 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar
-
-import numpy as np
 
 from shuhari.envs import Episode
-from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, seat_rewards, threshold
+from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, threshold
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
@@ -30,28 +27,23 @@ class AcceptedAnswers(SamplingSource):
     discovery from undoing an older one. Episodes without a verdict are left out.
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("failed",)
-
     def __init__(
         self, rollouts: Rollouts, cfg: AcceptedAnswersConfig, rng: Rng, earlier: list[Answer] | None = None
     ) -> None:
         """`earlier`: the replay of an earlier phase, so that what it learned is not forgotten."""
-        super().__init__(rollouts, cfg.rounds, rng, replay=cfg.replay)
+        super().__init__(rollouts, cfg, rng, replay=cfg.replay)
         self.cfg = cfg
         self.replay.add(earlier or [])
         self.updates = sum(cfg.updates_of(self.progress(number)) for number in range(cfg.rounds))
-        self.failed: list[int] = []  # seeds of the hard problems
 
     def batches(self, number: int) -> Iterator[Batch]:
         cfg = self.cfg
-        again = min(len(self.failed), cfg.problems // 2)
-        old = [self.failed[i] for i in self.rng.choice(len(self.failed), again, replace=False)]
-        new = self.problems(cfg.problems - again)
+        old = self.returning(cfg.problems)
+        new = self.problems(cfg.problems - len(old))
         episodes = self.play(new, cfg.samples, temperature=cfg.temperature)
         episodes += self.play(old, cfg.samples, explore=cfg.explore)
         groups = self.grouped(episodes)
-        hard = [seed for seed, group in groups.items() if solve_rate(group) < cfg.hard]
-        self.failed = [*(s for s in self.failed if s not in groups), *hard][-cfg.replay :]
+        hard = self.note_hard(groups)
         for seed, group in groups.items():
             for answers in best_answers(group):
                 # A rare answer is replayed more often, or the common ones would crowd it out.
@@ -75,11 +67,3 @@ def best_answers(group: list[Episode]) -> list[list[Answer]]:
             )
             found.append(list(counts.most_common(1)[0][0]))
     return found
-
-
-def solve_rate(group: list[Episode]) -> float:
-    """The share of a group's episodes in which some seat did well."""
-    rewards = [seat_rewards(episode) for episode in group]
-    thresholds = {seat: threshold(group, seat) for by_seat in rewards for seat in by_seat}
-    solved = [any(r > thresholds[seat] for seat, r in by_seat.items()) for by_seat in rewards]
-    return float(np.mean(solved))

@@ -2,16 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from shuhari.envs import Episode, Step
+from shuhari.loops.collect.controls import rewarded
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
+from shuhari.loops.config import GroupsConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.policy import LEARNING
 from shuhari.rewards.statistics import by_name
 
+HARD = 4096  # most hard problems that are remembered
 FRESH, FRESH_TOKENS = 16, 2048  # most decisions, and tokens, that are compared with the learner's view
 Groups = dict[int, list[Episode]]  # by the seed of the problem: the episodes that have a verdict
 
@@ -24,6 +28,16 @@ def learner_steps(episode: Episode) -> Iterator[tuple[int, Step]]:
 def seat_rewards(episode: Episode) -> dict[int, float]:
     """The reward of each seat that the learning adapter played."""
     return {step.seat: episode.reward(step.seat) for _, step in learner_steps(episode)}
+
+
+def by_problem(episodes: Sequence[Episode], masked: bool = False) -> Groups:
+    """The episodes that have a verdict, by problem. `masked`: those that ran into the token limit are left
+    out (DAPO's overlong filtering, Yu et al. 2025)."""
+    groups: Groups = defaultdict(list)
+    for episode in episodes:
+        if episode.counts and not (masked and episode.stop == "overlong"):
+            groups[episode.seed].append(episode)
+    return groups
 
 
 def informative(groups: Groups) -> list[list[Episode]]:
@@ -64,18 +78,45 @@ def completion_shares(episodes: Sequence[Episode]) -> dict[str, float]:
     return shares
 
 
-class SamplingSource(Source):
-    """A source that plays groups. `play` and `grouped` count what it has seen."""
+def solve_rate(group: Sequence[Episode]) -> float:
+    """The share of a group's episodes in which some seat did well."""
+    rewards = [seat_rewards(episode) for episode in group]
+    thresholds = {seat: threshold(group, seat) for by_seat in rewards for seat in by_seat}
+    solved = [any(r > thresholds[seat] for seat, r in by_seat.items()) for by_seat in rewards]
+    return float(np.mean(solved))
 
-    def __init__(self, rollouts: Rollouts, rounds: int, rng: Rng, updates: int = 1, replay: int = 0) -> None:
-        super().__init__(rounds, rng, updates, replay)
-        self.rollouts = rollouts
+
+class SamplingSource(Source):
+    """A source that plays groups. `play` and `grouped` count what it has seen.
+
+    Problems that a smaller share than `hard` solves come back: half of a round at most is of such.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("hard",)
+
+    def __init__(
+        self, rollouts: Rollouts, cfg: GroupsConfig, rng: Rng, updates: int = 1, replay: int = 0
+    ) -> None:
+        super().__init__(cfg.rounds, rng, updates, replay)
+        self.rollouts, self.groups_cfg = rollouts, cfg
+        self.hard: list[int] = []  # seeds of the hard problems, the newest last
         self._last: Episode | None = None  # shown by `sample`
         self._fresh: list[Episode] = []
 
     def problems(self, n: int) -> list[int]:
         """Seeds of new problems."""
         return [int(seed) for seed in self.rng.integers(2**31, size=n)]
+
+    def returning(self, n: int) -> list[int]:
+        """Seeds of hard problems, for half of a round of `n` at most."""
+        again = min(len(self.hard), n // 2)
+        return [self.hard[i] for i in self.rng.choice(len(self.hard), again, replace=False)] if again else []
+
+    def note_hard(self, groups: Groups) -> list[int]:
+        """Remember which of these problems are hard, and forget those that are no longer; the hard ones."""
+        found = [seed for seed, group in groups.items() if solve_rate(group) < self.groups_cfg.hard]
+        self.hard = [*(seed for seed in self.hard if seed not in groups), *found][-HARD:]
+        return found
 
     def play(
         self, problems: Sequence[int], samples: int, temperature: float = 1.0, explore: int = 0
@@ -86,7 +127,7 @@ class SamplingSource(Source):
         played = self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=explore)
         if temperature == 1.0 and not explore:
             self._fresh = played
-        return played
+        return rewarded(played, self.groups_cfg.reward, self.rng)
 
     def fresh(self) -> Batch | None:
         """A few decisions of the last episodes, evenly over them, and of so many tokens at most."""
@@ -109,13 +150,11 @@ class SamplingSource(Source):
         """Groups of the episodes that have a verdict, and figures of all of them."""
         self.episodes += len(episodes)
         self._last = episodes[0]
-        groups: Groups = defaultdict(list)
-        for episode in episodes:
-            if episode.counts:
-                groups[episode.seed].append(episode)
-            elif not self.trouble:
-                self.trouble = str(episode.info.get("verdict") or episode.info.get("error"))
-        unjudged = len(episodes) - sum(map(len, groups.values()))
+        groups = by_problem(episodes, masked=self.groups_cfg.truncated == "masked")
+        without = [episode for episode in episodes if not episode.counts]
+        if without and not self.trouble:
+            self.trouble = str(without[0].info.get("verdict") or without[0].info.get("error"))
+        unjudged = len(without)
         self.unjudged += unjudged
         self.figures = {
             "uncounted": unjudged / len(episodes),

@@ -54,7 +54,7 @@ class VerifiedPairs(SamplingSource):
     """
 
     def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: Rng) -> None:
-        super().__init__(rollouts, cfg.rounds, rng, cfg.updates, cfg.replay)
+        super().__init__(rollouts, cfg, rng, cfg.updates, cfg.replay)
         self.cfg = cfg
 
     def batches(self, number: int) -> Iterator[Batch]:

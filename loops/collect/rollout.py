@@ -9,6 +9,7 @@ token limit is one that earned nothing.
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import gymnasium
@@ -46,6 +47,7 @@ class _Running:
     seed: int
     seats: Seats
     own_seed: int  # of all that is drawn in it, and in no other
+    begin: Tokens = ()  # what its first completion begins with
     env: TextLike = field(init=False)
     observation: str = ""
     info: dict[str, Any] = field(default_factory=dict)
@@ -86,6 +88,11 @@ class _Running:
         return Step(self.seat, self.prompt, tokens, logprobs, text, reward, adapter, self.legal)
 
     @property
+    def begin_now(self) -> Tokens:
+        """What the next completion begins with."""
+        return () if self.steps else self.begin
+
+    @property
     def turn_seed(self) -> int:
         """Of the next draw."""
         return nth_seed(self.own_seed, len(self.steps) + 1)
@@ -123,14 +130,16 @@ class Rollouts:
         seed: int = 0,
         options: dict[str, Any] | None = None,
         explore: int = 0,
+        begins: Sequence[Tokens] = (),
     ) -> list[Episode]:
         """One episode per task seed; equal seeds are a group, whose first prompt is computed once.
 
-        `seats`: one an episode; where none are given all learn. An episode whose completion has ended steps
-        its environment and asks again while others still run.
+        `seats`: one an episode; where none are given all learn. `begins`: what the first completion of each
+        begins with; the log-probabilities of that are not a number. An episode whose completion has ended
+        steps its environment and asks again while others still run.
         """
         own_seeds = spread(seed, len(seeds))  # the same, whoever plays an episode
-        who = zip(seeds, seats or [Seats()] * len(seeds), own_seeds, strict=True)
+        who = zip(seeds, seats or [Seats()] * len(seeds), own_seeds, begins or [()] * len(seeds), strict=True)
         to_play = [_Running(*given) for given in who]
         ended = self.ranks.map_sharded(
             to_play, lambda own: self._play(own, temperature, options, explore), seeds
@@ -163,8 +172,9 @@ class Rollouts:
             adapter = episode.seats.adapters.get(episode.seat, LEARNING)
             choices = self.renderer.choices(episode.legal)
             longest = max(map(len, choices), default=self.max_new_tokens)
-            limits = longest, temperature, episode.turn_seed, adapter
-            request = Request(episode.prompt, *limits, choices=choices, explore=explore)
+            begin = episode.begin_now
+            limits = longest - len(begin), temperature, episode.turn_seed, adapter
+            request = Request(episode.prompt + begin, *limits, choices=choices, explore=explore)
             asked[self.generator.submit(request)] = episode
 
         while asked or waiting or to_begin:
@@ -249,6 +259,11 @@ class Rollouts:
         if completion.error:
             episode.end("error", counts=False, error=completion.error)
             return
+        if begin := episode.begin_now:
+            tokens, logprobs = begin + completion.tokens, (nan,) * len(begin) + completion.logprobs
+            completion = Completion(
+                tokens, logprobs, self.generator.policy.decode(tokens), completion.finished
+            )
         if completion.finished:
             self._step(episode, completion)
         else:

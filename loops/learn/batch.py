@@ -108,8 +108,9 @@ class Batch:
 class Columns:
     """What an objective sees beside log-probabilities: the columns of a part, by token (N) and sequence (S).
 
-    total_weight, total_groups: totals of the whole batch. An objective divides its sum over the part by one
-        of them, so that the losses of the parts add up to the mean of the whole batch.
+    total_weight, total_completions, total_groups: totals of the whole batch, the first two by weight. An
+        objective divides its sum over the part by one of them, so that the losses of the parts add up to the
+        mean of the whole batch.
     """
 
     weights_N: Tensor
@@ -120,6 +121,7 @@ class Columns:
     advantages_S: Tensor
     group_S: Tensor  # numbered from 0 within the part
     total_weight: Tensor  # [], of all tokens
+    total_completions: Tensor  # []
     total_groups: int
 
     @classmethod
@@ -137,6 +139,7 @@ class Columns:
         numbers = {group: n for n, group in enumerate(dict.fromkeys(known))}
         advantages_S = column(part.advantages, 0.0)
         lengths = torch.tensor([len(completion) for completion in whole.completions], device=device)
+        weights_S = column(whole.weights, 1.0, len(whole))
         return cls(
             column(part.weights, 1.0)[scored.sequence_N],
             advantages_S[scored.sequence_N],
@@ -145,6 +148,7 @@ class Columns:
             scored.sequence_N,
             advantages_S,
             torch.tensor([numbers[group] for group in known], device=device),
-            column(whole.weights, 1.0, len(whole)).repeat_interleave(lengths).sum(),
+            weights_S.repeat_interleave(lengths).sum(),
+            weights_S.sum(),
             len(set(whole.groups)) or len(whole),
         )

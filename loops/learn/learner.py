@@ -11,11 +11,11 @@ from torch import Tensor
 from shuhari.loops.distributed import RANKS_DIFFER, SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.memory import return_large_blocks
-from shuhari.loops.learn.objectives import OBJECTIVES
+from shuhari.loops.learn.objectives import OBJECTIVES, reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
-from shuhari.policy.scoring import SequenceLogprobs, completion_logprobs
+from shuhari.policy.scoring import SequenceLogprobs
 
 TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
 MARKS = 2**16  # batch checksums are below this, so that their sum over ranks is exact in fp32
@@ -124,7 +124,7 @@ class Learner:
 
     def _propagate(self, part: Batch, batch: Batch) -> Tensor:
         """Add the gradient of a part of a batch to what there is; the part's `TOTALS`."""
-        if "reference" in self.objective.needs:
+        if reference_of(self.cfg) is not None:
             part = replace(part, reference=self._reference(part))
         scored = self.score(part)
         columns = Columns.of(part, scored, batch)
@@ -151,9 +151,11 @@ class Learner:
 
     @torch.no_grad()
     def _reference(self, part: Batch) -> list[list[float]]:
-        """The reference's log-probabilities, in order of the tokens."""
-        scored = completion_logprobs(self.policy, part.pairs, adapter=self.reference)
-        in_order = iter(scored.logprobs_N[scored.token_N.argsort()].tolist())
+        """The reference's log-probabilities, in order of the tokens; 0 where there was nothing to decide."""
+        scored = masked_logprobs(self.policy, part.pairs, part.choices, self.reference)
+        every_N = scored.logprobs_N.new_zeros(part.tokens)
+        every_N[scored.token_N] = scored.logprobs_N
+        in_order = iter(every_N.tolist())
         return [[next(in_order) for _ in completion] for completion in part.completions]
 
     def restore(self, adapter: dict[str, Tensor]) -> None:

@@ -28,8 +28,12 @@ class PolicyGradientConfig(Checked):
     clip_low: float = 0.2  # ratios are clipped at 1 - clip_low
     clip_high: float = 0.28  # and at 1 + clip_high
     max_weight: float = 3.0  # larger ratios are truncated to it, on either side of the clip
-    # Weight of the divergence from the sampler. It holds the policy in place where rewards say little.
+    # Weight of the divergence from `reference`. It holds the policy in place where rewards say little.
     kl: float = number(0.0, least=0)
+    reference: str = ""  # "": the sampler itself; base, a player of this run, or the folder of an adapter
+    # 0: the loss is a mean over tokens. N: a sum over tokens, divided by N for each completion, so that a
+    # token of a long completion counts as much as one of a short one, whatever else is in the batch.
+    per_completion: int = number(0, least=0)
 
 
 @dataclass
@@ -37,6 +41,11 @@ class PreferenceConfig(Checked):
     name: str = "preference"
     beta: float = 0.1  # the larger, the closer the policy stays to the reference
     reference: str = "base"  # base, a player of this run such as imitation, or the folder of an adapter
+
+
+def reference_of(cfg: Any) -> str | None:
+    """The name of the policy whose log-probabilities an objective of this configuration reads, if any."""
+    return getattr(cfg, "reference", "") or None
 
 
 @dataclass(frozen=True)
@@ -85,20 +94,24 @@ def policy_gradient(logprobs_N: Tensor, c: Columns, cfg: PolicyGradientConfig) -
     """PPO's clipped surrogate (Schulman et al. 2017) over N tokens, with group advantages as in GRPO.
 
     It deviates in these points. Advantages are not divided by the group's standard deviation, and there is
-    one mean over all tokens (Dr. GRPO, Liu et al. 2025). The upper clip is wider (DAPO, Yu et al. 2025). The
-    old policy is the sampler, with the log-probabilities that it reported, and a ratio above `max_weight` is
-    truncated. The KL term is to the sampler too, and is off by default (`kl`).
+    one mean over all tokens, or a sum divided by a constant (`per_completion`), as in Dr. GRPO (Liu et al.
+    2025). The upper clip is wider (DAPO, Yu et al. 2025). The old policy is the sampler, with the
+    log-probabilities that it reported, and a ratio above `max_weight` is truncated. The KL term is off by
+    default (`kl`): to the sampler as E[r - 1 - log r] with r = π/sampler, and to a frozen reference as
+    GRPO's k3 with r = reference/π (Schulman 2020).
     """
     ratio_N = (logprobs_N - c.sampler_N).exp()
     clipped_N = ratio_N.clamp(1 - cfg.clip_low, 1 + cfg.clip_high)
     weighted_N = ratio_N.clamp(max=cfg.max_weight) * c.advantages_N
     gain_N = torch.minimum(weighted_N, clipped_N * c.advantages_N)
     if cfg.kl:
-        gain_N = gain_N - cfg.kl * (ratio_N - 1 - (logprobs_N - c.sampler_N))
-    return -(c.weights_N * gain_N).sum() / c.total_weight
+        log_r_N = c.reference_N - logprobs_N if cfg.reference else logprobs_N - c.sampler_N
+        gain_N = gain_N - cfg.kl * (log_r_N.exp() - 1 - log_r_N)
+    total = cfg.per_completion * c.total_completions if cfg.per_completion else c.total_weight
+    return -(c.weights_N * gain_N).sum() / total
 
 
-@objective(PreferenceConfig, needs=("advantages", "groups", "pairs", "reference"), whole_groups=True)
+@objective(PreferenceConfig, needs=("advantages", "groups", "pairs"), whole_groups=True)
 def preference(logprobs_N: Tensor, c: Columns, cfg: PreferenceConfig) -> Tensor:
     """DPO (Rafailov et al. 2023, eq. 7): -log σ(β · (margin of the better over the worse of a pair)).
 
