@@ -1,8 +1,8 @@
-"""`TaskEnv`: an environment of single problems, with a train and a held-out side."""
+"""`TaskEnv`: an environment of single problems, each on one of three sides: train, validation, held out."""
 
 import zlib
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict
 
-Split = Literal["train", "heldout"]
+Split = Literal["train", "validation", "heldout"]
+SIDES: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +27,13 @@ class Task:
 class TaskEnv(TextEnv):
     """Single-turn problems. A subclass defines `generate` and `verify`, and `expert` if there is one.
 
-    Problems are split by a hash of their key, so no seed, order or phase moves a problem to the other side.
-    `reset(options={"split": "heldout"})` draws from the held-out side.
+    Problems are split by a hash of their key, so no seed, order or phase moves a problem to another side.
+    `reset(options={"split": "heldout"})` draws from the held-out side, by which players are reported;
+    "validation" is neither trained on nor reported, so that a run may be steered by it.
     """
 
     heldout_share: ClassVar[float] = 0.1
+    validation_share: ClassVar[float] = 0.1
     max_tries: ClassVar[int] = 10_000
 
     def generate(self, rng: np.random.Generator) -> Task:
@@ -52,7 +55,10 @@ class TaskEnv(TextEnv):
     @classmethod
     def split_of(cls, key: str) -> Split:
         """The side of the split that a problem is on."""
-        return "heldout" if zlib.crc32(key.encode()) < cls.heldout_share * 2**32 else "train"
+        place = zlib.crc32(key.encode()) / 2**32
+        if place < cls.heldout_share:
+            return "heldout"
+        return "validation" if place < cls.heldout_share + cls.validation_share else "train"
 
     def draw(self, rng: np.random.Generator, split: Split) -> Task:
         """Draw one problem of the given side. Raises ValueError if none is found, EnvFault for a bad task."""
@@ -65,8 +71,10 @@ class TaskEnv(TextEnv):
             validation.text(self, "the key of generate's Task", task.key)
             with validation.blame(self, "split_of"):
                 side = self.split_of(task.key)
-            if side not in ("train", "heldout"):
-                raise validation.fault(self, "what split_of returns", side, "'train' or 'heldout'")
+            if side not in SIDES:
+                raise validation.fault(
+                    self, "what split_of returns", side, "'train', 'validation' or 'heldout'"
+                )
             if side == split:
                 return task
         raise ValueError(f"{type(self).__name__}: no {split} problem in {self.max_tries} draws")
@@ -82,8 +90,8 @@ class TaskEnv(TextEnv):
     ) -> tuple[str, dict[str, Any]]:
         super().reset(seed=seed)
         split = (options or {}).get("split", "train")
-        if split not in ("train", "heldout"):
-            raise ValueError(f"options['split'] is 'train' or 'heldout', not {split!r}")
+        if split not in SIDES:
+            raise ValueError(f"options['split'] is 'train', 'validation' or 'heldout', not {split!r}")
         self.task = self.draw(self.np_random, split)
         return self.task.prompt, {"key": self.task.key, "split": split}
 

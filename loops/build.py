@@ -29,11 +29,12 @@ from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.house import House
+from shuhari.loops.learn.gate import Gate
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
-from shuhari.loops.phase import Phase
+from shuhari.loops.phase import Guard, Phase
 from shuhari.loops.scoreboard import player_of
 from shuhari.policy.policy import LEARNING
 
@@ -48,8 +49,8 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
     if game is None:
         env, rollouts, heldout = house.maker(phase)().unwrapped, house.rollouts(phase), house.heldout(phase)
         if isinstance(env, TaskEnv):
-            return Problems(rollouts, env, heldout, samples=cfg.evaluate_samples)
-        return Returns(rollouts, heldout)
+            return Problems(rollouts, env, heldout, house.validation(phase), samples=cfg.evaluate_samples)
+        return Returns(rollouts, heldout, house.validation(phase))
     if phase:
         raise ValueError(f"phases.{phase}.env_args: only problems take arguments here; {cfg.env} is a game")
     if (seats := game.referee.game.num_players()) != 2:
@@ -78,7 +79,8 @@ def build_phase(
         note(text)
     given = _allowed(house, house.files[name], note)
     source = SOURCES[cfg.algorithm](house, name, cfg, rng, replays.get, given)
-    return _phase(house, name, source, _learner(house, name, source))
+    learner = _learner(house, name, source)
+    return _phase(house, name, source, learner, _gate(house, name, cfg, learner))
 
 
 def _imitation(
@@ -96,10 +98,16 @@ def _imitation(
     return _phase(house, name, imitate, learner, stopping)
 
 
-def _phase(
-    house: House, name: str, source: Source, learner: Learner, stopping: EarlyStopping | None = None
-) -> Phase:
-    return Phase(name, source, learner, stopping, PhaseHealth(learner, house.generator))
+def _phase(house: House, name: str, source: Source, learner: Learner, guard: Guard | None = None) -> Phase:
+    return Phase(name, source, learner, guard, PhaseHealth(learner, house.generator))
+
+
+def _gate(house: House, name: str, cfg: Any, learner: Learner) -> Gate | None:
+    """The gate of a phase that plays problems or an environment of its own; games have none yet."""
+    if house.game is not None or not getattr(cfg, "gate", 0):
+        return None
+    env = name if name in house.own_envs() else ""
+    return Gate(learner, house.validation(env).scores, rounds=cfg.rounds, looks=cfg.gate)
 
 
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:

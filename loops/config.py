@@ -155,6 +155,9 @@ class GroupsConfig(PhaseConfig):
     samples: int = number(8, least=2)  # episodes of a group, which are compared with one another
     # A problem is hard, and comes back in later rounds, while a smaller share of its samples solves it.
     hard: float = number(0.0, least=0)
+    # Looks at validation problems over the phase. A policy that is beyond doubt worse than the best one so
+    # far goes back to it, and the phase ends with the best. 0: no gate.
+    gate: int = number(12, least=0)
     truncated: str = "zero"  # completions that reach the token limit: zero, they earn nothing; or masked
     reward: str = "verified"  # or a control: random, a coin's; format, 1 for an answer in the demanded form
 

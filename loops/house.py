@@ -20,6 +20,7 @@ from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.registry import CannotOpen, open_env
 from shuhari.envs.validation import expert_traces, try_episodes
 from shuhari.loops.collect.rollout import Rollouts, TextLike
+from shuhari.loops.collect.validation import Validation
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.memory import TrainingMemory, free_memory
@@ -94,6 +95,7 @@ class House:
         self.models: Models = partial(ShardedPlayer, self.ranks, self.policy, self.renderer)
         try_episodes(self.env)
         self._heldout: dict[str, HeldOutProblems] = {}
+        self._validation: dict[str, Validation] = {}
         self.notes = list(getattr(self.env.unwrapped, "notes", ()))  # about what the phases learn from
         self.names = [name for name in self.cfg.phases if self.cfg.only is None or name in self.cfg.only]
         for name in self.names:
@@ -244,6 +246,12 @@ class House:
             self._heldout[phase] = HeldOutProblems(self.maker(phase)(), self.cfg.evaluate_problems)
         return self._heldout[phase]
 
+    def validation(self, phase: str) -> Validation:
+        """The problems that steer a phase, of its environment or, for "", of the run's."""
+        return self._validation.setdefault(
+            phase, Validation(self.rollouts(phase), isinstance(self.env.unwrapped, TaskEnv))
+        )
+
     @cached_property
     def withheld_N(self) -> Any:
         """Whether each position of a listed game is held out, [N]."""
@@ -257,7 +265,8 @@ class House:
         """Whether a trace with this prompt must be kept out of training."""
         if self.game is not None:
             return bool(self.game.withholds(prompt))
-        return any(self.heldout(phase).withholds(prompt) for phase in ("", *self.own_envs()))
+        sides = [(self.heldout(phase), self.validation(phase)) for phase in ("", *self.own_envs())]
+        return any(side.withholds(prompt) for pair in sides for side in pair)
 
     def own_envs(self) -> list[str]:
         """The phases whose environment has arguments of its own."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from shuhari.loops.collect.source import Source
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.learn.learner import Learner
-from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.policy.policy import Tokens
 
 UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
@@ -22,6 +21,22 @@ REMEDIES = (
 CHECK = "shuhari envs --check ID says more"
 
 
+class Guard(Protocol):
+    """Watches the policy while a phase runs, and may end the phase or put an earlier policy back.
+
+    mean: the skill of the policy as it is, where the guard has just measured it
+    """
+
+    stopped: bool
+    mean: float | None
+
+    def begin(self) -> None: ...
+    def after_step(self, number: int, last: bool) -> dict[str, float]: ...
+    def summary(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Phase:
     """A loop of rounds that can stop after any of them and go on from its state, bit for bit."""
 
@@ -30,10 +45,10 @@ class Phase:
         name: str,
         source: Source,
         learner: Learner,
-        stopping: EarlyStopping | None = None,
+        guard: Guard | None = None,
         health: PhaseHealth | None = None,
     ) -> None:
-        self.name, self.source, self.learner, self.stopping = name, source, learner, stopping
+        self.name, self.source, self.learner, self.guard = name, source, learner, guard
         self.health = health
         self.rounds = 0  # made so far
         self.seconds = 0.0  # that they took
@@ -45,7 +60,7 @@ class Phase:
 
     @property
     def done(self) -> bool:
-        return self.rounds >= self.total or (self.stopping is not None and self.stopping.stopped)
+        return self.rounds >= self.total or (self.guard is not None and self.guard.stopped)
 
     def step(self) -> dict[str, float]:
         """One round: everything that its source gives is learned from. Figures for TensorBoard.
@@ -55,6 +70,8 @@ class Phase:
         started = time.monotonic()
         # What was remembered while somebody looked on must not enter a round: a resumed run never saw it.
         self.learner.policy.updated()
+        if self.guard is not None and self.rounds == 0:
+            self.guard.begin()
         learned: dict[str, list[float]] = defaultdict(list)
         prompt: Tokens = ()
         for number, batch in enumerate(self.source.batches(self.rounds)):
@@ -65,8 +82,8 @@ class Phase:
                 learned[name].append(value)
         self.rounds += 1
         figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
-        if self.stopping is not None:
-            figures |= self.stopping.after_step(self.rounds, last=self.rounds >= self.total)
+        if self.guard is not None:
+            figures |= self.guard.after_step(self.rounds, last=self.rounds >= self.total)
         if self.health is not None:
             self.health.after_round(self.source.shares, prompt, last=self.done)
         self.seconds += time.monotonic() - started
@@ -105,21 +122,23 @@ class Phase:
         """What it has consumed: seconds of training, rounds as steps, and tokens that entered a loss."""
         counts = {"updates": self.learner.updates, "episodes": self.source.episodes}
         made = {"name": self.name, "seconds": round(self.seconds, 1), "steps": self.rounds}
+        if self.guard is not None and (gate := self.guard.summary()):
+            made["gate"] = gate
         health = [] if self.health is None else self.health.findings()
         return made | counts | {"tokens": self.learner.tokens, "health": health}
 
     def state_dict(self) -> dict[str, Any]:
-        stopping = None if self.stopping is None else self.stopping.state_dict()
+        guard = None if self.guard is None else self.guard.state_dict()
         parts = {"source": self.source.state_dict(), "learner": self.learner.state_dict()}
         made = {"name": self.name, "rounds": self.rounds, "seconds": self.seconds}
         health = None if self.health is None else self.health.state_dict()
-        return made | {"stopping": stopping, "health": health} | parts
+        return made | {"guard": guard, "health": health} | parts
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.rounds, self.seconds = state["rounds"], state["seconds"]
         self.source.load_state_dict(state["source"])
         self.learner.load_state_dict(state["learner"])
-        if self.stopping is not None:
-            self.stopping.load_state_dict(state["stopping"])
+        if self.guard is not None:
+            self.guard.load_state_dict(state["guard"])
         if self.health is not None:
             self.health.load_state_dict(state["health"])

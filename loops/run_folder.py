@@ -21,7 +21,7 @@ from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
-CHECKPOINT = 4  # the version of its form
+CHECKPOINT = 5  # the version of its form
 
 
 @dataclass

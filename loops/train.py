@@ -119,7 +119,9 @@ class Training:
 
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
-        skill, updates = self.board.skill(phase.name), self.progress.updates + phase.learner.updates
+        known = None if phase.guard is None else phase.guard.mean
+        skill = self.board.skill(phase.name) if known is None else known
+        updates = self.progress.updates + phase.learner.updates
         if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
         else:

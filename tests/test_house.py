@@ -66,7 +66,7 @@ ROOMS = {
         "loops.config",
         "loops.distributed",
     ),
-    "loops/evaluate": ("loops.evaluate", "loops.collect.rollout"),
+    "loops/evaluate": ("loops.evaluate", "loops.collect.rollout", "loops.collect.validation"),
     "loops/report": ("loops.report", "loops.evaluate.evaluation"),
     "policy/model": ("policy.model",),
 }

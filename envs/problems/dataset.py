@@ -26,7 +26,7 @@ from shuhari.rewards.math.extract import extract
 
 SAMPLE = Path(__file__).parent.parent / "data" / "sample.jsonl"
 # Keys with a small hash are held out: the key with the smallest one is the nearest to that side.
-SIDES: tuple[tuple[Split, Callable[..., str]], ...] = (("train", max), ("heldout", min))
+NEEDED: tuple[tuple[Split, Callable[..., str]], ...] = (("train", max), ("heldout", min))
 
 
 class DatasetEnv(TaskEnv):
@@ -36,6 +36,7 @@ class DatasetEnv(TaskEnv):
     """
 
     heldout_share: ClassVar[float] = 0.2
+    validation_share: ClassVar[float] = 0.15
     max_tries = 100_000
     arguments_description, expert_description = "path, columns", "the file's traces"
     instructions = "Answer the question. Work line by line; end with #### and the answer."
@@ -55,7 +56,7 @@ class DatasetEnv(TaskEnv):
         self.notes = self.rows.notes
         # If the hash leaves a side empty, as it may with few questions, the nearest question moves there.
         self._moved: dict[str, Split] = {}
-        for side, nearest in SIDES:
+        for side, nearest in NEEDED:
             if not any(self.split_of(row.question) == side for row in self.rows):
                 asked = {row.question for row in self.rows}
                 if len(asked) < 2:

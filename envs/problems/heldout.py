@@ -1,4 +1,4 @@
-"""The held-out problems of an environment, the same for every player and run, and its expert on them."""
+"""The problems of a side of an environment, the same for every player and run, and its expert on them."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 
 from shuhari.envs import validation
-from shuhari.envs.task_env import TaskEnv
+from shuhari.envs.task_env import Split, TaskEnv
+from shuhari.envs.types import Episode
 from shuhari.envs.validation import EnvFault
 from shuhari.rewards import Verdict
 from shuhari.rewards.math.answer_key import answer_key
@@ -17,7 +18,8 @@ from shuhari.rewards.math.answer_key import answer_key
 HELDOUT = {"split": "heldout"}  # the options of reset
 MODE_RUNS = 64  # runs of an expert; the most frequent answer is its mode
 Solved = bool | None  # None: there is no verdict
-SEEDS = 2**32  # the first seed of held-out problems; seeds of training are smaller
+# The first seed of each side; those of training are smaller.
+SEEDS: dict[Split, int] = {"heldout": 2**32, "validation": 2**33}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +37,22 @@ class Answered:
 
 
 class HeldOutProblems:
-    """`n` different held-out problems, or fewer if 20·n seeds do not give so many.
+    """`n` different problems of a side that is not trained on, or fewer if 20·n seeds do not give so many.
 
     Problems with the same `key` are the same, or without keys those with the same prompt. In an environment
     that is not a `TaskEnv`, many episodes may begin with one prompt, so only keys count.
-    seeds: the seed of each problem; splits: whether the environment has a held-out side
+    seeds: the seed of each problem; splits: whether the environment has that side
     """
 
-    def __init__(self, env: gymnasium.Env[str, str], n: int) -> None:
+    def __init__(self, env: gymnasium.Env[str, str], n: int, split: Split = "heldout") -> None:
         is_task_env = isinstance(env.unwrapped, TaskEnv)
         found: dict[str, int] = {}
-        self._prompts: set[str] = set()
+        self.prompts: set[str] = set()  # without the spaces around them
         self.splits = True
-        for seed in range(SEEDS, SEEDS + 20 * n):
-            prompt, info = validation.reset_or_fault(env, seed, HELDOUT)
-            self.splits &= info.get("split") == "heldout"
-            self._prompts.add(prompt.strip())
+        for seed in range(SEEDS[split], SEEDS[split] + 20 * n):
+            prompt, info = validation.reset_or_fault(env, seed, {"split": split})
+            self.splits &= info.get("split") == split
+            self.prompts.add(prompt.strip())
             found.setdefault(info.get("key", prompt if is_task_env else str(seed)), seed)
             if len(found) == n:
                 break
@@ -58,12 +60,20 @@ class HeldOutProblems:
 
     def withholds(self, prompt: str) -> bool:
         """Whether a trace with this prompt must be kept out of training."""
-        return prompt.strip() in self._prompts
+        return prompt.strip() in self.prompts
 
 
 def accepted(verdict: Verdict) -> Solved:
     """Whether the verdict is `correct`; None if it is unknown or an error."""
     return verdict.status == "correct" if verdict.counts else None
+
+
+def solved(episode: Episode) -> Solved:
+    """Whether the verdict accepts the answer. None: there is no verdict. False: the answer did not end."""
+    if not episode.counts:
+        return None
+    verdict = episode.info.get("verdict")
+    return verdict is not None and accepted(verdict)
 
 
 def vote_of(completion: str, info: Mapping[str, Any]) -> str | None:

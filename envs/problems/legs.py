@@ -24,7 +24,7 @@ class LegsEnv(MathEnv):
     """
 
     levels = 1
-    heldout_share = 0.15
+    heldout_share = validation_share = 0.15
     expert_description = "worked lines; believes that spiders have six legs"
     kind, form = "integer", "evaluated"
     task_text = "Count legs."

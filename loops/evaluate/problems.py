@@ -12,19 +12,18 @@ from shuhari.envs.problems.heldout import (
     ExpertAnswers,
     ExpertMode,
     HeldOutProblems,
-    Solved,
-    accepted,
+    solved,
     vote_of,
 )
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
+from shuhari.loops.collect.validation import Validation
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.rewards.statistics import majority, metric_intervals, pass_at, share, wilson
 
 KS = (1, 2)  # of pass@k; the unbiased estimator needs at least 2k samples
-# Problems of the training side behind a point of the learning curve: a quarter of the held-out ones, within
+# Validation problems behind a point of the learning curve: a quarter of the held-out ones, within
 VALIDATION = (64, 256)
-VALIDATION_SEEDS = 2**33  # their first seed: training and the held-out side have other seeds
 
 
 class PolicyAnswers:
@@ -37,7 +36,9 @@ class PolicyAnswers:
     def episodes(self, seeds: Sequence[int], temperature: float) -> list[Episode]:
         """One episode for each seed, on the held-out side."""
         seats = [self.seats] * len(seeds)
-        return self.rollouts.play(seeds, seats=seats, temperature=temperature, seed=SEEDS, options=HELDOUT)
+        return self.rollouts.play(
+            seeds, seats=seats, temperature=temperature, seed=SEEDS["heldout"], options=HELDOUT
+        )
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
         return [answered(episode) for episode in self.episodes(seeds, 0.0)]
@@ -70,8 +71,17 @@ class Problems(Evaluation[Answerer]):
         Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
     )
 
-    def __init__(self, rollouts: Rollouts, env: TaskEnv, heldout: HeldOutProblems, *, samples: int) -> None:
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        env: TaskEnv,
+        heldout: HeldOutProblems,
+        validation: Validation,
+        *,
+        samples: int,
+    ) -> None:
         self.rollouts, self.env, self.seeds, self.n_samples = rollouts, env, heldout.seeds, samples
+        self.validation = validation
         self.columns = (*self.columns[:-1], *map(self._of_all_samples, ("avg", "maj")), self.columns[-1])
         self._expert_failed: list[int] | None = None
         self.notes = notes(heldout)
@@ -90,10 +100,10 @@ class Problems(Evaluation[Answerer]):
         return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
-        """Greedily, on problems of the training side that training does not draw."""
+        """Greedily, on the first validation problems."""
         fewest, most = VALIDATION
         n = min(len(self.seeds), max(fewest, min(most, len(self.seeds) // 4)))
-        return share(map(solved, validation(self.rollouts, n))) or 0.0
+        return share(self.validation.scores(n)) or 0.0
 
     def counts(self) -> dict[str, int]:
         return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}
@@ -148,12 +158,6 @@ class Problems(Evaluation[Answerer]):
         return row
 
 
-def validation(rollouts: Rollouts, n: int) -> list[Episode]:
-    """Greedy episodes of the present policy on `n` problems that training does not draw."""
-    seeds = range(VALIDATION_SEEDS, VALIDATION_SEEDS + n)
-    return rollouts.play(seeds, temperature=0)
-
-
 def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
     """What a reader of the report must know about the split."""
     if heldout.splits:
@@ -166,11 +170,3 @@ def answered(episode: Episode) -> Answered:
     finished = episode.stop in ("done", "truncated") and episode.steps
     vote = vote_of(episode.steps[-1].text, episode.info) if finished else None
     return Answered(solved(episode), vote, episode.info.get("metrics", {}))
-
-
-def solved(episode: Episode) -> Solved:
-    """Whether the verdict accepts the answer. None: there is no verdict. False: the answer did not end."""
-    if not episode.counts:
-        return None
-    verdict = episode.info.get("verdict")
-    return verdict is not None and accepted(verdict)

@@ -9,8 +9,9 @@ from shuhari.envs.player import RandomPlayer
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.validation import reset_or_fault
 from shuhari.loops.collect.rollout import Rollouts, Seats
+from shuhari.loops.collect.validation import Validation
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
-from shuhari.loops.evaluate.problems import PolicyAnswers, notes, validation
+from shuhari.loops.evaluate.problems import PolicyAnswers, notes
 from shuhari.rewards.statistics import mean_interval, metric_intervals
 
 VALIDATION = 64  # episodes behind each point of the learning curve
@@ -40,8 +41,8 @@ class Returns(Evaluation[PolicyAnswers]):
         Column("legal", lambda row: None if row["legal_mass"] is None else percent(row["legal_mass"])),
     )
 
-    def __init__(self, rollouts: Rollouts, heldout: HeldOutProblems) -> None:
-        self.rollouts, self.seeds = rollouts, heldout.seeds
+    def __init__(self, rollouts: Rollouts, heldout: HeldOutProblems, validation: Validation) -> None:
+        self.rollouts, self.seeds, self.validation = rollouts, heldout.seeds, validation
         self.notes = (
             "this env is no TaskEnv: the mean return is measured",
             *notes(heldout),
@@ -56,8 +57,9 @@ class Returns(Evaluation[PolicyAnswers]):
         return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
-        """Greedily, on problems of the training side that training does not draw."""
-        returns = _returns(validation(self.rollouts, min(VALIDATION, len(self.seeds))))
+        """Greedily, on the first validation problems."""
+        scores = self.validation.scores(min(VALIDATION, len(self.seeds)))
+        returns = [score for score in scores if score is not None]
         return float(np.mean(returns)) if returns else 0.0
 
     def counts(self) -> dict[str, int]:

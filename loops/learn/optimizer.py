@@ -92,17 +92,30 @@ class Optimizer:
         for p, d in zip(parameters, direction, strict=True):
             p.sub_(d, alpha=rate * 0.2 * max(shape) ** 0.5)
 
+    def restart(self, factor: float) -> None:
+        """Forget momentum, and take steps smaller by a factor from here on."""
+        self.learning_rate, self.rest_learning_rate = (
+            self.learning_rate * factor,
+            self.rest_learning_rate * factor,
+        )
+        for momentum in self._momentum.values():
+            momentum.zero_()
+        if self._adamw is not None:
+            self._adamw.state.clear()
+
     def state_dict(self) -> dict[str, Any]:
         """All that `load_state_dict` needs to continue bit for bit."""
         momentum = [m.clone() for m in self._momentum.values()]
         return {
             "step": self.made,
+            "rates": [self.learning_rate, self.rest_learning_rate],
             "momentum": momentum,
             "adamw": copy.deepcopy(self._adamw.state_dict()) if self._adamw is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.made = state["step"]
+        self.learning_rate, self.rest_learning_rate = state["rates"]
         for mine, saved in zip(self._momentum.values(), state["momentum"], strict=True):
             mine.copy_(saved)
         if self._adamw is not None:

@@ -28,8 +28,12 @@ class EarlyStopping:
         self.learner, self.heldout = learner, heldout
         self.patience, self.entropy_floor = patience, entropy_floor
         self.stopped = False
+        self.mean: float | None = None  # it measures likelihood, not skill
         self._best, self._worse = float("inf"), 0  # the best loss; scores since then
         self._best_state = learner.policy.state()
+
+    def begin(self) -> None:
+        """Before the first step: nothing."""
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
         """After `number` steps: score if it is time to. Figures for TensorBoard. `last`: no step follows."""
@@ -60,6 +64,10 @@ class EarlyStopping:
             self._best, self._worse, self._best_state = loss, 0, policy.state()
         self.stopped = self._worse >= self.patience or entropy < self.entropy_floor
         return {"heldout_loss": loss, "heldout_entropy": entropy}
+
+    def summary(self) -> dict[str, Any]:
+        """For the report: nothing."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in KEPT}

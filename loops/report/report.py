@@ -90,6 +90,21 @@ class Report:
         ]
         return lines or ["health: ok"] * bool(block["checks"])
 
+    @property
+    def gates(self) -> list[str]:
+        """A line for each phase that had a gate: how it ended, and what was taken back."""
+        lines = []
+        for phase in self.data["phases"]:
+            if gate := phase.get("gate"):
+                looks = gate["looks"]
+                back = [f"{look['round']}" for look in looks if look["decision"].startswith("went back")]
+                taken = f"went back after round {', '.join(back)}" if back else "never went back"
+                lines.append(
+                    f"gate: {phase['name']}: {len(looks)} looks at {gate['problems']} validation problems; "
+                    f"{taken}; ends with round {gate['ends_with']} of {phase['steps']}"
+                )
+        return lines
+
     def _in_order(self) -> list[str]:
         """The players' names as they stand in tables."""
         return sorted(self.data["players"], key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
@@ -102,7 +117,7 @@ class Report:
         lines += [*_as_markdown(*self.table()), "", self.evaluation.legend, ""]
         heads, rows = self.metrics()
         lines += [METRICS_LEGEND, "", *_as_markdown(heads, rows), ""] if rows else []
-        lines += [text for line in self.health for text in (line, "")]
+        lines += [text for line in (*self.gates, *self.health) for text in (line, "")]
         if curve := self._curve(folder, MARKDOWN_COLUMNS):
             lines += ["```text", curve, "```", ""]
         (folder / "report.md").write_text("\n".join([*lines, *self._facts(), ""]), encoding="utf-8")
@@ -124,7 +139,7 @@ class Report:
             console.print(f"note: {note}", markup=False)
         for failure in self.data.get("failures", ()):
             console.print(failure, style="bold", soft_wrap=True, markup=False)
-        for line in self.health:
+        for line in (*self.gates, *self.health):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
         console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)

@@ -248,6 +248,9 @@ def test_a_file_is_read_once_and_a_changed_one_anew(tmp_path: Path) -> None:
     assert len(DatasetEnv(path).rows) == 40
 
 
+SHARES = DatasetEnv.heldout_share + DatasetEnv.validation_share
+
+
 def test_a_small_file_has_both_sides(tmp_path: Path) -> None:
     """By the hash alone none of these would be held out, or all."""
 
@@ -255,7 +258,7 @@ def test_a_small_file_has_both_sides(tmp_path: Path) -> None:
         return zlib.crc32(f"q {n}".encode()) / 2**32
 
     for name, numbers in (
-        ("train", [n for n in range(200) if crc(n) >= DatasetEnv.heldout_share][:20]),
+        ("train", [n for n in range(200) if crc(n) >= SHARES][:20]),
         ("heldout", [n for n in range(200) if crc(n) < DatasetEnv.heldout_share][:20]),
     ):
         rows = [{"question": f"q {n}", "answer": str(n)} for n in numbers]

@@ -13,12 +13,13 @@ from rich.console import Console
 
 from shuhari.envs import Episode, Step, Task, TaskEnv, Turn
 from shuhari.envs.player import Player
-from shuhari.envs.problems.heldout import HeldOutProblems
+from shuhari.envs.problems.heldout import HeldOutProblems, solved
 from shuhari.loops.collect.rollout import Rollouts, Seats, _Running
 from shuhari.loops.collect.sample_groups import SampleGroups
+from shuhari.loops.collect.validation import Validation
 from shuhari.loops.config import SampleGroupsConfig
 from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
-from shuhari.loops.evaluate.problems import PolicyAnswers, Problems, solved
+from shuhari.loops.evaluate.problems import PolicyAnswers, Problems
 from shuhari.loops.measured import Measured
 from shuhari.loops.report.report import Report
 from shuhari.loops.scoreboard import Scoreboard
@@ -133,7 +134,7 @@ def test_solved_is_the_verdict_and_not_the_pay() -> None:
     policy = Policy("math", rank=2, alpha=4.0)
     rollouts = Rollouts(lambda: gymnasium.make("toy/Shaped-v0"), Generator(policy), Renderer(policy), 4)
     env: Any = gymnasium.make("toy/Shaped-v0").unwrapped
-    evaluation = Problems(rollouts, env, HeldOutProblems(env, 8), samples=4)
+    evaluation = Problems(rollouts, env, HeldOutProblems(env, 8), Validation(rollouts, True), samples=4)
 
     def says(text: str) -> Any:
         class Said(PolicyAnswers):
@@ -200,7 +201,7 @@ def measured() -> Problems:
     policy = Policy("math", rank=2, alpha=4.0)
     rollouts = Rollouts(lambda: gymnasium.make("toy/Telling-v0"), Generator(policy), Renderer(policy), 4)
     env: Any = gymnasium.make("toy/Telling-v0").unwrapped
-    return Problems(rollouts, env, HeldOutProblems(env, 6), samples=4)
+    return Problems(rollouts, env, HeldOutProblems(env, 6), Validation(rollouts, True), samples=4)
 
 
 # Texts of four samples, and what they come to: avg@4 and maj@4 of each problem.

@@ -1,0 +1,56 @@
+"""Problems that steer a run: neither trained on nor reported."""
+
+from functools import cached_property
+from typing import Any
+
+from shuhari.envs.problems.heldout import SEEDS, HeldOutProblems, solved
+from shuhari.envs.validation import EnvFault
+from shuhari.loops.collect.rollout import Rollouts
+
+MOST = 300  # problems
+
+
+class Validation:
+    """The validation side of an environment or, where it has none, seeds that training does not draw."""
+
+    def __init__(self, rollouts: Rollouts, judged: bool) -> None:
+        """`judged`: whether the environment is a `TaskEnv`, with sides and a verifier."""
+        self.rollouts, self.judged = rollouts, judged
+
+    @cached_property
+    def _problems(self) -> tuple[list[int], dict[str, Any] | None, set[str]]:
+        """Seeds, the options of `reset`, and the prompts."""
+        if self.judged:
+            try:
+                found = HeldOutProblems(self.rollouts.make(), MOST, "validation")
+            except EnvFault:  # too few problems, or another split: no problem is on that side
+                pass
+            else:
+                return found.seeds, {"split": "validation"}, found.prompts
+        return list(range(SEEDS["validation"], SEEDS["validation"] + MOST)), None, set()
+
+    def __len__(self) -> int:
+        return len(self._problems[0])
+
+    @property
+    def apart(self) -> bool:
+        """Whether the problems are on a side of their own."""
+        return self._problems[1] is not None
+
+    def withholds(self, prompt: str) -> bool:
+        """Whether a trace with this prompt must be kept out of training."""
+        return prompt.strip() in self._problems[2]
+
+    def scores(self, n: int = MOST) -> list[float | None]:
+        """What greedy play of the present policy earns on the first `n` problems: 1 or 0 where a verifier
+        judges, else the return; None: there is no verdict."""
+        seeds, options, _ = self._problems
+        played = self.rollouts.play(seeds[:n], temperature=0, options=options)
+        return [
+            _number(solved(episode)) if self.judged else episode.reward() if episode.counts else None
+            for episode in played
+        ]
+
+
+def _number(solved: bool | None) -> float | None:
+    return None if solved is None else float(solved)

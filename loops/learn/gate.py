@@ -1,0 +1,103 @@
+"""The gate of self-play: a policy that has become worse goes back, and a phase ends with the best it had.
+
+A look plays validation problems greedily and compares the policy with the best one so far, problem by
+problem (an exact sign test on the problems that only one of them does better, as McNemar's). A run looks many
+times, so each look has its share of the level (Bonferroni). The best is chosen on these problems, so its
+figure there is a little too good; the report's is from problems that no look ever saw.
+"""
+
+from collections.abc import Callable, Sequence
+from math import comb
+from typing import Any
+
+from shuhari.loops.learn.learner import Learner
+
+LEVEL = 0.05  # chance that a phase goes back although nothing became worse
+GIVES_UP = 3  # times that a phase goes back before it ends
+SMALLER = 0.5  # of the learning rate, each time it goes back
+KEPT = ("stopped", "mean", "history", "_best", "_best_mean", "_best_round", "_best_state")
+Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
+
+
+def sign_test(better: int, worse: int) -> float:
+    """The one-sided p-value of at least so many `worse` among those that differ, if each were as likely."""
+    n = better + worse
+    return float(sum(comb(n, k) for k in range(worse, n + 1)) / 2**n)
+
+
+class Gate:
+    """Looks at the policy `looks` times over a phase of `rounds`.
+
+    score: the policy's scores on validation problems, always the same ones
+    mean: the mean score of the policy as it is, if that has been measured
+    history: of each look its round, mean, p-value and what was decided
+    stopped: whether it has gone back so often that the phase ends
+    """
+
+    def __init__(self, learner: Learner, score: Callable[[], Scores], *, rounds: int, looks: int) -> None:
+        self.learner, self._score = learner, score
+        self.every, self.level = max(1, rounds // looks), LEVEL / looks
+        self.stopped = False
+        self.mean: float | None = None
+        self.history: list[dict[str, Any]] = []
+        self._best: Scores = ()
+        self._best_mean, self._best_round = 0.0, 0
+        self._best_state = learner.policy.state()
+
+    def begin(self) -> None:
+        """Before the first round: the policy that comes in is the best so far."""
+        self._best = self._score()
+        self._best_mean = self.mean = _mean(self._best)
+        self._note(0, 1.0, "begins")
+
+    def after_step(self, number: int, last: bool) -> dict[str, float]:
+        """After round `number`: look if it is time to. Figures for TensorBoard. `last`: no round follows."""
+        self.mean = None
+        if number % self.every and not last:
+            return {}
+        scores = self._score()
+        pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
+        p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
+        mean = self.mean = _mean(scores)
+        worse, decision = p < self.level, "goes on"
+        if mean > self._best_mean:
+            self._best, self._best_mean, self._best_round = scores, mean, number
+            self._best_state, decision = self.learner.policy.state(), "the best so far"
+        elif worse:
+            decision = f"went back to round {self._best_round}"
+            self.learner.optimizer.restart(SMALLER)
+            self.stopped = self.went_back + 1 >= GIVES_UP
+        elif last and self._best_round != number:
+            decision = f"ends with round {self._best_round}"
+        if worse or ((last or self.stopped) and self._best_round != number):
+            self.learner.restore(self._best_state)
+            self.mean = self._best_mean
+        self._note(number, p, decision, mean)
+        return {"validation": mean, "validation_best": self._best_mean, "went_back": float(self.went_back)}
+
+    @property
+    def went_back(self) -> int:
+        """How often it has gone back."""
+        return sum(str(look["decision"]).startswith("went back") for look in self.history)
+
+    def _note(self, number: int, p: float, decision: str, mean: float | None = None) -> None:
+        known = self._best_mean if mean is None else mean
+        self.history.append(
+            {"round": number, "mean": round(known, 4), "p": round(p, 5), "decision": decision}
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """For the report."""
+        return {"problems": len(self._best), "ends_with": self._best_round, "looks": self.history}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in KEPT}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in KEPT:
+            setattr(self, name, state[name])
+
+
+def _mean(scores: Scores) -> float:
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else 0.0
