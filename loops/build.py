@@ -31,6 +31,7 @@ from shuhari.loops.health import PhaseHealth
 from shuhari.loops.house import House
 from shuhari.loops.learn.gate import Gate
 from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.learning_rate import learning_rate
 from shuhari.loops.learn.objectives import reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
@@ -154,7 +155,10 @@ SOURCES: dict[str, Callable[..., Source]] = {
 
 def _learner(house: House, name: str, source: Source) -> Learner:
     cfg, policy = house.cfg.phases[name], house.policy
-    parameters, rate = list(policy.parameters.values()), cfg.learning_rate
+    parameters, rate, note = list(policy.parameters.values()), cfg.learning_rate, ""
+    if rate is None:
+        rate = learning_rate(cfg.rate, cfg.optimizer, policy.width)
+        note = f"{name}: learning rate {rate:.2g} ({cfg.optimizer}), by the base's width of {policy.width}"
     matrices, rest = (parameters, []) if cfg.optimizer == "muon" else ([], parameters)
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
@@ -171,7 +175,7 @@ def _learner(house: House, name: str, source: Source) -> Learner:
         reference=reference,
         ranks=house.ranks,
         check=check,
-        note=house.memory.line(chosen, longest, name),
+        note="\n".join(filter(None, (note, house.memory.line(chosen, longest, name)))),
     )
 
 

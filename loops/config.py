@@ -59,13 +59,16 @@ class PhaseConfig(Checked):
     """The options of every phase.
 
     gives: the columns that its batches have; an objective may need them
+    rate: the learning rate of Muon for a base of width 64, from which the others follow
     """
 
     gives: ClassVar[tuple[str, ...]] = ("weights",)
+    rate: ClassVar[float] = 0.005
     algorithm: str = MISSING  # the name of the source of its batches, one of ALGORITHMS
     objective: Any = MISSING  # the loss: one of OBJECTIVES, with its options
     optimizer: str = "muon"  # one of OPTIMIZERS
-    learning_rate: float = 0.005
+    # null: by the optimizer and the base's width, as docs/models.md says; the run prints it.
+    learning_rate: float | None = None
     # Most tokens of one forward and backward pass. 0: by the memory that is free when the run begins, at most
     # 8192; another size adds in another order, so a resumed run keeps the one it began with.
     micro_batch: int = number(0, least=0)
@@ -87,9 +90,9 @@ class PhaseConfig(Checked):
 class ImitateConfig(PhaseConfig):
     """Phase 1: imitate the expert's traces."""
 
+    rate: ClassVar[float] = 0.01
     algorithm: str = "imitate"
     objective: Any = field(default_factory=DistillConfig)
-    learning_rate: float = 0.01
     traces: str | None = (
         None  # a file of prompts and completions, or chats; null: the env's expert writes them
     )
@@ -111,9 +114,9 @@ class ImitateConfig(PhaseConfig):
 class SearchPlayConfig(PhaseConfig):
     """Phase 2 in games that hide nothing: the policy's own continuations value each move."""
 
+    rate: ClassVar[float] = 0.01
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
-    learning_rate: float = 0.01
     rounds: int = 80
     starts: int = 1024  # positions that are valued in a round
     continuations: int = 8  # games that are played on from each legal move
@@ -132,9 +135,9 @@ class SearchPlayConfig(PhaseConfig):
 class FictitiousPlayConfig(PhaseConfig):
     """Phase 2 in games that hide something: the policy learns replies to its own past."""
 
+    rate: ClassVar[float] = 0.01
     algorithm: str = "fictitious_play"
     objective: Any = field(default_factory=DistillConfig)
-    learning_rate: float = 0.01
     rounds: int = 100
     starts: int = 256  # games of a round
     continuations: int = 4  # games that are played on from each legal move
@@ -179,7 +182,6 @@ class SampleGroupsConfig(GroupsConfig):
     algorithm: str = "sample_groups"
     objective: Any = field(default_factory=PolicyGradientConfig)
     optimizer: str = "adamw"  # where rewards are sparse, Muon steps along noise as far as along the signal
-    learning_rate: float = 0.001
     # About so many decisions in a round: where episodes are long, a round has fewer problems. 0: no limit.
     decisions: int = number(0, least=0)
     # Most new problems that a round draws in place of those whose samples all earned the same, as a multiple
@@ -233,7 +235,6 @@ class RankedPairsConfig(PhaseConfig):
     algorithm: str = "ranked_pairs"
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
-    learning_rate: float = 0.001
     pairs: str = MISSING  # a JSONL file of {"prompt", "chosen", "rejected"}
     rounds: int = 200
     batch: int = 32  # pairs of one optimizer step
@@ -247,7 +248,6 @@ class VerifiedPairsConfig(GroupsConfig):
     algorithm: str = "verified_pairs"
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
-    learning_rate: float = 0.001
     rounds: int = 30
     updates: int = 8  # optimizer steps of a round
     batch: int = 64  # pairs of one optimizer step

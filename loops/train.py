@@ -84,7 +84,8 @@ class Training:
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:
-                self._note(phase.learner.note)
+                for text in phase.learner.note.splitlines():
+                    self._note(text)
                 self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
