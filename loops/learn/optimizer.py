@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-WARMUP = 20  # steps
+WARMUP = 20  # steps, at most; and a fifth of all
 LAST = 0.02  # learning rate of the last step, as a share of the highest one
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan's quintic: steep at 0, within 0.3 of 1 after five steps
@@ -72,7 +72,7 @@ class Optimizer:
         norm = float(nn.utils.clip_grad_norm_(self._all, 1.0))
         if not norm < float("inf"):  # NaN included
             raise FloatingPointError("the gradient is not finite: lower the learning rate")
-        rate = min(1.0, (self.made + 1) / WARMUP) * max(LAST, 1 - self.made / self.steps)
+        rate = min(1.0, (self.made + 1) / max(1, min(WARMUP, self.steps // 5))) * max(LAST, 1 - self.made / self.steps)
         with torch.no_grad():
             for shape, parameters in self._by_shape.items():
                 self._step_matrices(shape, parameters, rate * self.learning_rate)
