@@ -72,7 +72,8 @@ class Optimizer:
         norm = float(nn.utils.clip_grad_norm_(self._all, 1.0))
         if not norm < float("inf"):  # NaN included
             raise FloatingPointError("the gradient is not finite: lower the learning rate")
-        rate = min(1.0, (self.made + 1) / max(1, min(WARMUP, self.steps // 5))) * max(LAST, 1 - self.made / self.steps)
+        warmup = max(1, min(WARMUP, self.steps // 5))
+        rate = min(1.0, (self.made + 1) / warmup) * max(LAST, 1 - self.made / self.steps)
         with torch.no_grad():
             for shape, parameters in self._by_shape.items():
                 self._step_matrices(shape, parameters, rate * self.learning_rate)

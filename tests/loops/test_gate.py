@@ -1,0 +1,138 @@
+"""The gate: who goes back, who does not, and with what a phase ends."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+import torch
+from small_runs import mirror, run_folder
+
+from shuhari.envs.problems.heldout import HeldOutProblems
+from shuhari.loops.collect.rollout import Rollouts
+from shuhari.loops.collect.validation import Validation
+from shuhari.loops.learn.gate import GIVES_UP, SMALLER, Gate, sign_test
+from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.objectives import DistillConfig
+from shuhari.loops.learn.optimizer import Optimizer
+from shuhari.loops.train import train
+from shuhari.policy.inference.generator import Generator
+from shuhari.policy.policy import Policy
+from shuhari.policy.render import Renderer
+
+RATE = 0.01
+
+
+@pytest.fixture
+def learner() -> Learner:
+    policy = Policy("math", rank=2, alpha=4.0)
+    parameters = list(policy.parameters.values())
+    optimizer = Optimizer([], learning_rate=RATE, rest=parameters, rest_learning_rate=RATE, steps=10)
+    return Learner(policy, DistillConfig(), optimizer, micro_batch=64, reference=None)
+
+
+def mark(learner: Learner, value: float) -> None:
+    """Make the adapter one that can be told from others."""
+    learner.policy.load_state({k: torch.full_like(v, value) for k, v in learner.policy.state().items()})
+
+
+def marked(learner: Learner) -> float:
+    return next(iter(learner.policy.state().values())).mean().item()
+
+
+def solving(right: int, n: int = 100) -> list[float | None]:
+    return [1.0] * right + [0.0] * (n - right)
+
+
+def walk(learner: Learner, *rights: int, looks: int = 5) -> Gate:
+    """A phase whose policy after round n is marked n and solves so many of 100 problems, the first ones."""
+    scores: Iterator[list[float | None]] = map(solving, rights)
+    gate = Gate(learner, lambda: next(scores), rounds=len(rights) - 1, looks=looks)
+    gate.begin()
+    for number in range(1, len(rights)):
+        mark(learner, float(number))
+        gate.after_step(number, last=number == len(rights) - 1)
+        if gate.stopped:
+            break
+    return gate
+
+
+def test_the_sign_test_by_hand() -> None:
+    assert sign_test(0, 0) == 1.0
+    assert sign_test(0, 5) == 1 / 32
+    assert sign_test(5, 5) == pytest.approx((1024 + 252) / 2048)
+    assert sign_test(2, 8) == pytest.approx((45 + 10 + 1) / 1024)
+
+
+def test_a_policy_that_is_worse_beyond_doubt_goes_back_with_a_smaller_step(learner: Learner) -> None:
+    gate = walk(learner, 50, 60, 30, 61, 61)
+    assert [look["decision"] for look in gate.history] == [
+        "begins", "the best so far", "went back to round 1", "the best so far", "ends with round 3",
+    ]  # fmt: skip
+    assert marked(learner) == 3.0
+    assert learner.optimizer.rest_learning_rate == RATE * SMALLER
+    assert gate.mean == pytest.approx(0.61)
+
+
+def test_a_doubtful_loss_goes_on_but_the_phase_ends_with_the_best(learner: Learner) -> None:
+    """Six of a hundred problems less is p = 1/64: more than a fifth of .05."""
+    gate = walk(learner, 50, 60, 54)
+    assert gate.history[-1]["decision"] == "ends with round 1"
+    assert gate.history[-1]["p"] == pytest.approx(1 / 64, abs=1e-4)
+    assert (marked(learner), gate.went_back, learner.optimizer.rest_learning_rate) == (1.0, 0, RATE)
+
+
+def test_a_phase_that_goes_back_too_often_ends_with_what_it_began_with(learner: Learner) -> None:
+    mark(learner, 9.0)
+    gate = walk(learner, 50, *[10] * (GIVES_UP + 2))
+    assert gate.stopped
+    assert gate.went_back == GIVES_UP
+    assert gate.summary()["ends_with"] == 0
+    assert marked(learner) == 9.0
+
+
+def test_problems_without_a_verdict_are_not_compared(learner: Learner) -> None:
+    scores: Iterator[list[float | None]] = iter([[1.0, None, 1.0], [None, 0.0, 1.0]])
+    gate = Gate(learner, lambda: next(scores), rounds=1, looks=1)
+    gate.begin()
+    gate.after_step(1, last=True)
+    assert gate.history[-1]["p"] == 1.0
+    assert gate.history[-1]["mean"] == 0.5
+
+
+def test_looks_are_made_at_their_rounds_and_kept_in_the_checkpoint(learner: Learner) -> None:
+    asked: list[int] = []
+    gate = Gate(learner, lambda: asked.append(1) or solving(5), rounds=10, looks=3)  # type: ignore[func-returns-value]
+    gate.begin()
+    seen = [bool(gate.after_step(number, last=number == 10)) for number in range(1, 11)]
+    assert [n + 1 for n, looked in enumerate(seen) if looked] == [3, 6, 9, 10]
+    other = Gate(learner, lambda: solving(5), rounds=10, looks=3)
+    other.load_state_dict(gate.state_dict())
+    assert other.summary() == gate.summary()
+
+
+def test_validation_problems_are_neither_trained_on_nor_reported(tmp_path: Path) -> None:
+    cfg = mirror(tmp_path)
+    env: Any = gymnasium.make(cfg.env)
+    policy = Policy("math", rank=2, alpha=4.0)
+    rollouts = Rollouts(lambda: gymnasium.make(cfg.env), Generator(policy), Renderer(policy), 4)
+    validation = Validation(rollouts, judged=True)
+    assert validation.apart
+    prompts = {env.reset(seed=s, options={"split": "validation"})[0] for s in range(300)}
+    assert len(validation) == len(prompts) > 5
+    assert all(validation.withholds(prompt) for prompt in prompts)
+    assert not prompts & HeldOutProblems(env, 50).prompts
+    assert not prompts & {env.reset(seed=s)[0] for s in range(500)}
+    assert len(validation.scores(3)) == 3
+
+
+def test_a_run_reports_its_gate_and_ends_with_its_best(tmp_path: Path) -> None:
+    report = train(mirror(tmp_path))
+    (phase,) = [p for p in report["phases"] if p["name"] == "selfplay"]
+    gate = phase["gate"]
+    assert gate["problems"] > 5
+    assert gate["looks"][0]["round"] == 0
+    best = max(look["mean"] for look in gate["looks"])
+    assert best == next(look["mean"] for look in gate["looks"] if look["round"] == gate["ends_with"])
+    assert "gate: selfplay:" in (run_folder(tmp_path) / "report.md").read_text()
