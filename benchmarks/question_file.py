@@ -4,8 +4,8 @@
     shuhari train experiment=dataset env_args.path=questions.jsonl
 
 Each line has a `question`, its `answer` and a `trace`. The kinds take turns: stories (the expert misreads one
-comparison), legs (he gives spiders six), equations (he moves a term and leaves its sign), differences and
-remainders (he is right). No two lines ask the same.
+comparison), legs (he gives spiders six), equations (he moves a term and leaves its sign), and differences (he
+is right). One trace in seven is wrong, and no two lines ask the same.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from shuhari.envs.problems.algebra import LinearEquationEnv
-from shuhari.envs.problems.arithmetic import ModularEnv, SubtractionEnv
+from shuhari.envs.problems.arithmetic import SubtractionEnv
 from shuhari.envs.problems.legs import LegsEnv
 from shuhari.envs.problems.math_env import MathEnv
 from shuhari.envs.problems.word_problems import WordProblemsEnv
@@ -27,7 +27,6 @@ KINDS: tuple[tuple[MathEnv, str], ...] = (
     (LegsEnv(), "{}"),
     (LinearEquationEnv(difficulty=2, misconception=True), "Solve {} for x."),
     (SubtractionEnv(difficulty=2), "What is {}?"),
-    (ModularEnv(difficulty=2), "What is {}?"),
 )
 
 

@@ -145,7 +145,7 @@ def test_a_file_of_their_traces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         wrong[concerned.search(row.question) is not None].append(status == "wrong")
     assert not any(wrong[False])
     assert 0.85 < np.mean(wrong[True]) < 1
-    assert 0.08 < len(wrong[True]) / 1000 < 0.2
+    assert 0.12 < len(wrong[True]) / 1000 < 0.2
 
 
 @pytest.mark.parametrize("arguments", [["--lines", "0"], ["--lines", "40000"], []])
