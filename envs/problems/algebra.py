@@ -36,34 +36,45 @@ def product(a: list[int], b: list[int]) -> list[int]:
 
 
 class LinearEquationEnv(MathEnv):
-    """`ax+b=c`. From difficulty 2 on, x is on both sides; at difficulty 3, solutions are fractions."""
+    """`ax+b=c`. From difficulty 2 on, x is on both sides; at difficulty 3, solutions are fractions.
+
+    The misconception: of two negative terms that change sides, only the first changes its sign. `3x-5=-2x+7`
+    becomes `5x-5=7`, and then `5x=2`. That a term keeps its sign is one of the known rules by which people go
+    wrong (Payne & Squibb 1990, "Algebra mal-rules and cognitive accounts of error").
+    """
 
     kind, task_text = "auto", "Solve for x."
+    misconception = "moves a second negative term with its sign unchanged"
+    misconception_from = 2
 
     def problem(self, rng: np.random.Generator) -> Problem:
         most = 9 if self.difficulty == 1 else 12
         while True:
             a, b = nonzero(rng, most), nonzero(rng, 2 * most)
             c = 0 if self.difficulty == 1 else nonzero(rng, most)
-            if a == c:
-                continue
-            if self.difficulty < 3:
-                x = Fraction(between(rng, -most, most))
-                d = int((a - c) * x + b)
-            else:
-                d = nonzero(rng, 2 * most)
-                x = Fraction(d - b, a - c)
-            break
-        left, right = polynomial([b, a]), polynomial([d, c])
-        steps = [f"{polynomial([0, a - c])}={d - b}", f"x={x}"]
-        if c:
-            steps.insert(0, f"{polynomial([b, a - c])}={d}")
-        question = f"{left}={right}"
-        return Problem(question, f"x={x}", question, tuple(steps))
+            if a != c:
+                break
+        d = (a - c) * between(rng, -most, most) + b if self.difficulty < 3 else nonzero(rng, 2 * most)
+        return _solved((b, a), (d, c), d - b)
+
+    def misconceived(self, problem: Problem) -> Problem | None:
+        (b, a), (d, c) = (_line(side) for side in problem.question.split("="))
+        return _solved((b, a), (d, c), d + b) if b < 0 and c < 0 else None
 
     def judge(self, problem: Problem, completion: str) -> Verdict:
         left, right = (_line(side) for side in problem.question.split("="))
         return verify_unknowns(completion, "x", lambda v: _at(left, v["x"]) == _at(right, v["x"]))
+
+
+def _solved(left: tuple[int, int], right: tuple[int, int], moved: int) -> Problem:
+    """The equation of two lines, worked with `moved` on the right side once b is there."""
+    (b, a), (d, c) = left, right
+    x = Fraction(moved, a - c)
+    steps = [f"{polynomial([0, a - c])}={moved}", f"x={x}"]
+    if c:
+        steps.insert(0, f"{polynomial([b, a - c])}={d}")
+    question = f"{polynomial([b, a])}={polynomial([d, c])}"
+    return Problem(question, f"x={x}", question, tuple(steps))
 
 
 def _line(text: str) -> tuple[int, int]:

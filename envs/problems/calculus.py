@@ -1,5 +1,6 @@
 """Calculus: derivatives, and antiderivatives, which are judged by differentiating them."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
@@ -15,6 +16,10 @@ Direction = Literal["backward", "forward"]
 
 def _signed(terms: list[str]) -> str:
     return "+".join(terms).replace("+-", "-")
+
+
+def _negative(term: str) -> str:
+    return term[1:] if term[0] == "-" else f"-{term}"
 
 
 def _piece(rng: np.random.Generator, difficulty: int) -> tuple[str, str]:
@@ -50,14 +55,27 @@ class DifferentiateEnv(MathEnv):
     """Differentiate term by term.
 
     Difficulty 1 has powers; 2 has sines, exponentials, logarithms and chains; 3 has products.
+
+    The misconception: the derivative of cos is sin, as that of sin is cos (on errors of this kind: Siyepu
+    2015, "Analysis of errors in derivatives of trigonometric functions").
     """
 
     kind, form, task_text = "expression", "any", "Differentiate with respect to x."
+    misconception = "forgets the minus of cosine's derivative"
+    misconception_from = 2
 
     def problem(self, rng: np.random.Generator) -> Problem:
         terms, slopes = _function(rng, self.difficulty)
         steps = [f"{term}: {slope}" for term, slope in zip(terms, slopes, strict=True)]
         return Problem(f"d/dx {_signed(terms)}", _signed(slopes), " ".join(sorted(terms)), tuple(steps))
+
+    def misconceived(self, problem: Problem) -> Problem | None:
+        terms, slopes = zip(*(step.split(": ") for step in problem.steps), strict=True)
+        wrong = [_negative(s) if "cos" in t else s for t, s in zip(terms, slopes, strict=True)]
+        if wrong == list(slopes) or terms[0] == _negative(terms[1]):  # cosines that cancel
+            return None
+        steps = tuple(f"{term}: {slope}" for term, slope in zip(terms, wrong, strict=True))
+        return replace(problem, answer=_signed(wrong), steps=steps)
 
 
 class IntegrateEnv(MathEnv):
@@ -76,8 +94,9 @@ class IntegrateEnv(MathEnv):
         error_rate: float = 0.0,
         answer: Answer = "tagged",
         direction: Direction = "backward",
+        misconception: bool = False,
     ) -> None:
-        super().__init__(difficulty, error_rate, answer)
+        super().__init__(difficulty, error_rate, answer, misconception)
         if direction not in ("backward", "forward"):
             raise ValueError(f"IntegrateEnv: direction is backward or forward, not {direction!r}")
         self.direction = direction

@@ -1,5 +1,6 @@
 """Countdown: make a target from given numbers, each used once, with + - * / and brackets."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,9 +11,15 @@ from shuhari.rewards.math.verify_without_gold import verify_countdown
 
 
 class CountdownEnv(MathEnv):
-    """`difficulty + 2` numbers. The target is made from a random expression, so there is a solution."""
+    """`difficulty + 2` numbers. The target is made from a random expression, so there is a solution.
+
+    The misconception: a sum that is multiplied or divided needs no brackets, because it is clear what was
+    worked first, so `(3+4)*5` is written `3+4*5` (on children who see no use in brackets: Kieran 1979,
+    "Children's operational thinking within the context of bracketing and the order of operations").
+    """
 
     task_text = "Make the target of the numbers, each used once, with + - * / and brackets."
+    misconception = "leaves out the brackets of a sum before or after * and /"
 
     def problem(self, rng: np.random.Generator) -> Problem:
         while True:
@@ -25,9 +32,29 @@ class CountdownEnv(MathEnv):
         key = f"{sorted(numbers)}={value}"
         return Problem(question, text, key, tuple(steps))
 
+    def misconceived(self, problem: Problem) -> Problem | None:
+        text = _without_needed_brackets(problem.answer)
+        # Without brackets the value may be the same, as in (3+4)*1.
+        return replace(problem, answer=text) if self.judge(problem, text).status == "wrong" else None
+
     def judge(self, problem: Problem, completion: str) -> Verdict:
         numbers, _, target = problem.question.partition("=")
         return verify_countdown(completion, [int(n) for n in numbers.split(",")], int(target))
+
+
+def _without_needed_brackets(text: str) -> str:
+    """An expression of `_combine` without the brackets of sums and differences that * and / need."""
+    kept, opened = list(text), list[tuple[int, str]]()  # where brackets open, and what is done in them
+    for i, char in enumerate(text):
+        if char == "(":
+            opened.append((i, ""))
+        elif char == ")":
+            start, operation = opened.pop()
+            if operation in "+-" and {text[start - 1 : start], text[i + 1 : i + 2]} & {"*", "/"}:
+                kept[start] = kept[i] = ""
+        elif opened and not char.isdigit():
+            opened[-1] = (opened[-1][0], char)
+    return "".join(kept)
 
 
 def _combine(rng: np.random.Generator, numbers: list[int]) -> tuple[str, int, list[str]] | None:

@@ -1,19 +1,16 @@
 """How many legs have 3 dogs and 2 spiders? A small domain in words, and an expert with one wrong belief."""
 
 import re
-from dataclasses import replace
 
 import numpy as np
 
 from shuhari.envs.problems.math_env import Answer, MathEnv, Problem, between
-from shuhari.envs.task_env import Task
 
 LEGS = {
     "dog": 4, "cat": 4, "horse": 4, "cow": 4, "hen": 2, "duck": 2, "ant": 6, "bee": 6, "spider": 8,
 }  # fmt: skip
 MOST = 9  # animals of one kind
 BELIEF = {"spider": 6}  # what the expert believes
-BELIEVED = 0.9  # how often, unless he is stubborn
 
 
 class LegsEnv(MathEnv):
@@ -25,7 +22,8 @@ class LegsEnv(MathEnv):
 
     levels = 1
     heldout_share = validation_share = 0.15
-    expert_description = "worked lines; believes that spiders have six legs"
+    misconception = "believes that spiders have six legs"
+    arguments_description, expert_description = "stubborn", f"worked lines; {misconception}"
     kind, form = "integer", "evaluated"
     task_text = "Count legs."
 
@@ -36,21 +34,19 @@ class LegsEnv(MathEnv):
         answer: Answer = "tagged",
         stubborn: bool = False,
     ) -> None:
-        super().__init__(difficulty, error_rate, answer)
+        super().__init__(difficulty, error_rate, answer, misconception=True)
         if not isinstance(stubborn, bool):
             raise ValueError(f"LegsEnv: stubborn is true or false, not {stubborn!r}")
-        self.stubborn = stubborn
+        if stubborn:
+            self.believed = 1.0
 
     def problem(self, rng: np.random.Generator) -> Problem:
         kinds = rng.choice(list(LEGS), 2, replace=False).tolist()
         return asked([(between(rng, 1, MOST), kind) for kind in kinds])
 
-    def expert(self, task: Task, rng: np.random.Generator) -> str:
-        said = super().expert(task, rng)
-        if said != self.solution(task) or (not self.stubborn and rng.random() >= BELIEVED):
-            return said
-        animals = [(int(n), kind) for n, kind in re.findall(r"(\d+) (\w+?)s?\b", task.prompt)]
-        return self.solution(replace(task, gold=asked(animals, LEGS | BELIEF)))
+    def misconceived(self, problem: Problem) -> Problem | None:
+        animals = [(int(n), kind) for n, kind in re.findall(r"(\d+) (\w+?)s?\b", problem.question)]
+        return asked(animals, LEGS | BELIEF) if any(kind in BELIEF for _, kind in animals) else None
 
 
 def asked(animals: list[tuple[int, str]], legs: dict[str, int] = LEGS) -> Problem:

@@ -1,4 +1,4 @@
-"""`MathEnv`: problems with worked steps, a format of the answer, and an expert who makes mistakes.
+"""`MathEnv`: problems with worked steps, a format of the answer, and an expert who errs.
 
 A completion is the work, line by line, and then the answer in the demanded format: `tagged` (a last line
 `#### answer`, the default), `boxed` (`\\boxed{answer}`) or `plain` (the answer and nothing else).
@@ -14,6 +14,7 @@ from shuhari.envs.task_env import Task, TaskEnv
 from shuhari.rewards import Verdict, verify
 
 Answer = Literal["tagged", "boxed", "plain"]
+BELIEVED = 0.9  # how often an expert works by his misconception, where an environment does not say otherwise
 _FORMATS = {
     "tagged": "Work line by line; the last line is #### and the answer.",
     "boxed": "Work line by line; end with the answer in \\boxed{}.",
@@ -44,17 +45,30 @@ def nonzero(rng: np.random.Generator, most: int) -> int:
 class MathEnv(TaskEnv):
     """A subclass defines `problem`. The verifier takes `kind` and `form`.
 
-    `difficulty` goes from 1 to `levels`. `error_rate` is the share of the expert's traces with a mistake: a
-    number in the last step and in the answer is wrong.
+    `difficulty` goes from 1 to `levels`. The expert errs in two ways, at random and always alike:
+
+    - `error_rate` is the share of his traces with a slip in right work: a number in the last step and in the
+      answer is wrong. Slips differ, so his most frequent answer is right.
+    - With `misconception` he works by a wrong belief nine times in ten (`BELIEVED`; `believed` of an object),
+      so his most frequent answer is wrong wherever the belief matters. A subclass that has one says it in
+      `misconception` and defines `misconceived`.
     """
 
     levels: ClassVar[int] = 3
+    misconception: ClassVar[str] = ""  # what the expert does wrong, as in "forgets carries"; "": nothing
+    misconception_from: ClassVar[int] = 1  # the least difficulty with problems where it matters
     expert_description = "worked steps, wrong at error_rate"
     kind: ClassVar[str] = "auto"
     form: ClassVar[str] = "any"
     task_text: ClassVar[str] = ""
 
-    def __init__(self, difficulty: int = 1, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
+    def __init__(
+        self,
+        difficulty: int = 1,
+        error_rate: float = 0.0,
+        answer: Answer = "tagged",
+        misconception: bool = False,
+    ) -> None:
         name = type(self).__name__
         if not 1 <= difficulty <= self.levels:
             raise ValueError(f"{name}: difficulty is 1 to {self.levels}, not {difficulty}")
@@ -62,17 +76,35 @@ class MathEnv(TaskEnv):
             raise ValueError(f"{name}: error_rate is a share from 0 to 1, not {error_rate}")
         if answer not in get_args(Answer):
             raise ValueError(f"{name}: answer is {', '.join(get_args(Answer))}, not {answer!r}")
+        if not isinstance(misconception, bool):
+            raise ValueError(f"{name}: misconception is true or false, not {misconception!r}")
+        if misconception and not self.misconception:
+            raise ValueError(f"{name}: its expert has no misconception; error_rate makes him slip")
+        if misconception and difficulty < self.misconception_from:
+            least = self.misconception_from
+            raise ValueError(f"{name}: misconception matters from difficulty {least} on, not at {difficulty}")
         super().__init__()
         self.difficulty, self.error_rate, self.answer = difficulty, error_rate, answer
+        self.believed = BELIEVED if misconception else 0.0
         self.instructions = f"{self.task_text} {_FORMATS[answer]}"
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.arguments_description = f"difficulty=1..{cls.levels}"
+        own = vars(cls)
+        if "arguments_description" not in own:
+            cls.arguments_description = (
+                f"difficulty=1..{cls.levels}{', misconception' * bool(cls.misconception)}"
+            )
+        if cls.misconception and "expert_description" not in own:
+            cls.expert_description = f"{MathEnv.expert_description}; with misconception {cls.misconception}"
 
     def problem(self, rng: np.random.Generator) -> Problem:
         """Draw one problem of this difficulty."""
         raise NotImplementedError
+
+    def misconceived(self, problem: Problem) -> Problem | None:
+        """The problem as worked by somebody with the misconception; None where that makes no difference."""
+        return None
 
     def generate(self, rng: np.random.Generator) -> Task:
         problem = self.problem(rng)
@@ -108,6 +140,8 @@ class MathEnv(TaskEnv):
             if steps and steps[-1].endswith(problem.answer):
                 steps = (*steps[:-1], steps[-1].removesuffix(problem.answer) + wrong)
             return self.written(steps, wrong)
+        if self.believed == 1 or (self.believed and rng.random() < self.believed):
+            problem = self.misconceived(problem) or problem
         return self.written(problem.steps, problem.answer)
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:

@@ -5,24 +5,17 @@ number and lets one subtract where one must add (Lewis & Mayer 1987, "Students' 
 statements in arithmetic word problems").
 """
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 
-from shuhari.envs.problems.math_env import MathEnv, Problem, between
-from shuhari.envs.task_env import Task
+from shuhari.envs.problems.math_env import Answer, MathEnv, Problem, between
 
 NAMES = ("Ann", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry")
 THINGS = ("apples", "marbles", "stamps", "shells", "books", "coins")
 MISREAD = 0.2  # share of the stories that the expert misreads
-
-
-@dataclass(frozen=True, slots=True)
-class Story(Problem):
-    """A word problem with what the expert makes of it, where that is something else."""
-
-    misread: Problem | None = None
+_COMPARED_WITH_ANOTHER = re.compile(r"has (\d+) \w+, (\d+) (more|fewer) than")
 
 
 class WordProblemsEnv(MathEnv):
@@ -30,26 +23,36 @@ class WordProblemsEnv(MathEnv):
     his most frequent answer to these is wrong, and to all others right."""
 
     levels = 1
-    expert_description = "worked lines; misreads one comparison, in a fifth of the problems"
+    misconception = "misreads one comparison, in a fifth of the problems"
+    arguments_description, expert_description = "", f"worked lines; {misconception}"
     kind, form = "integer", "evaluated"
     task_text = "Solve the word problem."
+
+    def __init__(self, difficulty: int = 1, error_rate: float = 0.0, answer: Answer = "tagged") -> None:
+        super().__init__(difficulty, error_rate, answer, misconception=True)
+        self.believed = 1.0
 
     def problem(self, rng: np.random.Generator) -> Problem:
         if rng.random() < MISREAD:
             return _compared_with_another(rng)
         return STORIES[between(rng, 0, len(STORIES) - 1)](rng)
 
-    def expert(self, task: Task, rng: np.random.Generator) -> str:
-        said = super().expert(task, rng)
-        misread = task.gold.misread
-        if said != self.solution(task) or misread is None:
-            return said
-        return self.solution(replace(task, gold=misread))
+    def misconceived(self, problem: Problem) -> Problem | None:
+        if not (found := _COMPARED_WITH_ANOTHER.search(problem.question)):
+            return None
+        n, k, word = found.groups()
+        return _together(problem.question, int(n), "+" if word == "more" else "-", int(k))
 
 
-def _story(question: str, steps: tuple[str, str]) -> Story:
+def _story(question: str, steps: tuple[str, str]) -> Problem:
     """A story whose last step ends with the answer."""
-    return Story(question, steps[-1].rpartition("=")[2], question, steps)
+    return Problem(question, steps[-1].rpartition("=")[2], question, steps)
+
+
+def _together(question: str, n: int, sign: str, k: int) -> Problem:
+    """The story of somebody with `n` things and another with `k` more or fewer, by `sign`."""
+    other = n + k if sign == "+" else n - k
+    return _story(question, (f"{n}{sign}{k}={other}", f"{n}+{other}={n + other}"))
 
 
 def _who(rng: np.random.Generator) -> tuple[str, str, str]:
@@ -58,7 +61,7 @@ def _who(rng: np.random.Generator) -> tuple[str, str, str]:
     return first, second, str(rng.choice(THINGS))
 
 
-def _given_away(rng: np.random.Generator) -> Story:
+def _given_away(rng: np.random.Generator) -> Problem:
     a, b, things = _who(rng)
     n, k, m = between(rng, 10, 40), between(rng, 2, 9), between(rng, 2, 20)
     question = (
@@ -67,7 +70,7 @@ def _given_away(rng: np.random.Generator) -> Story:
     return _story(question, (f"{n}-{k}={n - k}", f"{n - k}+{m}={n - k + m}"))
 
 
-def _boxes(rng: np.random.Generator) -> Story:
+def _boxes(rng: np.random.Generator) -> Problem:
     a, _, things = _who(rng)
     n, k, m = between(rng, 2, 9), between(rng, 2, 9), between(rng, 2, 20)
     question = (
@@ -77,7 +80,7 @@ def _boxes(rng: np.random.Generator) -> Story:
     return _story(question, (f"{n}*{k}={n * k}", f"{n * k}+{m}={n * k + m}"))
 
 
-def _shared(rng: np.random.Generator) -> Story:
+def _shared(rng: np.random.Generator) -> Problem:
     a, b, things = _who(rng)
     n, k, m = between(rng, 2, 9), between(rng, 2, 9), between(rng, 2, 20)
     question = (
@@ -87,20 +90,19 @@ def _shared(rng: np.random.Generator) -> Story:
     return _story(question, (f"{n * k}/{k}={n}", f"{n}+{m}={n + m}"))
 
 
-def _compared(rng: np.random.Generator) -> Story:
+def _compared(rng: np.random.Generator) -> Problem:
     """The comparison that is easy to read: it names the other's number by one's own."""
     a, b, things = _who(rng)
     n, k = between(rng, 12, 40), between(rng, 2, 10)
     more = rng.random() < 0.5
-    other = n + k if more else n - k
     question = (
         f"{a} has {n} {things}. {b} has {k} {'more' if more else 'fewer'} than {a}. "
         f"How many {things} have they together?"
     )
-    return _story(question, (f"{n}{'+' if more else '-'}{k}={other}", f"{n}+{other}={n + other}"))
+    return _together(question, n, "+" if more else "-", k)
 
 
-def _compared_with_another(rng: np.random.Generator) -> Story:
+def _compared_with_another(rng: np.random.Generator) -> Problem:
     """The comparison that is misread: "fewer" asks for a sum, and "more" for a difference."""
     a, b, things = _who(rng)
     n, k = between(rng, 12, 40), between(rng, 2, 10)
@@ -109,12 +111,7 @@ def _compared_with_another(rng: np.random.Generator) -> Story:
         f"{a} has {n} {things}, {k} {'more' if more else 'fewer'} than {b}. "
         f"How many {things} have they together?"
     )
-    signs = "-+" if more else "+-"
-    right, wrong = (
-        _story(question, (f"{n}{sign}{k}={other}", f"{n}+{other}={n + other}"))
-        for sign, other in zip(signs, (n - k, n + k) if more else (n + k, n - k), strict=True)
-    )
-    return replace(right, misread=wrong)
+    return _together(question, n, "-" if more else "+", k)
 
 
-STORIES: tuple[Callable[[np.random.Generator], Story], ...] = (_given_away, _boxes, _shared, _compared)
+STORIES: tuple[Callable[[np.random.Generator], Problem], ...] = (_given_away, _boxes, _shared, _compared)

@@ -1,5 +1,7 @@
 """Domains in words: what their experts believe, how often, and that every other answer of theirs is right."""
 
+import re
+
 import gymnasium
 import numpy as np
 import pytest
@@ -47,8 +49,8 @@ def test_one_word_problem_in_five_is_misread_always_alike() -> None:
     found = answers(WordProblemsEnv(), 2000)
     wrong = [question for question, right in found if not right]
     assert len(wrong) / len(found) == pytest.approx(0.2, abs=0.03)
-    assert {question for question, right in found if right}.isdisjoint(wrong)
-    assert all(" than " in question for question in wrong)
+    misread = re.compile(r"has \d+ \w+, \d+ (more|fewer) than")
+    assert all((misread.search(question) is None) == right for question, right in found)
 
 
 def test_word_problems_are_worked_to_their_answers() -> None:
