@@ -10,6 +10,7 @@ import numpy as np
 
 from shuhari.envs import validation
 from shuhari.envs.task_env import TaskEnv
+from shuhari.envs.types import Episode
 from shuhari.envs.validation import EnvFault
 from shuhari.rewards import Verdict
 from shuhari.rewards.math.answer_key import answer_key
@@ -70,6 +71,12 @@ def vote_of(completion: str, info: Mapping[str, Any]) -> str | None:
     """What an answer says: the environment's own word, or else the key of its text."""
     answer: str | None = info.get("answer")
     return answer_key(completion) if answer is None else answer
+
+
+def episode_vote(episode: Episode) -> str | None:
+    """What an episode's last completion says. One that was never finished says nothing."""
+    finished = episode.stop in ("done", "truncated") and episode.steps
+    return vote_of(episode.steps[-1].text, episode.info) if finished else None
 
 
 class ExpertAnswers:

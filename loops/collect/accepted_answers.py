@@ -8,6 +8,7 @@ import numpy as np
 
 from shuhari.envs import Episode
 from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, seat_rewards, threshold
+from shuhari.loops.collect.majority_judge import judged_by_majority
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
@@ -28,6 +29,9 @@ class AcceptedAnswers(SamplingSource):
     `explore` vary the samples. The last two need a verifier that judges the work and not the answer alone:
     otherwise an answer that is right by chance is learned with whatever led to it. The replay keeps a new
     discovery from undoing an older one. Episodes without a verdict are left out.
+
+    With `judge` majority the most frequent answer of a group is accepted, whatever the verifier says. Then no
+    problem is hard: a group that disagrees is the one whose majority is trusted least.
     """
 
     kept: ClassVar[tuple[str, ...]] = ("failed",)
@@ -49,8 +53,9 @@ class AcceptedAnswers(SamplingSource):
         new = self.problems(cfg.problems - again)
         episodes = self.play(new, cfg.samples, temperature=cfg.temperature)
         episodes += self.play(old, cfg.samples, explore=cfg.explore)
-        groups = self.grouped(episodes)
-        hard = [seed for seed, group in groups.items() if solve_rate(group) < cfg.hard]
+        by_majority = cfg.judge == "majority"
+        groups = self.grouped(judged_by_majority(episodes) if by_majority else episodes)
+        hard = [s for s, group in groups.items() if solve_rate(group) < cfg.hard and not by_majority]
         self.failed = [*(s for s in self.failed if s not in groups), *hard][-cfg.replay :]
         for seed, group in groups.items():
             for answers in best_answers(group):
