@@ -31,6 +31,7 @@ def share_of_processors() -> int:
 CONF = Path(__file__).parent / "conf"
 PAIRS = ("advantages", "groups", "pairs")
 OPTIMIZERS = ("muon", "adamw")
+JUDGES = ("verifier", "majority")
 
 
 @dataclass
@@ -201,10 +202,12 @@ class SampleGroupsConfig(GroupsConfig):
 
 @dataclass
 class AcceptedAnswersConfig(GroupsConfig):
-    """Phase 2 on problems: the policy learns the answers that the verifier accepted."""
+    """Phase 2 on problems: the policy learns the answers that were accepted, by the verifier or by a vote."""
 
     algorithm: str = "accepted_answers"
     objective: Any = field(default_factory=DistillConfig)
+    # One of JUDGES. majority: the most frequent answer of a group is accepted, and no verdict is used.
+    judge: str = "verifier"
     updates: list[int] = field(
         default_factory=lambda: [4, 16], metadata=FIRST_AND_LAST
     )  # optimizer steps of a round
@@ -217,6 +220,11 @@ class AcceptedAnswersConfig(GroupsConfig):
     replay_of: str = ""  # an earlier phase: the replay begins with what that phase's replay held
     hard: float = number(0.5, least=0)
     rare: int = 4  # how many times an answer to a hard problem enters the replay
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.judge not in JUDGES:
+            raise ConfigError(f"judge={self.judge}", f"must be {' or '.join(JUDGES)}")
 
     def updates_of(self, progress: float) -> int:
         """Optimizer steps of a round: few in early rounds, when most is still to be found, and more later.
@@ -279,7 +287,9 @@ class TrainConfig(Checked):
     phases: dict[str, Any] = field(default_factory=dict)  # in order; each has the type of its algorithm
     only: list[str] | None = None  # run these phases and leave out the others
     evaluate_problems: int = 1000  # held-out problems, or matches of a game, behind each figure
-    evaluate_samples: int = number(4, least=4)  # completions of each problem at temperature 1, for pass@k
+    # Completions of each problem at temperature 1, for pass@k, maj@k and curves that go up to so many.
+    # 32 or 64 show what more samples bring, and how many of imitation's one sample of a later player equals.
+    evaluate_samples: int = number(4, least=4)
     adapter: str | None = None  # a folder: start from this adapter
     resume: str | None = None  # a run's folder: continue that run
     out: str = "runs"

@@ -14,7 +14,7 @@ from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
-from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar
+from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar, write_curves
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
@@ -63,6 +63,7 @@ class Training:
         if self.ranks.first:
             report.write(self.run.folder)
             report.show(self.run.folder, self.console)
+            write_curves(self.run.folder, report.curves)
         return report.data
 
     def _phases(self, saved: dict[str, Any] | None) -> Iterator[Phase]:
@@ -166,6 +167,7 @@ class Training:
             "policy": self.policy.summary() | {"format": self.house.renderer.format},
             "evaluation": board.evaluation.counts(),
             "players": board.rows,
+            "samples_worth": board.evaluation.samples_worth(board.rows, board.learned(self.house.names)),
             **progress.found(),
             "seconds": round(progress.seconds, 1),
             "measuring_seconds": round(board.seconds, 1),

@@ -82,6 +82,12 @@ def vote_of(completion: str, info: Mapping[str, Any]) -> str | None:
     return answer_key(completion) if answer is None else answer
 
 
+def episode_vote(episode: Episode) -> str | None:
+    """What an episode's last completion says. One that was never finished says nothing."""
+    finished = episode.stop in ("done", "truncated") and episode.steps
+    return vote_of(episode.steps[-1].text, episode.info) if finished else None
+
+
 class ExpertAnswers:
     """The answers of an environment's expert. Each run is a sample, and the first is its greedy answer."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from shuhari.envs import Episode
 from shuhari.loops.collect.episode_groups import SamplingSource, learner_steps, threshold
+from shuhari.loops.collect.majority_judge import judged_by_majority
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import AcceptedAnswersConfig
@@ -25,6 +26,9 @@ class AcceptedAnswers(SamplingSource):
     `explore` vary the samples. The last two need a verifier that judges the work and not the answer alone:
     otherwise an answer that is right by chance is learned with whatever led to it. The replay keeps a new
     discovery from undoing an older one. Episodes without a verdict are left out.
+
+    With `judge` majority the most frequent answer of a group is accepted, whatever the verifier says. Then no
+    problem is hard: a group that disagrees is the one whose majority is trusted least.
     """
 
     def __init__(
@@ -42,8 +46,9 @@ class AcceptedAnswers(SamplingSource):
         new = self.problems(cfg.problems - len(old))
         episodes = self.play(new, cfg.samples, temperature=cfg.temperature)
         episodes += self.play(old, cfg.samples, explore=cfg.explore)
-        groups = self.grouped(episodes)
-        hard = self.note_hard(groups)
+        by_majority = cfg.judge == "majority"
+        groups = self.grouped(judged_by_majority(episodes) if by_majority else episodes)
+        hard = [] if by_majority else self.note_hard(groups)
         for seed, group in groups.items():
             for answers in best_answers(group):
                 # A rare answer is replayed more often, or the common ones would crowd it out.

@@ -9,6 +9,7 @@ from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
 from shuhari.policy.lm_player import LMPlayer, Models
 
 Row = dict[str, Any]  # a player's figures, as in report.json
+Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
 RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
 
@@ -99,6 +100,14 @@ class Evaluation(Generic[Contestant]):
     def brief(self) -> Sequence[Column]:
         """The columns that are shown beside another evaluation's columns: the metric first."""
         return self.columns[:1]
+
+    def curves(self, players: dict[str, Row]) -> dict[str, Curves]:
+        """Of each player that samples several answers: its skill against their number. None has any here."""
+        return {}
+
+    def samples_worth(self, players: dict[str, Row], trained: Sequence[str]) -> dict[str, Any] | None:
+        """How many samples of an earlier player one sample of the last one equals, with its `sentence`."""
+        return None
 
     def figure(self, row: Row) -> str:
         """The metric as text."""

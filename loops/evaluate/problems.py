@@ -1,6 +1,7 @@
 """How many held-out problems does each player solve, greedily and by samples at temperature 1?"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,16 +13,19 @@ from shuhari.envs.problems.heldout import (
     ExpertAnswers,
     ExpertMode,
     HeldOutProblems,
+    episode_vote,
     solved,
-    vote_of,
 )
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
-from shuhari.rewards.statistics import majority, metric_intervals, pass_at, share, wilson
+from shuhari.loops.evaluate.evaluation import Column, Curves, Evaluation, Row, percent
+from shuhari.loops.evaluate.samples import curves, sizes, worth_of_one_sample
+from shuhari.rewards.statistics import metric_intervals, share, wilson
 
-KS = (1, 2)  # of pass@k; the unbiased estimator needs at least 2k samples
+KS = (1, 2)  # of pass@k in the table; the unbiased estimator needs at least 2k samples
+MANY = 16  # from twice as many samples on, the table has the largest k that the estimator allows
+RIVAL = "imitation"  # one sample of a later player is compared with several of this one
 # Validation problems behind a point of the learning curve: a quarter of the held-out ones, within
 VALIDATION = (64, 256)
 
@@ -63,13 +67,6 @@ class Problems(Evaluation[Answerer]):
         "solved of the problems that the expert gets wrong. Under a phase's name: greedy, then pass@1, on "
         "that phase's own problems."
     )
-    columns: Sequence[Column] = (
-        Column("greedy", lambda row: percent(row["greedy"])),
-        Column("ci95", lambda row: "{:.1f}-{:.1f}".format(*(100 * end for end in row["ci95"]["greedy"]))),
-        Column("pass@1", lambda row: percent(row["pass_at"]["1"])),
-        Column("pass@2", lambda row: percent(row["pass_at"]["2"])),
-        Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
-    )
 
     def __init__(
         self,
@@ -82,13 +79,19 @@ class Problems(Evaluation[Answerer]):
     ) -> None:
         self.rollouts, self.env, self.seeds, self.n_samples = rollouts, env, heldout.seeds, samples
         self.validation = validation
-        self.columns = (*self.columns[:-1], *map(self._of_all_samples, ("avg", "maj")), self.columns[-1])
+        most = max((k for k in sizes(samples) if 2 * k <= samples), default=0)
+        # A wide table would not fit: of so many samples pass@1 is avg@k.
+        third = _of_samples("pass", most) if most >= MANY else _of_samples("avg", samples)
+        self.columns = (
+            Column("greedy", lambda row: percent(row["greedy"])),
+            Column("ci95", lambda row: "{:.1f}-{:.1f}".format(*(100 * end for end in row["ci95"]["greedy"]))),
+            *(_of_samples("pass", k) for k in KS),
+            third,
+            _of_samples("maj", samples),
+            Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
+        )
         self._expert_failed: list[int] | None = None
         self.notes = notes(heldout)
-
-    def _of_all_samples(self, name: str) -> Column:
-        k = self.n_samples
-        return Column(f"{name}@{k}", lambda row: percent(row[f"{name}_at"][str(k)]))
 
     def references(self) -> dict[str, Answerer]:
         """The expert and its mode, where the environment has an expert."""
@@ -130,24 +133,25 @@ class Problems(Evaluation[Answerer]):
         answers, groups = player.greedy(self.seeds), player.samples(self.seeds, self.n_samples)
         greedy = [answer.solved for answer in answers]
         every = [*greedy, *(answer.solved for group in groups for answer in group)]
-        judged = [[a.solved for a in group if a.solved is not None] for group in groups]
-        passed = {str(k): share(pass_at(len(s), sum(s), k) for s in judged if len(s) >= k) for k in KS}
-        pass_at_1, solved_greedily = passed["1"] or 0.0, share(greedy) or 0.0
-        n, k = sum(answer is not None for answer in greedy), str(self.n_samples)
-        average = share(sum(s) / len(s) for s in judged if s) or 0.0
-        elected = share(majority((a.vote, a.solved) for a in group) for group in groups) or 0.0
-        tried = sum(map(bool, judged))  # problems of which a sample has a verdict
+        n, solved_greedily = sum(answer is not None for answer in greedy), share(greedy) or 0.0
+        tried = sum(any(a.solved is not None for a in group) for group in groups)
+        by_kind = curves(groups, self.n_samples)
+        of_samples = {
+            "pass_at": by_kind["best_of"],
+            "avg_at": {self.n_samples: by_kind["best_of"][1]},
+            "maj_at": by_kind["majority"],
+        }
         row: Row = {
-            "pass_at": {k: value or 0.0 for k, value in passed.items()},
-            "avg_at": {k: average},
-            "maj_at": {k: elected},
+            **{name: {str(k): value for k, value in curve.items()} for name, curve in of_samples.items()},
             "greedy": solved_greedily,
             "n": n,
             "ci95": {
-                "pass_at_1": wilson(pass_at_1, n),
                 "greedy": wilson(solved_greedily, n),
-                f"avg_at_{k}": wilson(average, tried),
-                f"maj_at_{k}": wilson(elected, tried),
+                **{
+                    f"{name}_{k}": wilson(value, tried)
+                    for name, curve in of_samples.items()
+                    for k, value in curve.items()
+                },
             },
             "unknown_rate": share(answer is None for answer in every),
         }
@@ -156,6 +160,26 @@ class Problems(Evaluation[Answerer]):
         if self.expert_failed:
             row["expert_failed_solved"] = share(greedy[i] for i in self.expert_failed)
         return row
+
+    def curves(self, players: dict[str, Row]) -> dict[str, Curves]:
+        """Of all but the expert's mode, which has one answer."""
+        kinds = {"best_of": "pass_at", "majority": "maj_at"}
+        return {
+            name: {kind: {int(k): value for k, value in row[key].items()} for kind, key in kinds.items()}
+            for name, row in players.items()
+            if name != "expert_mode"
+        }
+
+    def samples_worth(self, players: dict[str, Row], trained: Sequence[str]) -> dict[str, Any] | None:
+        name = next((n for n in trained if n in players), RIVAL)
+        if name == RIVAL or RIVAL not in players:
+            return None
+        level = players[name]["pass_at"]["1"]
+        return worth_of_one_sample(name, level, RIVAL, self.curves(players)[RIVAL])
+
+
+def _of_samples(name: str, k: int) -> Column:
+    return Column(f"{name}@{k}", lambda row: percent(row[f"{name}_at"].get(str(k))))
 
 
 def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
@@ -166,7 +190,5 @@ def notes(heldout: HeldOutProblems) -> tuple[str, ...]:
 
 
 def answered(episode: Episode) -> Answered:
-    """An episode as an answer. One that was never finished says nothing."""
-    finished = episode.stop in ("done", "truncated") and episode.steps
-    vote = vote_of(episode.steps[-1].text, episode.info) if finished else None
-    return Answered(solved(episode), vote, episode.info.get("metrics", {}))
+    """An episode as an answer."""
+    return Answered(solved(episode), episode_vote(episode), episode.info.get("metrics", {}))

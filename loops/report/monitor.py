@@ -1,6 +1,7 @@
 """How a run is watched: TensorBoard, a metrics file for the learning curve, and a progress bar."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ class Unwatched(Monitor):
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def write_curves(folder: Path, curves: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Skill against the number of samples, in TensorBoard: a chart for each kind, a line for each player.
+
+    curves: by player, kind and number of samples, which stands where steps stand elsewhere
+    """
+    for player, kinds in curves.items():
+        with SummaryWriter(str(folder / "tensorboard" / player)) as writer:
+            for kind, curve in kinds.items():
+                for k, value in curve.items():
+                    writer.add_scalar(f"samples/{kind}", value, k)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

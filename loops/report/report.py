@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from shuhari.loops.evaluate.evaluation import Column, Evaluation
+from shuhari.loops.evaluate.evaluation import Column, Curves, Evaluation, percent
 from shuhari.loops.report.curve import draw_curve
 from shuhari.loops.report.monitor import read_metrics
 
@@ -25,6 +25,15 @@ MARKDOWN_COLUMNS = 80  # of the learning curve in report.md
 METRICS_LEGEND = (
     "What the environment measures beside the reward: means of greedy episodes, with 95% intervals."
 )
+SAMPLES_TITLE = "skill against samples"
+SAMPLES_LEGEND = (
+    "Share of held-out problems, in %, that k samples at temperature 1 solve. best of: the verifier accepts "
+    "one of them. majority: it accepts their most frequent answer; of equally frequent ones, the first. Both "
+    "are means over all draws of k from the samples; with all of them there is one draw. 95% intervals are "
+    "in report.json."
+)
+SAMPLES_SHOWN = 64  # most samples of that table
+FEWEST_POINTS = 3  # of a curve that is worth a table
 NARROWEST = 40  # columns of a terminal that still gets a learning curve
 
 
@@ -79,6 +88,29 @@ class Report:
         return ["player", *heads], rows
 
     @property
+    def curves(self) -> dict[str, Curves]:
+        """Skill against the number of samples, by player and kind."""
+        return self.evaluation.curves(self.data["players"])
+
+    def samples(self) -> tuple[list[str], list[list[str]]]:
+        """The same as a table; no rows where curves are short."""
+        curves = self.curves
+        known = sorted({k for kinds in curves.values() for curve in kinds.values() for k in curve})
+        ks = [k for k in known if k <= SAMPLES_SHOWN]
+        rows = [
+            [f"{name}, {kind.replace('_', ' ')}", *(percent(curve.get(k)).rstrip("%") for k in ks)]
+            for name in self._in_order()
+            for kind, curve in curves.get(name, {}).items()
+        ]
+        return ["player", *map(str, ks)], rows if len(ks) >= FEWEST_POINTS else []
+
+    @property
+    def worth(self) -> list[str]:
+        """How many earlier samples one is worth, as one sentence, or none."""
+        worth = self.data.get("samples_worth")
+        return [worth["sentence"]] if worth else []
+
+    @property
     def health(self) -> list[str]:
         """That all is well, or a line for each figure that is not; nothing where nothing was trained."""
         block = self.data.get("health", {"checks": ()})
@@ -117,6 +149,9 @@ class Report:
         lines += [*_as_markdown(*self.table()), "", self.evaluation.legend, ""]
         heads, rows = self.metrics()
         lines += [METRICS_LEGEND, "", *_as_markdown(heads, rows), ""] if rows else []
+        heads, rows = self.samples()
+        lines += [SAMPLES_TITLE, "", *_as_markdown(heads, rows), "", SAMPLES_LEGEND, ""] if rows else []
+        lines += [text for line in self.worth for text in (line, "")]
         lines += [text for line in (*self.gates, *self.health) for text in (line, "")]
         if curve := self._curve(folder, MARKDOWN_COLUMNS):
             lines += ["```text", curve, "```", ""]
@@ -130,11 +165,17 @@ class Report:
         if rows:
             self._show_table(console, "metrics", heads, rows)
             console.print(METRICS_LEGEND)
+        heads, rows = self.samples()
+        if rows:
+            self._show_table(console, SAMPLES_TITLE, heads, rows)
+            console.print(SAMPLES_LEGEND)
         if console.width >= NARROWEST and (
             curve := self._curve(folder, min(console.width, MARKDOWN_COLUMNS))
         ):
             console.print(f"\n{curve}\n", markup=False, highlight=False)
         console.print(self.sentence, style="bold")
+        for line in self.worth:
+            console.print(line, markup=False)
         for note in self.data["notes"]:
             console.print(f"note: {note}", markup=False)
         for failure in self.data.get("failures", ()):

@@ -68,6 +68,10 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "phase@phases.selfplay=fictitious_play"], "experiment=listed_game"),
         (["train", "env=shuhari/Addition-v0", "experiment=tic_tac_toe"], "take experiment=problems"),
         (["train", "phases.selfplay.optimizer=sgd"], "muon or adamw"),
+        (
+            ["train", "experiment=addition", "phases.selfplay.judge=jury"],
+            "phases.selfplay.judge=jury: must be verifier or majority",
+        ),
         (["train", "experiment=addition", "phases.harder.replay_of=imitate"], "that have a replay: selfplay"),
         (["train", "experiment=addition", "phases.selfplay.replay_of=harder"], "that have a replay: none"),
         (["train", "experiment=addition", "only=[harder]"], "that have a replay: none"),

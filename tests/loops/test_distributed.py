@@ -173,7 +173,8 @@ def test_processes_of_one_machine_share_its_processors(monkeypatch: pytest.Monke
 
 
 TINY = (
-    "experiment=addition evaluate_problems=20 phases.imitate.examples=400 phases.imitate.steps=20 "
+    "experiment=addition evaluate_problems=20 evaluate_samples=4 phases.imitate.examples=400 "
+    "phases.imitate.steps=20 "
     "phases.selfplay.rounds=4 phases.selfplay.problems=8 phases.selfplay.updates=[2,2] "
     "only=[imitate,selfplay]"
 )

@@ -220,7 +220,7 @@ def test_average_and_majority_of_the_samples_by_hand(
 ) -> None:
     row = measured.measure("scripted", Scripted(measured.env, *texts))
     assert row["avg_at"] == {"4": average}
-    assert row["maj_at"] == {"4": elected}
+    assert row["maj_at"]["4"] == elected
     assert row["ci95"]["maj_at_4"] == wilson(elected, 6)
     assert [column.head for column in measured.columns][-3:] == ["avg@4", "maj@4", "fixed"]
     assert [column.head for column in measured.brief()] == ["greedy", "pass@1"]

@@ -21,6 +21,7 @@ SMOKE = [
     "phases.selfplay.problems=4",
     "phases.selfplay.updates=[1,1]",
     "evaluate_problems=8",
+    "evaluate_samples=4",
     "threads=1",
 ]
 

@@ -21,6 +21,7 @@ QUICK = [
     "phases.selfplay.updates=[1,1]",
     "policy.max_new_tokens=16",
     "evaluate_problems=2",
+    "evaluate_samples=4",
     "threads=1",
 ]
 LONG = range(6, 10)  # lines whose work is longer than the policy's context; held out is one in five
