@@ -82,10 +82,11 @@ class Phase:
                 learned[name].append(value)
         self.rounds += 1
         figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
+        last = self.rounds >= self.total
+        if self.health is not None:  # of what was learned, before a guard puts an earlier policy back
+            self.health.after_round(self.source.shares, prompt, last)
         if self.guard is not None:
-            figures |= self.guard.after_step(self.rounds, last=self.rounds >= self.total)
-        if self.health is not None:
-            self.health.after_round(self.source.shares, prompt, last=self.done)
+            figures |= self.guard.after_step(self.rounds, last)
         self.seconds += time.monotonic() - started
         return figures
 

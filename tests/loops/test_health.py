@@ -215,7 +215,7 @@ class Played(SamplingSource):
                 return mass
 
         rollouts: Any = Rollouts()
-        super().__init__(rollouts, 1, np.random.default_rng(0))
+        super().__init__(rollouts, SampleGroupsConfig(rounds=1), np.random.default_rng(0))
 
 
 RIGHT, WRONG = said("a", 1.0), said("b", 0.0)

@@ -123,7 +123,7 @@ def rows() -> dict[str, Any]:
 
 def evaluation(samples: int = 32) -> Problems:
     env = NoExpert()
-    return Problems(None, env, HeldOutProblems(env, 4), samples=samples)  # type: ignore[arg-type]
+    return Problems(None, env, HeldOutProblems(env, 4), None, samples=samples)  # type: ignore[arg-type]
 
 
 def report_of(kind: Evaluation[Any], rows: dict[str, Any]) -> Report:
@@ -228,4 +228,4 @@ def test_what_is_accepted_is_what_is_learned(judge: str, learned: str) -> None:
     source = AcceptedAnswers(Played(), cfg, np.random.default_rng(0))  # type: ignore[arg-type]
     (batch,) = source.batches(0)
     assert {tuple(completion) for completion in batch.completions} == {(ord(learned),)}
-    assert bool(source.failed) == (judge == "verifier")  # by a vote no problem is hard
+    assert bool(source.hard) == (judge == "verifier")  # by a vote no problem is hard
