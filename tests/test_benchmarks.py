@@ -182,3 +182,21 @@ def test_without_a_gpu_it_is_one_line() -> None:
         assert done.returncode == 2
         assert done.stderr.count("\n") == 1
         assert "--dry-run" in done.stderr
+
+
+def test_players_are_compared_problem_by_problem_over_runs_by_hand() -> None:
+    paired = importlib.import_module("paired")
+
+    def report(mine: str, right: list[int], other: str, others: list[int]) -> dict[str, Any]:
+        rows = {"a": {"greedy": mine, "right": right}, "b": {"greedy": other, "right": others}}
+        players = {name: {"outcomes": outcomes} for name, outcomes in rows.items()}
+        return {"players": players, "evaluation": {"samples_per_problem": 4}}
+
+    runs = [report("11?0", [4, 2, 0, 1], "1000", [2, 2, 1, 0]), report("1111", [4] * 4, "0101", [0] * 4)]
+    found = paired.differences(runs, "a", "b")
+    assert found["greedy"] == [0.5, 0.5, 1.0, 0.0]  # the third problem has a verdict in one run only
+    assert found["pass@1"] == [0.75, 0.5, 0.375, 0.625]
+    assert found["pass@k"] == [0.5, 0.5, 0.0, 1.0]
+    mean, low, high = paired.interval([0.0, 1.0, 0.0, 1.0], 0.99)
+    assert (mean, high - mean) == (0.5, pytest.approx(2.5758 * (1 / 3 / 4) ** 0.5, abs=1e-4))
+    assert mean - low == pytest.approx(high - mean)

@@ -128,12 +128,14 @@ class Problems(Evaluation[Answerer]):
     def measure(self, name: str, player: Answerer) -> Row:
         """Means over the answers that have a verdict. `unknown_rate` is the share of those that have none.
 
-        Metrics are those of greedy answers, which are independent of one another.
+        Metrics are those of greedy answers, which are independent of one another. `outcomes` says of each
+        problem, in their order, what became of the greedy answer (1, 0, or ? without a verdict) and how many
+        samples were right, so that players and runs can be compared problem by problem.
         """
         answers, groups = player.greedy(self.seeds), player.samples(self.seeds, self.n_samples)
         greedy = [answer.solved for answer in answers]
         every = [*greedy, *(answer.solved for group in groups for answer in group)]
-        n, solved_greedily = sum(answer is not None for answer in greedy), share(greedy) or 0.0
+        n, solved_greedily = sum(solved is not None for solved in greedy), share(greedy) or 0.0
         tried = sum(any(a.solved is not None for a in group) for group in groups)
         by_kind = curves(groups, self.n_samples)
         of_samples = {
@@ -153,7 +155,11 @@ class Problems(Evaluation[Answerer]):
                     for k, value in curve.items()
                 },
             },
-            "unknown_rate": share(answer is None for answer in every),
+            "unknown_rate": share(solved is None for solved in every),
+            "outcomes": {
+                "greedy": "".join("?01"[1 + solved if solved is not None else 0] for solved in greedy),
+                "right": [sum(answer.solved is True for answer in group) for group in groups],
+            },
         }
         if metrics := metric_intervals(a.metrics for a in answers if a.solved is not None):
             row["metrics"] = metrics
