@@ -184,7 +184,10 @@ def test_without_a_gpu_it_is_one_line() -> None:
         assert "--dry-run" in done.stderr
 
 
-def test_players_are_compared_problem_by_problem_over_runs_by_hand() -> None:
+def test_players_are_compared_problem_by_problem_over_runs_by_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     paired = importlib.import_module("paired")
 
     def report(mine: str, right: list[int], other: str, others: list[int]) -> dict[str, Any]:
