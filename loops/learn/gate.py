@@ -60,7 +60,7 @@ class Gate:
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
         mean = self.mean = _mean(scores)
         worse, decision = p < self.level, "goes on"
-        if mean > self._best_mean:
+        if mean >= self._best_mean:  # of equals the later one, which has learned longer
             self._best, self._best_mean, self._best_round = scores, mean, number
             self._best_state, decision = self.learner.policy.state(), "the best so far"
         elif worse:
