@@ -3,6 +3,7 @@ control."""
 
 from dataclasses import replace
 from math import log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from shuhari.loops.collect.sample_groups import BONUS_STEP, SampleGroups, decisi
 from shuhari.loops.config import ConfigError, SampleGroupsConfig
 from shuhari.loops.learn.batch import Batch, Columns
 from shuhari.loops.learn.learner import Learner
+from shuhari.loops.learn.learning_rate import learning_rate
 from shuhari.loops.learn.objectives import (
     DistillConfig,
     PolicyGradientConfig,
@@ -266,3 +268,17 @@ def test_the_reference_is_read_under_the_same_mask_as_the_loss(policy: Policy) -
     whole = replace(batch, completions=[(11,), (13,)])
     rest = learner(policy, PolicyGradientConfig(kl=1.0, reference="base"), 0.01)._reference(whole)
     assert np.exp([found[0][0], found[1][0], rest[1][0]]).sum() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_learning_rate_falls_with_the_width_of_the_base() -> None:
+    """A table by hand; docs/self-play.md has it too."""
+    assert learning_rate(0.01, "muon", 64) == 0.01
+    assert learning_rate(0.005, "adamw", 64) == pytest.approx(0.001)
+    assert learning_rate(0.01, "muon", 576) == pytest.approx(0.01 / 9**0.75)
+    page = (Path(__file__).parents[2] / "docs/self-play.md").read_text()
+    for width in (64, 576, 2048):
+        rates = [
+            learning_rate(*given, width) for given in ((0.01, "muon"), (0.005, "muon"), (0.005, "adamw"))
+        ]
+        for rate in rates:
+            assert f"{rate:.6f}".strip("0")[:4] in page, (width, rate)
