@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ class Training:
 
     def _train(self, phase: Phase) -> None:
         """Run rounds until the phase is done. About POINTS times measure the skill and save a checkpoint."""
-        every, name = max(1, phase.total // POINTS), phase.name
+        every, name = max(1, ceil(phase.total / POINTS)), phase.name
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:

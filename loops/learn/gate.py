@@ -7,7 +7,7 @@ figure there is a little too good; the report's is from problems that no look ev
 """
 
 from collections.abc import Callable, Sequence
-from math import comb
+from math import ceil, comb
 from typing import Any
 
 from shuhari.loops.learn.learner import Learner
@@ -36,7 +36,7 @@ class Gate:
 
     def __init__(self, learner: Learner, score: Callable[[], Scores], *, rounds: int, looks: int) -> None:
         self.learner, self._score = learner, score
-        self.every, self.level = max(1, rounds // looks), LEVEL / looks
+        self.every, self.level = ceil(rounds / looks), LEVEL / looks
         self.stopped = False
         self.mean: float | None = None
         self.history: list[dict[str, Any]] = []
