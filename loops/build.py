@@ -155,10 +155,10 @@ SOURCES: dict[str, Callable[..., Source]] = {
 
 def _learner(house: House, name: str, source: Source) -> Learner:
     cfg, policy = house.cfg.phases[name], house.policy
-    parameters, rate, note = list(policy.parameters.values()), cfg.learning_rate, ""
+    parameters, rate, said = list(policy.parameters.values()), cfg.learning_rate, []
     if rate is None:
         rate = learning_rate(cfg.rate, cfg.optimizer, policy.width)
-        note = f"{name}: learning rate {rate:.2g} ({cfg.optimizer}), by the base's width of {policy.width}"
+        said = [f"learning rate {rate:.2g} ({cfg.optimizer}), by the base's width of {policy.width}"]
     matrices, rest = (parameters, []) if cfg.optimizer == "muon" else ([], parameters)
     rates = {"learning_rate": rate, "rest_learning_rate": rate}
     optimizer = Optimizer(matrices, rest=rest, steps=source.updates, **rates)
@@ -166,6 +166,7 @@ def _learner(house: House, name: str, source: Source) -> Learner:
     chosen, longest = house.memory.plan(house.longest, cfg.micro_batch), house.longest
     check = partial(house.memory.check, where=f"phases.{name}")
     check(longest)
+    said += filter(None, [house.memory.line(chosen, longest)])
     return Learner(
         policy,
         cfg.objective,
@@ -175,7 +176,7 @@ def _learner(house: House, name: str, source: Source) -> Learner:
         reference=reference,
         ranks=house.ranks,
         check=check,
-        note="\n".join(filter(None, (note, house.memory.line(chosen, longest, name)))),
+        note=f"{name}: {'; '.join(said)}" if said else "",
     )
 
 

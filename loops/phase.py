@@ -91,6 +91,11 @@ class Phase:
         return figures
 
     @property
+    def known_skill(self) -> float | None:
+        """The skill of the policy as it is, where the guard has just measured it."""
+        return None if self.guard is None else self.guard.mean
+
+    @property
     def vitals(self) -> dict[str, float]:
         """The figures of its health so far, for TensorBoard."""
         return {} if self.health is None else dict(self.health.figures)

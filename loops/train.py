@@ -86,8 +86,7 @@ class Training:
         with progress_bar(self.console) as bar:
             task = bar.add_task(name, total=phase.total, completed=phase.rounds, skill="")
             if phase.rounds == 0:
-                for text in phase.learner.note.splitlines():
-                    self._note(text)
+                self._note(phase.learner.note)
                 self.board.measure_companions(phase, before=True)
                 bar.update(task, skill=self._measure_skill(phase))
             while not phase.done:
@@ -122,8 +121,7 @@ class Training:
 
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
-        known = None if phase.guard is None else phase.guard.mean
-        skill = self.board.skill(phase.name) if known is None else known
+        skill = self.board.skill(phase.name) if (known := phase.known_skill) is None else known
         updates = self.progress.updates + phase.learner.updates
         if phase.name in self.board.own:  # other problems: not on the chart of the others
             self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})

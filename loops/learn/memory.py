@@ -117,14 +117,14 @@ class TrainingMemory:
                 "policy.base or policy.dtype=bfloat16, or free some"
             )
 
-    def line(self, chosen: MicroBatches, longest: int, phase: str) -> str:
+    def line(self, chosen: MicroBatches, longest: int) -> str:
         """A phase's choice in words; "" for a small base that has all it wants."""
         if self.policy.small and chosen == MicroBatches(MOST, False):
             return ""
         about = self.fixed + self.needed(chosen.tokens, longest, chosen.checkpointed)
         layers = "on" if chosen.checkpointed else "off"
         return (
-            f"{phase}: micro-batches of {chosen.tokens} tokens, checkpointing of layers {layers}: about "
+            f"micro-batches of {chosen.tokens} tokens, checkpointing of layers {layers}: about "
             f"{about / GIB:.1f} GiB of {self.free / GIB:.1f} free"
         )
 

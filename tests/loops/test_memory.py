@@ -119,9 +119,9 @@ def test_a_small_base_has_what_it_had_and_nothing_is_said() -> None:
     policy = Policy("math", rank=4, alpha=8.0)
     training = TrainingMemory(policy, 2**31)
     assert training.plan(128) == MicroBatches(8192, checkpointed=False)
-    assert training.line(training.plan(128), 128, "x") == ""
+    assert training.line(training.plan(128), 128) == ""
     training.free = 2**27
-    assert training.line(training.plan(128), 128, "x").startswith("x: micro-batches of")
+    assert training.line(training.plan(128), 128).startswith("micro-batches of")
 
 
 def test_a_batch_whose_text_does_not_fit_is_refused_before_it_is_computed() -> None:
