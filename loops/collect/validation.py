@@ -7,7 +7,8 @@ from shuhari.envs.problems.heldout import SEEDS, HeldOutProblems, solved
 from shuhari.envs.validation import EnvFault
 from shuhari.loops.collect.rollout import Rollouts
 
-MOST = 300  # problems
+PROBLEMS = 300  # that a verifier judges
+EPISODES = 64  # of an environment that pays: they may be long
 
 
 class Validation:
@@ -16,18 +17,19 @@ class Validation:
     def __init__(self, rollouts: Rollouts, judged: bool) -> None:
         """`judged`: whether the environment is a `TaskEnv`, with sides and a verifier."""
         self.rollouts, self.judged = rollouts, judged
+        self.most = PROBLEMS if judged else EPISODES
 
     @cached_property
     def _problems(self) -> tuple[list[int], dict[str, Any] | None, set[str]]:
         """Seeds, the options of `reset`, and the prompts."""
         if self.judged:
             try:
-                found = HeldOutProblems(self.rollouts.make(), MOST, "validation")
+                found = HeldOutProblems(self.rollouts.make(), self.most, "validation")
             except EnvFault:  # too few problems, or another split: no problem is on that side
                 pass
             else:
                 return found.seeds, {"split": "validation"}, found.prompts
-        return list(range(SEEDS["validation"], SEEDS["validation"] + MOST)), None, set()
+        return list(range(SEEDS["validation"], SEEDS["validation"] + self.most)), None, set()
 
     def __len__(self) -> int:
         return len(self._problems[0])
@@ -41,8 +43,8 @@ class Validation:
         """Whether a trace with this prompt must be kept out of training."""
         return prompt.strip() in self._problems[2]
 
-    def scores(self, n: int = MOST) -> list[float | None]:
-        """What greedy play of the present policy earns on the first `n` problems: 1 or 0 where a verifier
+    def scores(self, n: int | None = None) -> list[float | None]:
+        """What greedy play of the present policy earns on the first `n` problems, or on all: 1 or 0 where a verifier
         judges, else the return; None: there is no verdict."""
         seeds, options, _ = self._problems
         played = self.rollouts.play(seeds[:n], temperature=0, options=options)
