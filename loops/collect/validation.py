@@ -44,8 +44,8 @@ class Validation:
         return prompt.strip() in self._problems[2]
 
     def scores(self, n: int | None = None) -> list[float | None]:
-        """What greedy play of the present policy earns on the first `n` problems, or on all: 1 or 0 where a verifier
-        judges, else the return; None: there is no verdict."""
+        """What greedy play of the present policy earns on the first `n` problems, or on all: 1 or 0 where a
+        verifier judges, else the return; None: there is no verdict."""
         seeds, options, _ = self._problems
         played = self.rollouts.play(seeds[:n], temperature=0, options=options)
         return [

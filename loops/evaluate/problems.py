@@ -25,6 +25,7 @@ from shuhari.rewards.statistics import metric_intervals, share, wilson
 
 KS = (1, 2)  # of pass@k in the table; the unbiased estimator needs at least 2k samples
 MANY = 16  # from twice as many samples on, the table has the largest k that the estimator allows
+NO_SIDE = "no problem is on the validation side: training may draw what steers it"
 RIVAL = "imitation"  # one sample of a later player is compared with several of this one
 # Validation problems behind a point of the learning curve: a quarter of the held-out ones, within
 VALIDATION = (64, 256)
@@ -91,7 +92,7 @@ class Problems(Evaluation[Answerer]):
             Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
         )
         self._expert_failed: list[int] | None = None
-        self.notes = notes(heldout)
+        self.notes = (*notes(heldout), *([] if validation.apart else [NO_SIDE]))
 
     def references(self) -> dict[str, Answerer]:
         """The expert and its mode, where the environment has an expert."""

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from math import log2
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from shuhari.envs import Episode, Step
 from shuhari.envs.problems.heldout import Answered, HeldOutProblems
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers, best_answers
 from shuhari.loops.collect.majority_judge import judged_by_majority
+from shuhari.loops.collect.validation import Validation
 from shuhari.loops.config import AcceptedAnswersConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.problems import PolicyAnswers, Problems
@@ -123,7 +125,8 @@ def rows() -> dict[str, Any]:
 
 def evaluation(samples: int = 32) -> Problems:
     env = NoExpert()
-    return Problems(None, env, HeldOutProblems(env, 4), None, samples=samples)  # type: ignore[arg-type]
+    rollouts: Any = SimpleNamespace(make=NoExpert)
+    return Problems(rollouts, env, HeldOutProblems(env, 4), Validation(rollouts, True), samples=samples)
 
 
 def report_of(kind: Evaluation[Any], rows: dict[str, Any]) -> Report:
