@@ -31,12 +31,13 @@ class AcceptedAnswers(SamplingSource):
     problem is hard: a group that disagrees is the one whose majority is trusted least.
     """
 
+    cfg: AcceptedAnswersConfig
+
     def __init__(
         self, rollouts: Rollouts, cfg: AcceptedAnswersConfig, rng: Rng, earlier: list[Answer] | None = None
     ) -> None:
         """`earlier`: the replay of an earlier phase, so that what it learned is not forgotten."""
         super().__init__(rollouts, cfg, rng, replay=cfg.replay)
-        self.cfg = cfg
         self.replay.add(earlier or [])
         self.updates = sum(cfg.updates_of(self.progress(number)) for number in range(cfg.rounds))
 

@@ -98,7 +98,7 @@ class SamplingSource(Source):
         self, rollouts: Rollouts, cfg: GroupsConfig, rng: Rng, updates: int = 1, replay: int = 0
     ) -> None:
         super().__init__(cfg.rounds, rng, updates, replay)
-        self.rollouts, self.groups_cfg = rollouts, cfg
+        self.rollouts, self.cfg = rollouts, cfg
         self.hard: list[int] = []  # seeds of the hard problems, the newest last
         self._last: Episode | None = None  # shown by `sample`
         self._fresh: list[Episode] = []
@@ -114,7 +114,7 @@ class SamplingSource(Source):
 
     def note_hard(self, groups: Groups) -> list[int]:
         """Remember which of these problems are hard, and forget those that are no longer; the hard ones."""
-        found = [seed for seed, group in groups.items() if solve_rate(group) < self.groups_cfg.hard]
+        found = [seed for seed, group in groups.items() if solve_rate(group) < self.cfg.hard]
         self.hard = [*(seed for seed in self.hard if seed not in groups), *found][-HARD:]
         return found
 
@@ -127,7 +127,7 @@ class SamplingSource(Source):
         played = self.rollouts.play(seeds, temperature=temperature, seed=seed, explore=explore)
         if temperature == 1.0 and not explore:
             self._fresh = played
-        return rewarded(played, self.groups_cfg.reward, self.rng)
+        return rewarded(played, self.cfg.reward, self.rng)
 
     def fresh(self) -> Batch | None:
         """A few decisions of the last episodes, evenly over them, and of so many tokens at most."""
@@ -150,7 +150,7 @@ class SamplingSource(Source):
         """Groups of the episodes that have a verdict, and figures of all of them."""
         self.episodes += len(episodes)
         self._last = episodes[0]
-        groups = by_problem(episodes, masked=self.groups_cfg.truncated == "masked")
+        groups = by_problem(episodes, masked=self.cfg.truncated == "masked")
         without = [episode for episode in episodes if not episode.counts]
         if without and not self.trouble:
             self.trouble = str(without[0].info.get("verdict") or without[0].info.get("error"))

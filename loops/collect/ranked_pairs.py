@@ -53,9 +53,10 @@ class VerifiedPairs(SamplingSource):
     A good and a bad answer of one group make a pair, which enters the replay.
     """
 
+    cfg: VerifiedPairsConfig
+
     def __init__(self, rollouts: Rollouts, cfg: VerifiedPairsConfig, rng: Rng) -> None:
         super().__init__(rollouts, cfg, rng, cfg.updates, cfg.replay)
-        self.cfg = cfg
 
     def batches(self, number: int) -> Iterator[Batch]:
         groups = self.grouped(self.play(self.problems(self.cfg.problems), self.cfg.samples))

@@ -30,11 +30,12 @@ class SampleGroups(SamplingSource):
     advantage says nothing and is left out, and so are episodes without a verdict.
     """
 
+    cfg: SampleGroupsConfig
     kept: ClassVar[tuple[str, ...]] = (*SamplingSource.kept, "length", "values", "taught", "bonus", "finds")
 
     def __init__(self, rollouts: Rollouts, cfg: SampleGroupsConfig, rng: Rng) -> None:
         super().__init__(rollouts, cfg, rng, cfg.updates)
-        self.cfg, self.branching = cfg, Branching(rollouts, rng)
+        self.branching = Branching(rollouts, rng)
         self.values: Values = {}
         self.taught = False
         self.length = float(cfg.decisions)  # decisions of an episode, on average over the last round
