@@ -13,6 +13,7 @@ import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.games.simulator import Referees
+from shuhari.envs.player import GreedyPlayer
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
@@ -21,6 +22,7 @@ from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
+from shuhari.loops.collect.validation_matches import ValidationMatches
 from shuhari.loops.config import TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
@@ -104,11 +106,15 @@ def _phase(house: House, name: str, source: Source, learner: Learner, guard: Gua
 
 
 def _gate(house: House, name: str, cfg: Any, learner: Learner) -> Gate | None:
-    """The gate of a phase that plays problems or an environment of its own; games have none yet."""
-    if house.game is not None or not getattr(cfg, "gate", 0):
+    """The gate of a phase that has one: of games, `search_play` alone has."""
+    if not getattr(cfg, "gate", 0) or (house.game is not None and cfg.algorithm != "search_play"):
         return None
-    env = name if name in house.own_envs() else ""
-    return Gate(learner, house.validation(env).scores, rounds=cfg.rounds, looks=cfg.gate)
+    if house.game is not None:
+        player = GreedyPlayer(house.models(LEARNING))
+        score = ValidationMatches(house.graph, player, house.game.expert, house.cfg.seed).scores
+    else:
+        score = house.validation(name if name in house.own_envs() else "").scores
+    return Gate(learner, score, rounds=cfg.rounds, looks=cfg.gate, of_skill=house.game is None)
 
 
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:

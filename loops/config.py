@@ -119,6 +119,9 @@ class SearchPlayConfig(PhaseConfig):
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
     rounds: int = 80
+    gate: int = number(
+        12, least=0
+    )  # looks at games from openings of their own, against the expert; 0: no gate
     starts: int = 1024  # positions that are valued in a round
     continuations: int = 8  # games that are played on from each legal move
     updates: int = 16  # optimizer steps of a round

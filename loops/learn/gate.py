@@ -4,6 +4,9 @@ A look plays validation problems greedily and compares the policy with the best 
 problem (an exact sign test on the problems that only one of them does better, as McNemar's). A run looks many
 times, so each look has its share of the level (Bonferroni). The best is chosen on these problems, so its
 figure there is a little too good; the report's is from problems that no look ever saw.
+
+Where scores are not the skill itself nothing is chosen by them: a perfect policy and a good one draw the same
+games. There a policy goes back where it is worse beyond doubt, and else a phase ends with its last.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,13 +32,16 @@ class Gate:
     """Looks at the policy `looks` times over a phase of `rounds`.
 
     score: the policy's scores on validation problems, always the same ones
+    of_skill: whether their mean is the skill by which policies are measured
     mean: the mean score of the policy as it is, if that has been measured
     history: of each look its round, mean, p-value and what was decided
     stopped: whether it has gone back so often that the phase ends
     """
 
-    def __init__(self, learner: Learner, score: Callable[[], Scores], *, rounds: int, looks: int) -> None:
-        self.learner, self._score = learner, score
+    def __init__(
+        self, learner: Learner, score: Callable[[], Scores], *, rounds: int, looks: int, of_skill: bool = True
+    ) -> None:
+        self.learner, self._score, self.of_skill = learner, score, of_skill
         self.every, self.level = ceil(rounds / looks), LEVEL / looks
         self.stopped = False
         self.mean: float | None = None
@@ -47,7 +53,8 @@ class Gate:
     def begin(self) -> None:
         """Before the first round: the policy that comes in is the best so far."""
         self._best = self._score()
-        self._best_mean = self.mean = _mean(self._best)
+        self._best_mean = _mean(self._best)
+        self.mean = self._best_mean if self.of_skill else None
         self._note(0, 1.0, "begins")
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
@@ -58,8 +65,8 @@ class Gate:
         scores = self._score()
         pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
-        mean = self.mean = _mean(scores)
-        worse, decision = p < self.level, "goes on"
+        mean, worse, decision = _mean(scores), p < self.level, "goes on"
+        self.mean = mean if self.of_skill else None
         if mean >= self._best_mean:  # of equals the later one, which has learned longer
             self._best, self._best_mean, self._best_round = scores, mean, number
             self._best_state, decision = self.learner.policy.state(), "the best so far"
@@ -67,11 +74,13 @@ class Gate:
             decision = f"went back to round {self._best_round}"
             self.learner.optimizer.restart(SMALLER)
             self.stopped = self.went_back + 1 >= GIVES_UP
-        elif last and self._best_round != number:
+        elif last and self.of_skill:
             decision = f"ends with round {self._best_round}"
-        if worse or ((last or self.stopped) and self._best_round != number):
+        elif last:
+            self._best, self._best_round, decision = scores, number, "ends"
+        if decision.startswith(("went back", "ends with")):
             self.learner.restore(self._best_state)
-            self.mean = self._best_mean
+            self.mean = self._best_mean if self.of_skill else None
         self._note(number, p, decision, mean)
         return {"validation": mean, "validation_best": self._best_mean, "went_back": float(self.went_back)}
 

@@ -5,13 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 from small_runs import mirror, run_folder
 
+from shuhari.envs.games.graph import game_graph
+from shuhari.envs.games.players import PerfectPlayer
+from shuhari.envs.player import RandomPlayer
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.validation import Validation
+from shuhari.loops.collect.validation_matches import ValidationMatches
+from shuhari.loops.evaluate.listed_game import OPENING_PLIES
 from shuhari.loops.learn.gate import GIVES_UP, SMALLER, Gate, sign_test
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import DistillConfig
@@ -45,10 +51,10 @@ def solving(right: int, n: int = 100) -> list[float | None]:
     return [1.0] * right + [0.0] * (n - right)
 
 
-def walk(learner: Learner, *rights: int, looks: int = 5) -> Gate:
+def walk(learner: Learner, *rights: int, looks: int = 5, of_skill: bool = True) -> Gate:
     """A phase whose policy after round n is marked n and solves so many of 100 problems, the first ones."""
     scores: Iterator[list[float | None]] = map(solving, rights)
-    gate = Gate(learner, lambda: next(scores), rounds=len(rights) - 1, looks=looks)
+    gate = Gate(learner, lambda: next(scores), rounds=len(rights) - 1, looks=looks, of_skill=of_skill)
     gate.begin()
     for number in range(1, len(rights)):
         mark(learner, float(number))
@@ -136,3 +142,26 @@ def test_a_run_reports_its_gate_and_ends_with_its_best(tmp_path: Path) -> None:
     best = max(look["mean"] for look in gate["looks"])
     assert best == next(look["mean"] for look in gate["looks"] if look["round"] == gate["ends_with"])
     assert "gate: selfplay:" in (run_folder(tmp_path) / "report.md").read_text()
+
+
+def test_where_scores_are_not_the_skill_a_phase_ends_with_its_last_unless_that_is_worse(
+    learner: Learner,
+) -> None:
+    doubtful = walk(learner, 50, 60, 54, of_skill=False)
+    assert (doubtful.summary()["ends_with"], marked(learner), doubtful.mean) == (2, 2.0, None)
+    worse = walk(learner, 50, 60, 20, of_skill=False)
+    assert (worse.summary()["ends_with"], marked(learner), worse.went_back) == (1, 1.0, 1)
+
+
+def test_matches_are_the_same_games_at_every_look_and_tell_players_apart() -> None:
+    graph = game_graph("tic_tac_toe")
+    perfect, random = PerfectPlayer(graph), RandomPlayer()
+    matches = ValidationMatches(graph, perfect, random, seed=0)
+    assert set(graph.ply_N[matches.openings]) == {OPENING_PLIES + 1}  # no reported match begins with these
+    scores = matches.scores()
+    assert scores == matches.scores()
+    assert len(scores) == 2 * len(matches.openings)
+    mirrored = ValidationMatches(graph, random, random, seed=0)
+    assert np.mean(scores) > 0.3 + np.mean(mirrored.scores())
+    better = [(b > a, b < a) for a, b in zip(mirrored.scores(), scores, strict=True)]
+    assert sign_test(sum(w for _, w in better), sum(b for b, _ in better)) < 1e-6

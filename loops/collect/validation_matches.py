@@ -1,0 +1,39 @@
+"""Games that steer a run: from openings that no reported match begins with."""
+
+import numpy as np
+
+from shuhari.envs.games.graph import GameGraph
+from shuhari.envs.player import Floats, Ints, Player
+from shuhari.policy.continuation_search import PolicyTable, play_out
+
+PLIES = 4  # of an opening; reported matches begin at most three plies into a game
+OPENINGS = 150  # each is played from both seats
+
+
+class ValidationMatches:
+    """A player, which may learn, against a fixed opponent: the same openings and luck at every look."""
+
+    def __init__(self, graph: GameGraph, player: Player, opponent: Player, seed: int) -> None:
+        self.graph, self.seed = graph, seed
+        self._tables = PolicyTable(graph, player), PolicyTable(graph, opponent)
+        possible = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))
+        n = min(OPENINGS, len(possible))
+        self.openings: Ints = np.sort(np.random.default_rng(seed).choice(possible, n, replace=False))
+
+    def scores(self) -> list[float | None]:
+        """The player's return in each game: from every opening in the first seat, then in the second."""
+        first, second = self._play(0), self._play(1)
+        return [float(x) for x in (*first, *-second)]
+
+    def _play(self, seat: int) -> Floats:
+        """Returns of the first seat, with the player in `seat`."""
+
+        def table(nodes: Ints) -> Floats:
+            probabilities = np.zeros((len(nodes), self.graph.width))
+            for who in (0, 1):
+                here = (self.graph.seats(nodes) == seat) == (who == 0)
+                probabilities[here] = self._tables[who](nodes[here])
+            return probabilities
+
+        rng = np.random.default_rng([self.seed, seat])
+        return play_out(self.graph, table, self.openings, rng)[:, 0]
