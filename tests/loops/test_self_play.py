@@ -2,6 +2,7 @@
 control."""
 
 from dataclasses import replace
+from io import BytesIO
 from math import log
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,28 @@ def test_the_learning_rate_falls_with_the_width_of_the_base() -> None:
         ]
         for rate in rates:
             assert f"{rate:.6f}".strip("0")[:4] in page, (width, rate)
+
+
+def test_a_source_goes_on_from_its_state_bit_for_bit(
+    policy: Policy, certain: dict[str, torch.Tensor]
+) -> None:
+    """What comes back, what was found and the bonus are in it, in a form that a checkpoint can hold."""
+    policy.load_state(certain)
+    cfg = SampleGroupsConfig(
+        rounds=2, problems=4, samples=2, hard=0.5, refill=0.5, explore=12, entropy_floor=1.0
+    )
+
+    def source() -> SampleGroups:
+        return SampleGroups(rollouts(policy), cfg, np.random.default_rng(3))
+
+    first, second = source(), source()
+    list(first.batches(0))
+    assert first.finds
+    assert first.hard
+    assert first.bonus
+    saved = BytesIO()
+    torch.save(first.state_dict(), saved)
+    saved.seek(0)
+    second.load_state_dict(torch.load(saved, weights_only=True))
+    (expected,), (found,) = first.batches(1), second.batches(1)
+    assert found == expected
