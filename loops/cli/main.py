@@ -23,6 +23,7 @@ HYDRA_COMMANDS = {
     "pretrain": "make a tiny base from unlabelled text of the environments",
 }
 PLAIN_COMMANDS = {
+    "doctor": "say what this machine has, what will run on it, and what is missing",
     "envs": "list the environments, or check one, anyone's: --check ID",
     "generate": "sample completions of a prompt from a checkpoint",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
