@@ -248,9 +248,10 @@ class House:
 
     def validation(self, phase: str) -> Validation:
         """The problems that steer a phase, of its environment or, for "", of the run's."""
-        return self._validation.setdefault(
-            phase, Validation(self.rollouts(phase), isinstance(self.env.unwrapped, TaskEnv))
-        )
+        if phase not in self._validation:
+            judged, wanted = isinstance(self.env.unwrapped, TaskEnv), self.cfg.evaluate_problems
+            self._validation[phase] = Validation(self.rollouts(phase), judged, wanted)
+        return self._validation[phase]
 
     @cached_property
     def withheld_N(self) -> Any:

@@ -7,17 +7,18 @@ from shuhari.envs.problems.heldout import SEEDS, HeldOutProblems, solved
 from shuhari.envs.validation import EnvFault
 from shuhari.loops.collect.rollout import Rollouts
 
-PROBLEMS = 300  # that a verifier judges
-EPISODES = 64  # of an environment that pays: they may be long
+PROBLEMS = 300  # that a verifier judges, at most
+EPISODES = 64  # of an environment that pays, at most: they may be long
 
 
 class Validation:
     """The validation side of an environment or, where it has none, seeds that training does not draw."""
 
-    def __init__(self, rollouts: Rollouts, judged: bool) -> None:
-        """`judged`: whether the environment is a `TaskEnv`, with sides and a verifier."""
+    def __init__(self, rollouts: Rollouts, judged: bool, wanted: int) -> None:
+        """`judged`: whether the environment is a `TaskEnv`, with sides and a verifier; `wanted`: problems
+        behind each reported figure: as many steer a run, up to a limit."""
         self.rollouts, self.judged = rollouts, judged
-        self.most = PROBLEMS if judged else EPISODES
+        self.most = min(wanted, PROBLEMS if judged else EPISODES)
 
     @cached_property
     def _problems(self) -> tuple[list[int], dict[str, Any] | None, set[str]]:

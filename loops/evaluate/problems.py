@@ -181,7 +181,8 @@ class Problems(Evaluation[Answerer]):
         name = next((n for n in trained if n in players), RIVAL)
         if name == RIVAL or RIVAL not in players:
             return None
-        level = players[name]["pass_at"]["1"]
+        if not (level := players[name]["pass_at"]["1"]):
+            return None
         return worth_of_one_sample(name, level, RIVAL, self.curves(players)[RIVAL])
 
 

@@ -134,7 +134,7 @@ def test_solved_is_the_verdict_and_not_the_pay() -> None:
     policy = Policy("math", rank=2, alpha=4.0)
     rollouts = Rollouts(lambda: gymnasium.make("toy/Shaped-v0"), Generator(policy), Renderer(policy), 4)
     env: Any = gymnasium.make("toy/Shaped-v0").unwrapped
-    evaluation = Problems(rollouts, env, HeldOutProblems(env, 8), Validation(rollouts, True), samples=4)
+    evaluation = Problems(rollouts, env, HeldOutProblems(env, 8), Validation(rollouts, True, 8), samples=4)
 
     def says(text: str) -> Any:
         class Said(PolicyAnswers):
@@ -201,7 +201,7 @@ def measured() -> Problems:
     policy = Policy("math", rank=2, alpha=4.0)
     rollouts = Rollouts(lambda: gymnasium.make("toy/Telling-v0"), Generator(policy), Renderer(policy), 4)
     env: Any = gymnasium.make("toy/Telling-v0").unwrapped
-    return Problems(rollouts, env, HeldOutProblems(env, 6), Validation(rollouts, True), samples=4)
+    return Problems(rollouts, env, HeldOutProblems(env, 6), Validation(rollouts, True, 8), samples=4)
 
 
 # Texts of four samples, and what they come to: avg@4 and maj@4 of each problem.

@@ -123,7 +123,7 @@ def test_validation_problems_are_neither_trained_on_nor_reported(tmp_path: Path)
     env: Any = gymnasium.make(cfg.env)
     policy = Policy("math", rank=2, alpha=4.0)
     rollouts = Rollouts(lambda: gymnasium.make(cfg.env), Generator(policy), Renderer(policy), 4)
-    validation = Validation(rollouts, judged=True)
+    validation = Validation(rollouts, judged=True, wanted=300)
     assert validation.apart
     prompts = {env.reset(seed=s, options={"split": "validation"})[0] for s in range(300)}
     assert len(validation) == len(prompts) > 5

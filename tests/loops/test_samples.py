@@ -126,7 +126,7 @@ def rows() -> dict[str, Any]:
 def evaluation(samples: int = 32) -> Problems:
     env = NoExpert()
     rollouts: Any = SimpleNamespace(make=NoExpert)
-    return Problems(rollouts, env, HeldOutProblems(env, 4), Validation(rollouts, True), samples=samples)
+    return Problems(rollouts, env, HeldOutProblems(env, 4), Validation(rollouts, True, 8), samples=samples)
 
 
 def report_of(kind: Evaluation[Any], rows: dict[str, Any]) -> Report:
