@@ -19,7 +19,6 @@ SMOKE = [
     "phases.imitate.batch=16",
     "phases.selfplay.rounds=1",
     "phases.selfplay.problems=4",
-    "phases.selfplay.updates=[1,1]",
     "evaluate_problems=8",
     "evaluate_samples=4",
     "threads=1",

@@ -18,7 +18,6 @@ QUICK = [
     "phases.selfplay.rounds=1",
     "phases.selfplay.problems=2",
     "phases.selfplay.samples=2",
-    "phases.selfplay.updates=[1,1]",
     "policy.max_new_tokens=16",
     "evaluate_problems=2",
     "evaluate_samples=4",
