@@ -76,7 +76,7 @@ def mirror(out: Path, **changes: Any) -> TrainConfig:
         env="toy/Mirror-v0",
         policy=PolicyConfig(base="math", max_new_tokens=4),
         phases={
-            "imitate": ImitateConfig(examples=400, steps=150, batch=32),
+            "imitate": ImitateConfig(examples=400, steps=200, batch=32),
             "selfplay": AcceptedAnswersConfig(rounds=4, problems=8, samples=8, updates=[2, 4], batch=16),
         },
         evaluate_problems=20,

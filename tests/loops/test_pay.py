@@ -85,7 +85,7 @@ def test_legal_actions_are_learned_from_pay_that_is_never_above_0(tmp_path: Path
 def test_best_of_a_group_is_learned_from_pay_that_is_never_above_0(tmp_path: Path) -> None:
     cfg = paying(tmp_path, "toy/Signs-v0")
     cfg.phases = {
-        "selfplay": AcceptedAnswersConfig(rounds=10, problems=16, samples=8, updates=[4, 4], batch=64)
+        "selfplay": AcceptedAnswersConfig(rounds=20, problems=16, samples=8, updates=[4, 4], batch=64)
     }
     players = train(cfg)["players"]
     assert players["selfplay"]["mean_return"] > max(

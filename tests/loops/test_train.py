@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from small_runs import adapter, assert_equal, mirror, run_folder, small_game
+from small_runs import Mirror, adapter, assert_equal, mirror, run_folder, small_game
 
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.imitate import Imitate
@@ -172,7 +172,8 @@ def test_a_tasks_report(tmp_path: Path) -> None:
     for row in report["players"].values():
         for part in (row, row["harder"]):
             assert {"pass_at", "avg_at", "maj_at", "greedy", "n", "ci95", "unknown_rate"} <= part.keys()
-            assert part["avg_at"].keys() == part["maj_at"].keys() == {"4"}
+            assert part["avg_at"].keys() == {"4"}
+            assert part["maj_at"].keys() == {"1", "2", "4"}
     assert [phase["name"] for phase in report["phases"]] == ["imitate", "selfplay", "harder"]
 
 
@@ -232,7 +233,9 @@ def test_episodes_that_fail_are_counted_and_never_learned_from(
 
 def test_without_expert_and_traces_imitation_is_skipped_and_the_report_says_so(tmp_path: Path) -> None:
     report = train(mirror(tmp_path, env="toy/NoExpert-v0"))
-    assert report["notes"] == ["no expert and no traces: imitation was skipped"]
+    skipped, rate = report["notes"]
+    assert skipped == "no expert and no traces: imitation was skipped"
+    assert rate == "selfplay: learning rate 0.005 (muon), by the base's width of 64"
     assert "imitation" not in report["players"]
     assert "expert" not in report["players"]
     assert "imitation was skipped" in (run_folder(tmp_path) / "report.md").read_text()
@@ -245,8 +248,9 @@ def test_traces_come_from_a_file_and_heldout_prompts_are_left_out(tmp_path: Path
     cfg = mirror(tmp_path / "out", env="toy/NoExpert-v0", only=["imitate"])
     cfg.phases["imitate"].traces = str(path)
     report = train(cfg)
-    heldout = report["evaluation"]["heldout_problems"]
-    assert report["notes"] == [f"{4 * heldout} of 400 entries have held-out prompts: left out"]
+    apart = sum(Mirror.split_of(f"{n:02}") != "train" for n in range(100))
+    sides = "have prompts of the held-out or the validation side: left out"
+    assert f"{4 * apart} of 400 entries {sides}" in report["notes"]
     assert report["players"]["imitation"]["greedy"] >= 0.6
 
 
@@ -272,7 +276,7 @@ def test_any_gymnasium_env_of_text_will_do(tmp_path: Path) -> None:
 
 
 def sample_groups(**changes: Any) -> SampleGroupsConfig:
-    return SampleGroupsConfig(rounds=15, problems=32, samples=8, learning_rate=0.005, **changes)
+    return SampleGroupsConfig(rounds=15, problems=32, samples=8, learning_rate=0.003, **changes)
 
 
 def accepted_answers(**changes: Any) -> AcceptedAnswersConfig:
