@@ -129,10 +129,8 @@ def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
 def _allowed(house: House, items: Sequence[Any], note: Callable[[str], None]) -> Sequence[Any]:
     """The traces or pairs whose prompts are not held out. A note says how many are left out."""
     kept = [item for item in items if not house.withholds(item.task)]
-    if len(kept) < len(items):
-        note(
-            f"{len(items) - len(kept)} of {len(items)} entries have prompts of the held-out or the validation side: left out"
-        )
+    if left := len(items) - len(kept):
+        note(f"{left} of {len(items)} entries are of the held-out or the validation side: left out")
     if items and not kept:
         raise ValueError("every entry has a held-out prompt: there is nothing left to learn from")
     return kept

@@ -88,9 +88,7 @@ def test_pairs_of_held_out_prompts_are_left_out(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="held-out prompt: there is nothing left"):
         train(cfg)
     path.write_text(path.read_text() + json.dumps(GOOD) + "\n")
-    assert (
-        "5 of 6 entries have prompts of the held-out or the validation side: left out" in train(cfg)["notes"]
-    )
+    assert "5 of 6 entries are of the held-out or the validation side: left out" in train(cfg)["notes"]
 
 
 @pytest.mark.parametrize(

@@ -249,7 +249,7 @@ def test_traces_come_from_a_file_and_heldout_prompts_are_left_out(tmp_path: Path
     cfg.phases["imitate"].traces = str(path)
     report = train(cfg)
     apart = sum(Mirror.split_of(f"{n:02}") != "train" for n in range(100))
-    sides = "have prompts of the held-out or the validation side: left out"
+    sides = "are of the held-out or the validation side: left out"
     assert f"{4 * apart} of 400 entries {sides}" in report["notes"]
     assert report["players"]["imitation"]["greedy"] >= 0.6
 
