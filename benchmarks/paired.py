@@ -57,6 +57,10 @@ def main() -> None:
     parser.add_argument("--level", type=float, default=0.99)
     given = parser.parse_args()
     reports = [json.loads(path.read_text()) for path in given.reports]
+    for path, report in zip(given.reports, reports, strict=True):
+        for name in (given.player, given.rival):
+            if "outcomes" not in report["players"].get(name, {}):
+                parser.error(f"{path}: has no outcomes of {name}; players: {', '.join(report['players'])}")
     seeds = ", ".join(str(report["seed"]) for report in reports)
     of = f"{reports[0]['experiment']}, seeds {seeds}"
     print(f"{of}: {given.player} less {given.rival}, {given.level:.0%} intervals")
