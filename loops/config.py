@@ -68,7 +68,7 @@ class PhaseConfig(Checked):
     algorithm: str = MISSING  # the name of the source of its batches, one of ALGORITHMS
     objective: Any = MISSING  # the loss: one of OBJECTIVES, with its options
     optimizer: str = "muon"  # one of OPTIMIZERS
-    # null: by the optimizer and the base's width, as docs/models.md says; the run prints it.
+    # null: by the optimizer and the base's width, as docs/self-play.md says; the run prints it.
     learning_rate: float | None = None
     # Most tokens of one forward and backward pass. 0: by the memory that is free when the run begins, at most
     # 8192; another size adds in another order, so a resumed run keeps the one it began with.
