@@ -12,7 +12,8 @@ from typing import Any
 
 from shuhari.envs.problems.heldout import Answered
 from shuhari.loops.evaluate.evaluation import percent
-from shuhari.rewards.statistics import majority_at, pass_at, share
+from shuhari.rewards.expected_majority import majority_at
+from shuhari.rewards.statistics import pass_at, share
 
 MOST = 64  # the last power of two of a curve
 Curve = Mapping[int, float]  # by k, the share of problems that k samples solve

@@ -28,7 +28,8 @@ from shuhari.loops.report.monitor import write_curves
 from shuhari.loops.report.report import Report
 from shuhari.policy.policy import LEARNING
 from shuhari.rewards import Verdict
-from shuhari.rewards.statistics import majority, majority_at, wilson
+from shuhari.rewards.expected_majority import majority_at
+from shuhari.rewards.statistics import majority, wilson
 
 A, NOT_A, B, SILENT, UNKNOWN = ("a", True), ("a", False), ("b", False), (None, False), ("b", None)
 
