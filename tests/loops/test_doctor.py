@@ -1,9 +1,6 @@
 """The doctor: what is well, what is not, and that each finding can be bad."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +13,9 @@ def found() -> dict[str, doctor.Finding]:
     return {finding.name: finding for finding in doctor.examine("math")}
 
 
-def test_a_sound_machine_is_told_what_will_run_and_why(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "shuhari", "doctor", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = {row["name"]: row for row in json.loads(done.stdout)}
+def test_a_sound_machine_is_told_what_will_run_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(["--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert "torch" in rows["versions"]["found"]
     assert "forward pass fused" in rows["base math"]["found"]
     assert rows["verifier"]["found"].startswith("correct by sympy")  # so a worker has answered
