@@ -119,9 +119,8 @@ class SearchPlayConfig(PhaseConfig):
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
     rounds: int = 80
-    gate: int = number(
-        12, least=0
-    )  # looks at games from openings of their own, against the expert; 0: no gate
+    # Looks at games against the expert, from openings of their own. 0: no gate.
+    gate: int = number(12, least=0)
     starts: int = 1024  # positions that are valued in a round
     continuations: int = 8  # games that are played on from each legal move
     updates: int = 16  # optimizer steps of a round

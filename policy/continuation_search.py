@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from shuhari.envs.games.graph import GameGraph
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player, RandomPlayer, draw
 from shuhari.envs.types import Turn
@@ -56,6 +57,21 @@ def play_out(simulator: Simulator, table: Table, positions: Positions, rng: np.r
         moves = draw(table(situations)[where], rng.random(len(live)))
         current[live] = simulator.play(current[live], moves, rng)
     return simulator.returns(current)
+
+
+def play_match(
+    graph: GameGraph, players: tuple[Table, Table], positions: Ints, rng: np.random.Generator
+) -> Floats:
+    """The return of seat 0, where the first player sits, in one game from each position of a listed game."""
+
+    def table(nodes: Ints) -> Floats:
+        probabilities = np.zeros((len(nodes), graph.width))
+        for seat, of_seat in enumerate(players):
+            here = graph.seats(nodes) == seat
+            probabilities[here] = of_seat(nodes[here])
+        return probabilities
+
+    return play_out(graph, table, positions, rng)[:, 0]
 
 
 def continuation_values(

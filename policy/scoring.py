@@ -36,6 +36,13 @@ class SequenceLogprobs:
     sequence_N: Tensor
     token_N: Tensor
 
+    def of_each(self, completions: Sequence[Tokens]) -> list[list[float]]:
+        """Log-probabilities by completion, in order of its tokens; 0 of a token that was not scored."""
+        every_N = self.logprobs_N.new_zeros(sum(map(len, completions)))
+        every_N[self.token_N] = self.logprobs_N
+        in_order = iter(every_N.tolist())
+        return [[next(in_order) for _ in completion] for completion in completions]
+
 
 def completion_logprobs(
     policy: Policy, sequences: Sequence[Pair], packed: bool | None = None, adapter: str | None = LEARNING

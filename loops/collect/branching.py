@@ -14,10 +14,8 @@ out: they say what another policy would earn.
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from shuhari.envs import Episode, Step
-from shuhari.loops.collect.episode_groups import Groups, learner_steps, solve_rate
+from shuhari.loops.collect.episode_groups import Groups, learner_steps, mastered, solve_rate
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.policy.inference.request import Request
@@ -27,37 +25,36 @@ from shuhari.policy.scoring import completion_logprobs
 from shuhari.rewards import Verdict
 
 ALTERNATIVES = 8  # the base's likeliest tokens, of which one is drawn evenly
-Find = tuple[Tokens, Tokens, str]  # prompt, completion and its text
+Find = tuple[Tokens, Tokens, str, float]  # prompt, completion, its text and what it earned
 
 
 class Branching:
-    """Finds answers to problems that nobody solved, and remembers them until the policy solves those itself.
-
-    finds: by the seed of the problem, an answer that the verifier accepted
-    """
+    """Finds answers to problems that nobody solved."""
 
     def __init__(self, rollouts: Rollouts, rng: Rng) -> None:
         self.rollouts, self.rng = rollouts, rng
-        self.finds: dict[int, Find] = {}
 
-    def add_finds(self, groups: Groups, samples: int) -> dict[str, float]:
+    def add_finds(self, groups: Groups, finds: dict[int, Find], samples: int) -> dict[str, float]:
         """Add an answer to each unsolved group that has a find, after `samples` tries where none is known.
 
+        finds: answers that the verifier accepted, by the seed of the problem; new ones are added, and those
+            to problems that the policy solves itself are forgotten
         Problems of several turns are left as they are. Figures for TensorBoard.
         """
         unsolved = [seed for seed, group in groups.items() if solve_rate(group) == 0 and _single(group)]
         for seed in groups.keys() - set(unsolved):
-            self.finds.pop(seed, None)
-        unknown = [seed for seed in unsolved if seed not in self.finds]
+            finds.pop(seed, None)
+        unknown = [seed for seed in unsolved if seed not in finds]
         tried = self._try([(seed, groups[seed]) for seed in unknown for _ in range(samples)])
         for episode in tried:
-            if solve_rate([episode]) > 0 and _accepted(episode):
+            if _single([episode]) and mastered([episode]):
                 step = episode.steps[0]
-                self.finds.setdefault(episode.seed, (step.prompt, step.completion, step.text))
-        known = [seed for seed in unsolved if seed in self.finds]
-        for seed, episode in zip(known, self._as_sampled(known), strict=True):
-            groups[seed].append(episode)
-        found = sum(seed in self.finds for seed in unknown)
+                find = step.prompt, step.completion, step.text, episode.reward()
+                finds.setdefault(episode.seed, find)
+        known = {seed: finds[seed] for seed in unsolved if seed in finds}
+        for episode in self._as_sampled(known):
+            groups[episode.seed].append(episode)
+        found = sum(seed in finds for seed in unknown)
         return {"unsolved": float(len(unsolved)), "finds": float(found), "tries": float(len(tried))}
 
     def _try(self, wanted: Sequence[tuple[int, list[Episode]]]) -> list[Episode]:
@@ -82,20 +79,15 @@ class Branching:
         seed = int(rng.integers(2**31))
         return self.rollouts.play([s for s, _ in begins], begins=[b for _, b in begins], seed=seed)
 
-    def _as_sampled(self, seeds: Sequence[int]) -> list[Episode]:
-        """The finds of these problems, as if the present policy had sampled them."""
-        if not seeds:
+    def _as_sampled(self, finds: dict[int, Find]) -> list[Episode]:
+        """The finds, by seed, as if the present policy had sampled them."""
+        policy, completions = self.rollouts.generator.policy, [find[1] for find in finds.values()]
+        if not finds:
             return []
-        policy, found = self.rollouts.generator.policy, [self.finds[seed] for seed in seeds]
         with policy.inference():
-            scored = completion_logprobs(policy, [(prompt, completion) for prompt, completion, _ in found])
-        flat = np.empty(sum(len(completion) for _, completion, _ in found))
-        flat[scored.token_N.cpu().numpy()] = scored.logprobs_N.cpu().numpy()
-        ends = np.cumsum([len(completion) for _, completion, _ in found])[:-1]
-        return [
-            _episode(seed, find, tuple(logprobs.tolist()))
-            for seed, find, logprobs in zip(seeds, found, np.split(flat, ends), strict=True)
-        ]
+            scored = completion_logprobs(policy, [find[:2] for find in finds.values()])
+        logprobs = map(tuple, scored.of_each(completions))
+        return [_episode(*found, known) for found, known in zip(finds.items(), logprobs, strict=True)]
 
 
 def _single(group: Sequence[Episode]) -> bool:
@@ -103,18 +95,8 @@ def _single(group: Sequence[Episode]) -> bool:
     return all(len(e.steps) == 1 and len(list(learner_steps(e))) == 1 for e in group)
 
 
-def _accepted(episode: Episode) -> bool:
-    verdict = episode.info.get("verdict")
-    return len(episode.steps) == 1 and verdict is not None and verdict.status == "correct"
-
-
 def _episode(seed: int, find: Find, logprobs: tuple[float, ...]) -> Episode:
-    prompt, completion, text = find
+    prompt, completion, text, reward = find
+    step = Step(0, prompt, completion, logprobs, text, reward, LEARNING)
     verdict = Verdict("correct", "found by leaving the policy at one token", "found")
-    return Episode(
-        seed,
-        (Step(0, prompt, completion, logprobs, text, verdict.score, LEARNING),),
-        "done",
-        (verdict.score,),
-        info={"verdict": verdict},
-    )
+    return Episode(seed, (step,), "done", (reward,), info={"verdict": verdict})

@@ -146,11 +146,15 @@ class SamplingSource(Source):
             choices=[choices(step.legal) if step.legal else () for step in kept],
         )
 
+    def by_problem(self, episodes: Sequence[Episode]) -> Groups:
+        """The episodes that count, by problem."""
+        return by_problem(episodes, masked=self.cfg.truncated == "masked")
+
     def grouped(self, episodes: Sequence[Episode]) -> Groups:
         """Groups of the episodes that have a verdict, and figures of all of them."""
         self.episodes += len(episodes)
         self._last = episodes[0]
-        groups = by_problem(episodes, masked=self.cfg.truncated == "masked")
+        groups = self.by_problem(episodes)
         without = [episode for episode in episodes if not episode.counts]
         if without and not self.trouble:
             self.trouble = str(without[0].info.get("verdict") or without[0].info.get("error"))

@@ -9,7 +9,7 @@ import numpy as np
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.branching import Branching, Find
 from shuhari.loops.collect.credit import Trajectory, Values, advantages, trajectories
-from shuhari.loops.collect.episode_groups import SamplingSource, by_problem, informative, learner_steps
+from shuhari.loops.collect.episode_groups import SamplingSource, informative, learner_steps
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import SampleGroupsConfig
@@ -39,15 +39,8 @@ class SampleGroups(SamplingSource):
         self.values: Values = {}
         self.taught = False
         self.length = float(cfg.decisions)  # decisions of an episode, on average over the last round
+        self.finds: dict[int, Find] = {}  # answers to problems that the policy does not solve itself
         self.bonus = 0.0  # what a nat more of surprise per token earns
-
-    @property
-    def finds(self) -> dict[int, Find]:
-        return self.branching.finds
-
-    @finds.setter
-    def finds(self, finds: dict[int, Find]) -> None:
-        self.branching.finds = finds
 
     def batches(self, number: int) -> Iterator[Batch]:
         cfg = self.cfg
@@ -61,7 +54,7 @@ class SampleGroups(SamplingSource):
         if cfg.entropy_floor:
             self._set_bonus(episodes)
         if cfg.explore and cfg.reward == "verified":
-            self.figures |= self.branching.add_finds(groups, cfg.explore)
+            self.figures |= self.branching.add_finds(groups, self.finds, cfg.explore)
         self.taught |= bool(informative(groups))
         batch = decision_batch(
             list(groups.values()),
@@ -80,7 +73,7 @@ class SampleGroups(SamplingSource):
         cfg, old = self.cfg, self.returning(n)
         episodes = self.play([*self.problems(n - len(old)), *old], cfg.samples)
         budget = round(cfg.refill * n)
-        while (more := min(budget, n - len(informative(by_problem(episodes))))) > 0:
+        while (more := min(budget, n - len(informative(self.by_problem(episodes))))) > 0:
             episodes += self.play(self.problems(more), cfg.samples)
             budget -= more
         return episodes

@@ -3,8 +3,8 @@
 import numpy as np
 
 from shuhari.envs.games.graph import GameGraph
-from shuhari.envs.player import Floats, Ints, Player
-from shuhari.policy.continuation_search import PolicyTable, play_out
+from shuhari.envs.player import Ints, Player
+from shuhari.policy.continuation_search import PolicyTable, play_match
 
 PLIES = 4  # of an opening; reported matches begin at most three plies into a game
 OPENINGS = 150  # each is played from both seats
@@ -22,18 +22,9 @@ class ValidationMatches:
 
     def scores(self) -> list[float | None]:
         """The player's return in each game: from every opening in the first seat, then in the second."""
-        first, second = self._play(0), self._play(1)
+        mine, other = self._tables
+        first, second = (
+            play_match(self.graph, players, self.openings, np.random.default_rng([self.seed, seat]))
+            for seat, players in enumerate(((mine, other), (other, mine)))
+        )
         return [float(x) for x in (*first, *-second)]
-
-    def _play(self, seat: int) -> Floats:
-        """Returns of the first seat, with the player in `seat`."""
-
-        def table(nodes: Ints) -> Floats:
-            probabilities = np.zeros((len(nodes), self.graph.width))
-            for who in (0, 1):
-                here = (self.graph.seats(nodes) == seat) == (who == 0)
-                probabilities[here] = self._tables[who](nodes[here])
-            return probabilities
-
-        rng = np.random.default_rng([self.seed, seat])
-        return play_out(self.graph, table, self.openings, rng)[:, 0]

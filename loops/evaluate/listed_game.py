@@ -7,9 +7,9 @@ import numpy.typing as npt
 
 from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
-from shuhari.envs.player import Floats, GreedyPlayer, Ints, Player
+from shuhari.envs.player import GreedyPlayer, Ints, Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
-from shuhari.policy.continuation_search import PolicyTable, Table, play_out
+from shuhari.policy.continuation_search import PolicyTable, Table, play_match
 from shuhari.policy.lm_player import Models
 from shuhari.policy.policy import LEARNING
 from shuhari.rewards.statistics import share, wilson
@@ -157,23 +157,11 @@ class ListedGame(GameEvaluation):
         early = np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0))
         # An opening is not played a second time: between deterministic players it would be the same game.
         openings = rng.choice(early, min(max(1, self.matches // 2), len(early)), replace=False)
-        first = self._play(table, other, openings, rng)
-        second = self._play(other, table, openings, rng)
+        first = play_match(self.graph, (table, other), openings, rng)
+        second = play_match(self.graph, (other, table), openings, rng)
         returns = np.concatenate([first, -second])
         wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
         draws = len(returns) - wins - losses
         score = (wins + draws / 2) / len(returns)
         interval = wilson(score, len(returns))
         return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}
-
-    def _play(self, first: Table, second: Table, openings: Ints, rng: np.random.Generator) -> Floats:
-        """The return of seat 0 in one game from each opening. `first` plays seat 0."""
-
-        def table(nodes: Ints) -> Floats:
-            probabilities = np.zeros((len(nodes), self.graph.width))
-            for seat, of_seat in enumerate((first, second)):
-                here = self.graph.seats(nodes) == seat
-                probabilities[here] = of_seat(nodes[here])
-            return probabilities
-
-        return play_out(self.graph, table, openings, rng)[:, 0]

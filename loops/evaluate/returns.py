@@ -14,7 +14,6 @@ from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, percent
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes
 from shuhari.rewards.statistics import mean_interval, metric_intervals
 
-VALIDATION = 64  # episodes behind each point of the learning curve
 UNTRAINED = ("random", "base")  # players that a policy must surpass
 
 
@@ -57,8 +56,8 @@ class Returns(Evaluation[PolicyAnswers]):
         return PolicyAnswers(self.rollouts, Seats({0: adapter}))
 
     def skill(self) -> float:
-        """Greedily, on the first validation problems."""
-        scores = self.validation.scores(min(VALIDATION, len(self.seeds)))
+        """Greedily, on the validation problems."""
+        scores = self.validation.scores()
         returns = [score for score in scores if score is not None]
         return float(np.mean(returns)) if returns else 0.0
 

@@ -18,7 +18,7 @@ from shuhari.loops.learn.learner import Learner
 LEVEL = 0.05  # chance that a phase goes back although nothing became worse
 GIVES_UP = 3  # times that a phase goes back before it ends
 SMALLER = 0.5  # of the learning rate, each time it goes back
-KEPT = ("stopped", "mean", "history", "_best", "_best_mean", "_best_round", "_best_state")
+KEPT = ("stopped", "mean", "went_back", "history", "_best", "_best_mean", "_best_round", "_best_state")
 Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 
 
@@ -35,7 +35,8 @@ class Gate:
     of_skill: whether their mean is the skill by which policies are measured
     mean: the mean score of the policy as it is, if that has been measured
     history: of each look its round, mean, p-value and what was decided
-    stopped: whether it has gone back so often that the phase ends
+    went_back: the rounds after which it went back
+    stopped: whether that was so often that the phase ends
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Gate:
         self.every, self.level = ceil(rounds / looks), LEVEL / looks
         self.stopped = False
         self.mean: float | None = None
+        self.went_back: list[int] = []
         self.history: list[dict[str, Any]] = []
         self._best: Scores = ()
         self._best_mean, self._best_round = 0.0, 0
@@ -55,7 +57,7 @@ class Gate:
         self._best = self._score()
         self._best_mean = _mean(self._best)
         self.mean = self._best_mean if self.of_skill else None
-        self._note(0, 1.0, "begins")
+        self._note(0, self._best_mean, 1.0, "begins")
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
         """After round `number`: look if it is time to. Figures for TensorBoard. `last`: no round follows."""
@@ -65,39 +67,34 @@ class Gate:
         scores = self._score()
         pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
-        mean, worse, decision = _mean(scores), p < self.level, "goes on"
+        mean, decision, restores = _mean(scores), "goes on", False
         self.mean = mean if self.of_skill else None
         if mean >= self._best_mean:  # of equals the later one, which has learned longer
             self._best, self._best_mean, self._best_round = scores, mean, number
             self._best_state, decision = self.learner.policy.state(), "the best so far"
-        elif worse:
-            decision = f"went back to round {self._best_round}"
+        elif p < self.level:
+            decision, restores = f"went back to round {self._best_round}", True
             self.learner.optimizer.restart(SMALLER)
-            self.stopped = self.went_back + 1 >= GIVES_UP
+            self.went_back.append(number)
+            self.stopped = len(self.went_back) >= GIVES_UP
         elif last and self.of_skill:
-            decision = f"ends with round {self._best_round}"
+            decision, restores = f"ends with round {self._best_round}", True
         elif last:
             self._best, self._best_round, decision = scores, number, "ends"
-        if decision.startswith(("went back", "ends with")):
+        if restores:
             self.learner.restore(self._best_state)
             self.mean = self._best_mean if self.of_skill else None
-        self._note(number, p, decision, mean)
-        return {"validation": mean, "validation_best": self._best_mean, "went_back": float(self.went_back)}
+        self._note(number, mean, p, decision)
+        best, back = self._best_mean, float(len(self.went_back))
+        return {"validation": mean, "validation_best": best, "went_back": back}
 
-    @property
-    def went_back(self) -> int:
-        """How often it has gone back."""
-        return sum(str(look["decision"]).startswith("went back") for look in self.history)
-
-    def _note(self, number: int, p: float, decision: str, mean: float | None = None) -> None:
-        known = self._best_mean if mean is None else mean
-        self.history.append(
-            {"round": number, "mean": round(known, 4), "p": round(p, 5), "decision": decision}
-        )
+    def _note(self, number: int, mean: float, p: float, decision: str) -> None:
+        self.history.append({"round": number, "mean": round(mean, 4), "p": round(p, 5), "decision": decision})
 
     def summary(self) -> dict[str, Any]:
         """For the report."""
-        return {"problems": len(self._best), "ends_with": self._best_round, "looks": self.history}
+        ends = {"ends_with": self._best_round, "went_back": self.went_back}
+        return {"problems": len(self._best), **ends, "looks": self.history}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in KEPT}

@@ -153,10 +153,7 @@ class Learner:
     def _reference(self, part: Batch) -> list[list[float]]:
         """The reference's log-probabilities, in order of the tokens; 0 where there was nothing to decide."""
         scored = masked_logprobs(self.policy, part.pairs, part.choices, self.reference)
-        every_N = scored.logprobs_N.new_zeros(part.tokens)
-        every_N[scored.token_N] = scored.logprobs_N
-        in_order = iter(every_N.tolist())
-        return [[next(in_order) for _ in completion] for completion in part.completions]
+        return scored.of_each(part.completions)
 
     def restore(self, adapter: dict[str, Tensor]) -> None:
         """Go back to an earlier state of the adapter."""

@@ -2,9 +2,9 @@
 
 Every phase has a rate that was found at the width of the small bases. It falls with the width of the base to
 the power 3/4: so do the best rates of LoRA across Llama models (exponent .78) in "LoRA without regret"
-(Schulman et al. 2025), and between our bases of width 64 and SmolLM2-135M (576), where a fifth of the small
-base's rates served and the whole destroyed the policy (docs/log.md). AdamW, whose steps have entries of about
-the rate itself, takes a fifth of Muon's.
+(Schulman et al. 2025; hardly across Qwen's), and between our bases of width 64 and SmolLM2-135M (576), on
+which imitation and self-play learn at a fifth of the small base's rates (docs/results.md). AdamW, whose steps
+have entries of about the rate itself, takes a fifth of Muon's.
 """
 
 WIDTH = 64  # of the base at which the phases' rates were found

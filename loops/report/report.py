@@ -128,11 +128,10 @@ class Report:
         lines = []
         for phase in self.data["phases"]:
             if gate := phase.get("gate"):
-                looks = gate["looks"]
-                back = [f"{look['round']}" for look in looks if look["decision"].startswith("went back")]
-                taken = f"went back after round {', '.join(back)}" if back else "never went back"
+                back = ", ".join(map(str, gate["went_back"]))
+                taken = f"went back after round {back}" if back else "never went back"
                 lines.append(
-                    f"gate: {phase['name']}: {len(looks)} looks at {gate['problems']} validation problems; "
+                    f"gate: {phase['name']}: {len(gate['looks'])} looks at {gate['problems']} validation problems; "
                     f"{taken}; ends with round {gate['ends_with']} of {phase['steps']}"
                 )
         return lines

@@ -209,7 +209,7 @@ def test_a_find_enters_its_group_with_the_policys_own_log_probabilities_and_is_r
     policy.load_state(certain)
     source = SampleGroups(rollouts(policy), SampleGroupsConfig(samples=2), np.random.default_rng(1))
     groups = by_problem(source.play([5, 6, 7], 2))
-    assert source.branching.add_finds(groups, 24)["finds"] >= 2
+    assert source.branching.add_finds(groups, source.finds, 24)["finds"] >= 2
     found = [g[-1] for g in groups.values() if len(g) == 3]
     for episode in found:
         (step,) = episode.steps
@@ -218,10 +218,10 @@ def test_a_find_enters_its_group_with_the_policys_own_log_probabilities_and_is_r
         assert list(step.logprobs) == pytest.approx(in_order, abs=1e-4)
         assert (step.text, episode.reward()) == ("8", 1.0)
     again = by_problem(source.play([5, 6, 7], 2))
-    figures = source.branching.add_finds(again, 0)  # no try: what is known is enough
+    figures = source.branching.add_finds(again, source.finds, 0)  # no try: what is known is enough
     assert (figures["tries"], sum(len(g) == 3 for g in again.values())) == (0.0, len(found))
     solved = {episode.seed: group(episode.seed, 1.0) for episode in found}
-    source.branching.add_finds(solved, 0)
+    source.branching.add_finds(solved, source.finds, 0)
     assert not source.finds
 
 
