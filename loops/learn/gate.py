@@ -94,7 +94,8 @@ class Gate:
     def summary(self) -> dict[str, Any]:
         """For the report."""
         ends = {"ends_with": self._best_round, "went_back": self.went_back}
-        return {"problems": len(self._best), **ends, "looks": self.history}
+        what = "problems" if self.of_skill else "games"
+        return {"compared": f"{len(self._best)} validation {what}", **ends, "looks": self.history}
 
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in KEPT}

@@ -131,8 +131,8 @@ class Report:
                 back = ", ".join(map(str, gate["went_back"]))
                 taken = f"went back after round {back}" if back else "never went back"
                 lines.append(
-                    f"gate: {phase['name']}: {len(gate['looks'])} looks at {gate['problems']} validation problems; "
-                    f"{taken}; ends with round {gate['ends_with']} of {phase['steps']}"
+                    f"gate: {phase['name']}: {len(gate['looks'])} looks at {gate['compared']}; {taken}; "
+                    f"ends with round {gate['ends_with']} of {phase['steps']}"
                 )
         return lines
 
