@@ -130,7 +130,12 @@ def test_validation_problems_are_neither_trained_on_nor_reported(tmp_path: Path)
     assert all(validation.withholds(prompt) for prompt in prompts)
     assert not prompts & HeldOutProblems(env, 50).prompts
     assert not prompts & {env.reset(seed=s)[0] for s in range(500)}
+    played: list[str] = []
+    say = rollouts.renderer.first
+    rollouts.renderer.first = lambda text, *rest: played.append(text) or say(text, *rest)  # type: ignore[func-returns-value,method-assign]
     assert len(validation.scores(3)) == 3
+    assert len(played) == 3
+    assert set(played) <= prompts
 
 
 def test_a_run_reports_its_gate_and_ends_with_its_best(tmp_path: Path) -> None:

@@ -218,7 +218,8 @@ def test_a_find_enters_its_group_with_the_policys_own_log_probabilities_and_is_r
         assert list(step.logprobs) == pytest.approx(in_order, abs=1e-4)
         assert (step.text, episode.reward()) == ("8", 1.0)
     again = by_problem(source.play([5, 6, 7], 2))
-    figures = source.branching.add_finds(again, source.finds, 0)  # no try: what is known is enough
+    again = {seed: again[seed] for seed in source.finds}
+    figures = source.branching.add_finds(again, source.finds, 8)  # no try is made: what is known is enough
     assert (figures["tries"], sum(len(g) == 3 for g in again.values())) == (0.0, len(found))
     solved = {episode.seed: group(episode.seed, 1.0) for episode in found}
     source.branching.add_finds(solved, source.finds, 0)
