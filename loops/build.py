@@ -6,29 +6,33 @@ evaluation asks what was trained.
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
-from shuhari.envs.games.simulator import Referees
-from shuhari.envs.player import GreedyPlayer
+from shuhari.envs.games.simulator import Positions, Referees
+from shuhari.envs.player import GreedyPlayer, Player
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
+from shuhari.loops.collect.openings import ListedOpenings, Openings, RandomOpenings, random_openings
 from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
-from shuhari.loops.collect.validation_matches import ValidationMatches
-from shuhari.loops.config import TrainConfig
+from shuhari.loops.collect.validation_matches import OPENINGS, PLIES, ValidationMatches
+from shuhari.loops.config import SearchPlayConfig, TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
-from shuhari.loops.evaluate.listed_game import ListedGame
+from shuhari.loops.evaluate.listed_game import OPENING_PLIES, ListedGame
+from shuhari.loops.evaluate.matched_game import MatchedGame
 from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
+from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.house import House
 from shuhari.loops.learn.gate import Gate
@@ -39,11 +43,16 @@ from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Guard, Phase
 from shuhari.loops.scoreboard import player_of
+from shuhari.policy.leaf_evaluators import Evaluator, PolicyAndValue, Remembered
+from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import LEARNING
+from shuhari.policy.search_rules import RULES
+from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 
 # Names that no phase may have, because players have them.
 RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")
-EXPERT_STREAM = 0  # the expert's stream of random numbers; a phase's stream has the phase's number, from 1
+# Streams of random numbers; a phase's stream has the phase's number, from 1.
+EXPERT_STREAM, OPENINGS_STREAM, VALIDATION_STREAM = 0, 2**32 + 1, 2**32 + 2
 
 
 def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
@@ -56,15 +65,71 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         return Returns(rollouts, heldout, house.validation(phase))
     if phase:
         raise ValueError(f"phases.{phase}.env_args: only problems take arguments here; {cfg.env} is a game")
-    if (seats := game.referee.game.num_players()) != 2:
+    if game.seats != 2:
         raise ValueError(
-            f"{game.game}: has {seats} seat{'s' * (seats > 1)}; games are trained and measured for two, "
-            "others can be played and checked"
+            f"{game.game}: has {game.seats} seats; games are trained and measured for one or two, others can "
+            "be played and checked"
         )
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)
+    if not game.referee.duel:
+        raise ValueError(
+            f"{game.game}: its seats do not play for one win, at the end; it can be played and checked, and "
+            "not trained or measured"
+        )
     n, seed = cfg.evaluate_problems, cfg.seed
-    return ListedGame(house.graph, game.expert, house.models, house.withheld_N, matches=n, seed=seed)
+    if (graph := house.graph) is None:
+        openings = random_openings(
+            game.root, range(1, OPENING_PLIES + 1), ceil(n / 2), house.rng(OPENINGS_STREAM)
+        )
+        return MatchedGame(
+            house.simulator,
+            game.expert,
+            house.models,
+            openings,
+            _validation_openings(house),
+            seed,
+            _searchers(house),
+            cfg.evaluate_samples,
+        )
+    withheld_N = np.array([game.withholds(turn.observation) for turn in graph.turns])
+    return ListedGame(
+        graph,
+        game.expert,
+        house.models,
+        withheld_N,
+        matches=n,
+        seed=seed,
+        searchers=_searchers(house),
+        simulations=cfg.evaluate_samples,
+    )
+
+
+def _evaluator(house: House, player: LMPlayer) -> Evaluator:
+    """How a policy scores the leaves of its search."""
+    evaluate = PolicyAndValue(house.simulator, player)
+    return evaluate if house.graph is None else Remembered(evaluate)
+
+
+def _searchers(house: House) -> Searchers:
+    """Players that search as the first phase does that searches, with any adapter and budget."""
+    searching = (cfg for cfg in house.cfg.phases.values() if cfg.algorithm == "search_play")
+    rule = RULES[next(searching, SearchPlayConfig()).rule]
+
+    def searcher(adapter: str | None, simulations: int) -> Player:
+        evaluate = _evaluator(house, house.models(adapter))
+        return TreeSearchPlayer(TreeSearch(house.simulator, evaluate, rule(), simulations), house.cfg.seed)
+
+    return searcher
+
+
+def _validation_openings(house: House) -> Positions:
+    """Where games begin that steer a run: deeper than every opening of a reported match."""
+    rng, n = house.rng(VALIDATION_STREAM), OPENINGS
+    if (graph := house.graph) is None:
+        return random_openings(house.game.root, [PLIES], n, rng)
+    possible = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))
+    return np.sort(rng.choice(possible, min(n, len(possible)), replace=False))
 
 
 def build_phase(
@@ -111,7 +176,8 @@ def _gate(house: House, name: str, cfg: Any, learner: Learner) -> Gate | None:
         return None
     if house.game is not None:
         player = GreedyPlayer(house.models(LEARNING))
-        score = ValidationMatches(house.graph, player, house.game.expert, house.cfg.seed).scores
+        expert, openings = house.game.expert, _validation_openings(house)
+        score = ValidationMatches(house.simulator, player, expert, openings, house.cfg.seed).scores
     else:
         score = house.validation(name if name in house.own_envs() else "").scores
     return Gate(learner, score, rounds=cfg.rounds, looks=cfg.gate, of_skill=house.game is None)
@@ -137,9 +203,15 @@ def _allowed(house: House, items: Sequence[Any], note: Callable[[str], None]) ->
 
 
 def _search_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_: Any) -> Source:
-    starts = np.flatnonzero((house.graph.moves_N > 0) & ~house.withheld_N)
-    models, seed = house.models, house.cfg.seed
-    return SearchPlay(house.graph, starts, models(LEARNING), cfg, rng, seed)
+    game, graph, player = house.game, house.graph, house.models(LEARNING)
+    openings: Openings = RandomOpenings(game.root, game.random_position)
+    if graph is not None:
+        allowed = [
+            i for i, t in enumerate(graph.turns) if t.legal_actions and not game.withholds(t.observation)
+        ]
+        openings = ListedOpenings(np.array(allowed))
+    evaluate, seed = _evaluator(house, player), house.cfg.seed
+    return SearchPlay(house.simulator, openings, player, evaluate, cfg, rng, seed, game.withholds)
 
 
 def _fictitious_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_: Any) -> Source:

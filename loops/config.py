@@ -32,6 +32,7 @@ CONF = Path(__file__).parent / "conf"
 PAIRS = ("advantages", "groups", "pairs")
 OPTIMIZERS = ("muon", "adamw")
 JUDGES = ("verifier", "majority")
+SEARCH_RULES = ("gumbel", "puct")
 
 
 @dataclass
@@ -113,7 +114,7 @@ class ImitateConfig(PhaseConfig):
 
 @dataclass
 class SearchPlayConfig(PhaseConfig):
-    """Phase 2 in games that hide nothing: the policy's own continuations value each move."""
+    """Phase 2 in games that hide nothing: the policy learns what its own tree search finds."""
 
     rate: ClassVar[float] = 0.01
     algorithm: str = "search_play"
@@ -121,17 +122,20 @@ class SearchPlayConfig(PhaseConfig):
     rounds: int = 80
     # Looks at games against the expert, from openings of their own. 0: no gate.
     gate: int = number(12, least=0)
-    starts: int = 1024  # positions that are valued in a round
-    continuations: int = 8  # games that are played on from each legal move
+    games: int = 512  # of a round
+    simulations: int = number(16, least=1)  # positions that a search looks at, for each move
+    rule: str = "gumbel"  # which move a search tries next: gumbel or puct
+    root_value: float = number(
+        0.5, least=0, most=1
+    )  # share of what a search expected in the target of an outcome
     updates: int = 16  # optimizer steps of a round
-    batch: int = 256  # positions of one optimizer step
+    batch: int = 256  # positions of one optimizer step, each asked for its move and for its outcome
     replay: int = 8192  # positions that the replay keeps, the newest ones
-    sharpness: list[float] = field(
-        default_factory=lambda: [1.0, 4.0], metadata=FIRST_AND_LAST
-    )  # of the policy that plays on
-    temperature: list[float] = field(
-        default_factory=lambda: [0.1, 0.02], metadata=FIRST_AND_LAST
-    )  # of the targets
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rule not in SEARCH_RULES:
+            raise ConfigError(f"rule={self.rule}", f"must be {' or '.join(SEARCH_RULES)}")
 
 
 @dataclass
@@ -289,7 +293,8 @@ class TrainConfig(Checked):
     phases: dict[str, Any] = field(default_factory=dict)  # in order; each has the type of its algorithm
     only: list[str] | None = None  # run these phases and leave out the others
     evaluate_problems: int = 1000  # held-out problems, or matches of a game, behind each figure
-    # Completions of each problem at temperature 1, for pass@k, maj@k and curves that go up to so many.
+    # Completions of each problem at temperature 1, for pass@k, maj@k and curves that go up to so many; in
+    # games that are searched, simulations up to which skill is measured.
     # 32 or 64 show what more samples bring, and how many of imitation's one sample of a later player equals.
     evaluate_samples: int = number(4, least=4)
     adapter: str | None = None  # a folder: start from this adapter

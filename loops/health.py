@@ -19,7 +19,7 @@ from shuhari.loops.learn.batch import Batch
 from shuhari.loops.learn.learner import Learner
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.policy import LEARNING, Tokens
-from shuhari.policy.scoring import Pair, sharing_rows
+from shuhari.policy.shared_scoring import Pair, shared_logprobs
 
 RECENT = 8  # rounds: a share is a mean over about so many, so that a phase's first ones do not count for ever
 PROBES, PROBED, PROMPT = 4, 8, 256  # completions of a probe, their tokens, and most tokens of its prompt
@@ -110,7 +110,7 @@ class PhaseHealth:
     def _weighed(self, pairs: Sequence[Pair], adapter: str | None) -> Tensor:
         """Log-probabilities [N] of the pairs' tokens, as a player of games finds them."""
         with self.policy.inference():
-            scored = sharing_rows(self.policy, pairs, adapter)
+            scored = shared_logprobs(self.policy, pairs, adapter)
         return scored.logprobs_N[scored.token_N.argsort()]
 
     def _compare(self, batch: Batch) -> None:

@@ -16,6 +16,7 @@ from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.files.trace_files import read_pairs, read_traces
 from shuhari.envs.games.env import OpenSpielEnv
 from shuhari.envs.games.graph import GameGraph, game_graph
+from shuhari.envs.games.simulator import Referees, Simulator
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.registry import CannotOpen, open_env
 from shuhari.envs.validation import expert_traces, try_episodes
@@ -54,10 +55,10 @@ def open_run_env(env_id: str, env_args: dict[str, Any]) -> TextLike:
 def experiment_for(env_id: str, env_args: dict[str, Any], base: str = "") -> str:
     """The generic experiment whose phases suit an environment and, where one is given, the base."""
     env = open_run_env(env_id, env_args).unwrapped
-    if not isinstance(env, OpenSpielEnv):
+    if not isinstance(env, OpenSpielEnv) or env.seats == 1:
         of_problems = "problems" if base in ("", *names_in(SHIPPED)) else "chat"
         return of_problems if isinstance(env, TaskEnv) else "returns"
-    return "listed_game" if env.referee.perfect_information else "hidden_game"
+    return "board_game" if env.referee.perfect_information else "hidden_game"
 
 
 @dataclass
@@ -198,9 +199,10 @@ class House:
 
     @cached_property
     def game(self) -> Any:
-        """The environment if it is a game of OpenSpiel's, else None."""
+        """The environment if it is a game of OpenSpiel's in which seats play against one another, else None:
+        alone, a seat earns rewards as in any environment."""
         env = self.env.unwrapped
-        return env if isinstance(env, OpenSpielEnv) else None
+        return env if isinstance(env, OpenSpielEnv) and env.seats > 1 else None
 
     def maker(self, phase: str) -> Callable[[], TextLike]:
         """A function that makes the environment of a phase or, for "", of the run."""
@@ -254,13 +256,19 @@ class House:
         return self._validation[phase]
 
     @cached_property
-    def withheld_N(self) -> Any:
-        """Whether each position of a listed game is held out, [N]."""
-        return np.array([self.game.withholds(turn.observation) for turn in self.graph.turns])
+    def graph(self) -> GameGraph | None:
+        """All positions of the game; None where they are too many, or chance moves."""
+        if self.game.referee.chance_moves:
+            return None
+        try:
+            return game_graph(self.game.game)
+        except MemoryError:
+            return None
 
     @cached_property
-    def graph(self) -> GameGraph:
-        return game_graph(self.game.game)
+    def simulator(self) -> Simulator:
+        """Plays the game: by the list of its positions, where there is one."""
+        return self.graph or Referees(self.game.game)
 
     def withholds(self, prompt: str) -> bool:
         """Whether a trace with this prompt must be kept out of training."""

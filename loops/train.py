@@ -64,7 +64,7 @@ class Training:
         if self.ranks.first:
             report.write(self.run.folder)
             report.show(self.run.folder, self.console)
-            write_curves(self.run.folder, report.curves)
+            write_curves(self.run.folder, report.evaluation.curves_over, report.curves)
         return report.data
 
     def _phases(self, saved: dict[str, Any] | None) -> Iterator[Phase]:

@@ -12,7 +12,8 @@ import torch
 
 from shuhari.policy.inference.request import Choices, next_allowed
 from shuhari.policy.policy import LEARNING, Policy, Tokens
-from shuhari.policy.scoring import Pair, SequenceLogprobs, completion_logprobs, sharing_rows
+from shuhari.policy.scoring import completion_logprobs
+from shuhari.policy.shared_scoring import Pair, SequenceLogprobs, shared_logprobs
 
 
 def masked_logprobs(
@@ -73,7 +74,7 @@ def legal_mass(
     """The probability, on average over prompts, that the policy says one of the choices without a mask."""
     pairs = [(prompt, choice) for prompt, choices in turns for choice in choices]
     with policy.inference():
-        scored = sharing_rows(policy, pairs, adapter)
+        scored = shared_logprobs(policy, pairs, adapter)
     logprobs = np.zeros(len(pairs))
     np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
     return float(np.exp(logprobs).sum() / len(turns))

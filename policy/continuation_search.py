@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from shuhari.envs.games.graph import GameGraph
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player, RandomPlayer, draw
 from shuhari.envs.types import Turn
 
-UNLIKELY = 1e-9  # the least probability of a move before it is improved: a high value can still raise it
 Table = Callable[[Ints], Floats]  # situations [N] to probabilities of their moves [N, A]
 
 
@@ -57,21 +55,6 @@ def play_out(simulator: Simulator, table: Table, positions: Positions, rng: np.r
         moves = draw(table(situations)[where], rng.random(len(live)))
         current[live] = simulator.play(current[live], moves, rng)
     return simulator.returns(current)
-
-
-def play_match(
-    graph: GameGraph, players: tuple[Table, Table], positions: Ints, rng: np.random.Generator
-) -> Floats:
-    """The return of seat 0, where the first player sits, in one game from each position of a listed game."""
-
-    def table(nodes: Ints) -> Floats:
-        probabilities = np.zeros((len(nodes), graph.width))
-        for seat, of_seat in enumerate(players):
-            here = graph.seats(nodes) == seat
-            probabilities[here] = of_seat(nodes[here])
-        return probabilities
-
-    return play_out(graph, table, positions, rng)[:, 0]
 
 
 def continuation_values(
@@ -125,35 +108,6 @@ def situation_values(
         int(s): values[situations == s].mean(0)[: len(simulator.turns[s].legal_actions)]
         for s in np.unique(situations)
     }
-
-
-def improved(policy_NA: Floats, values_NA: Floats, temperature: float) -> Floats:
-    """The policy with each move weighted by exp(value / temperature), [N, A]; no move where a value is -inf.
-
-    This maximises value − temperature · KL(result ‖ given policy) (MPO, Abdolmaleki et al. 2018). No legal
-    move of the given policy counts as less probable than UNLIKELY.
-    """
-    prior_NA = policy_NA[:, : values_NA.shape[1]]
-    logits_NA = np.log(np.maximum(prior_NA, UNLIKELY)) + values_NA / temperature
-    weights_NA = np.exp(logits_NA - logits_NA.max(1, keepdims=True))
-    return np.asarray(weights_NA / weights_NA.sum(1, keepdims=True))
-
-
-class SearchPlayer(Player):
-    """Takes the move that its policy's continuations value highest, in a game that hides nothing."""
-
-    def __init__(
-        self, simulator: Simulator, table: Table, continuations: int, sharpness: float, seed: int
-    ) -> None:
-        self.simulator, self.table = simulator, table
-        self.settings = continuations, sharpness
-        self.rng = np.random.default_rng(seed)
-
-    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
-        positions = self.simulator.positions(turns)
-        values = continuation_values(self.simulator, self.table, positions, *self.settings, self.rng)
-        best = values.argmax(1)
-        return [np.eye(len(turn.legal_actions))[b] for turn, b in zip(turns, best, strict=True)]
 
 
 class TabularPlayer(Player):

@@ -8,7 +8,7 @@ from shuhari.envs.player import Floats, Player
 from shuhari.envs.types import Turn
 from shuhari.policy.policy import LEARNING, REMEMBERED, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.scoring import sharing_rows
+from shuhari.policy.shared_scoring import shared_logprobs
 
 MOST = 256  # turns of one forward pass: more do not fit the processor's caches and take 1.4 times as long
 
@@ -56,7 +56,7 @@ class LMPlayer(Player):
         moves = [self.renderer.choices(turn.legal_actions) for turn in turns]
         pairs = [(prompt, move) for prompt, own in zip(prompts, moves, strict=True) for move in own]
         with self.policy.inference():
-            scored = sharing_rows(self.policy, pairs, self.adapter)
+            scored = shared_logprobs(self.policy, pairs, self.adapter)
         logprobs = np.zeros(len(pairs))
         np.add.at(logprobs, scored.sequence_N.cpu().numpy(), scored.logprobs_N.double().cpu().numpy())
         return np.split(logprobs, np.cumsum([len(own) for own in moves])[:-1])

@@ -1,7 +1,7 @@
 """Log-probabilities of given completions, for losses and for players."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -10,9 +10,8 @@ from shuhari.kernels.logprobs import linear_logprobs, token_logprobs
 from shuhari.kernels.segments import Segments
 from shuhari.policy.model import llama
 from shuhari.policy.model.attention_patterns import attend_within
-from shuhari.policy.policy import LEARNING, Policy, Tokens
-
-Pair = tuple[Tokens, Tokens]  # prompt and completion
+from shuhari.policy.policy import LEARNING, Policy
+from shuhari.policy.shared_scoring import Pair, SequenceLogprobs, shared_logprobs
 
 # The share of a padded batch's tokens up to which it is packed. Packing moves queries, keys and values to and
 # fro in every layer, which a batch without much padding or repetition does not earn back.
@@ -21,27 +20,6 @@ PACKED = 0.75
 
 # Completions that differ in their last token only share a row, if a row then has this many on average.
 SHARED = 2
-
-
-@dataclass(frozen=True, slots=True)
-class SequenceLogprobs:
-    """N completion tokens, in any order: log-probability and entropy of each, in nats.
-
-    sequence_N: the number of the sequence that a token belongs to
-    token_N: the token's place in all completions laid end to end
-    """
-
-    logprobs_N: Tensor
-    entropy_N: Tensor
-    sequence_N: Tensor
-    token_N: Tensor
-
-    def of_each(self, completions: Sequence[Tokens]) -> list[list[float]]:
-        """Log-probabilities by completion, in order of its tokens; 0 of a token that was not scored."""
-        every_N = self.logprobs_N.new_zeros(sum(map(len, completions)))
-        every_N[self.token_N] = self.logprobs_N
-        in_order = iter(every_N.tolist())
-        return [[next(in_order) for _ in completion] for completion in completions]
 
 
 def completion_logprobs(
@@ -57,37 +35,12 @@ def completion_logprobs(
     if packed is None:
         distinct = set(sequences)
         if SHARED * len({prompt + completion[:-1] for prompt, completion in distinct}) <= len(distinct):
-            return sharing_rows(policy, sequences, adapter)
+            return shared_logprobs(policy, sequences, adapter)
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
         packed = policy.fused and (policy.device.type == "cuda" or tokens <= PACKED * padded)
     return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
-
-
-def sharing_rows(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:
-    """The same, where completions of a prompt that differ in their last token share a row."""
-    shapes: dict[tuple[int, int], tuple[dict[Tokens, int], list[int], list[int], list[int]]] = {}
-    n = 0
-    for number, (prompt, completion) in enumerate(sequences):
-        T = len(completion)
-        rows, row, owner, token = shapes.setdefault((len(prompt), T), ({}, [], [], []))
-        place = rows.setdefault(prompt + completion[:-1] if T > 1 else prompt, len(rows))
-        row += [place] * T
-        owner += [number] * T
-        token += range(n, n + T)
-        n += T
-    targets_N = torch.tensor([t for _, completion in sequences for t in completion], device=policy.device)
-    scored = []
-    for (_, T), (rows, row, owner, token) in shapes.items():
-        row_N, owner_N, token_N = (torch.tensor(x, device=policy.device) for x in (row, owner, token))
-        at_N = torch.arange(T, device=policy.device).repeat(len(row) // T)
-        logits_BKV = policy.logits(torch.tensor(list(rows), device=policy.device), T, adapter)
-        logprobs_BKV = logits_BKV.log_softmax(-1)
-        known_BKV = logprobs_BKV.detach()
-        entropy_N = -(known_BKV.exp() * known_BKV).sum(-1)[row_N, at_N]
-        scored.append((logprobs_BKV[row_N, at_N, targets_N[token_N]], entropy_N, owner_N, token_N))
-    return SequenceLogprobs(*(torch.cat(column) for column in zip(*scored, strict=True)))
 
 
 def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:

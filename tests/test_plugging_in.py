@@ -1,5 +1,6 @@
 """The package in docs/plugging-in.md, as it stands there: installed apart, found, checked, and trained on."""
 
+import json
 import os
 import re
 import subprocess
@@ -45,7 +46,7 @@ def test_it_is_found_listed_and_sound(installed: dict[str, str]) -> None:
 
 
 def test_it_trains(installed: dict[str, str], tmp_path: Path) -> None:
-    quick = ["phases.imitate.steps=200", "phases.imitate.examples=1000", "phases.imitate.batch=64"]
+    quick = ["phases.imitate.steps=30", "phases.imitate.examples=500", "phases.imitate.batch=32"]
     quick += ["phases.selfplay.rounds=2", "phases.selfplay.problems=32", "evaluate_problems=20"]
     quick += ["policy.max_new_tokens=6", "threads=1"]
     printed = shuhari(
@@ -60,3 +61,20 @@ def test_the_adapter_example_runs() -> None:
         block for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL) if "DiscreteEnv" in block
     ]
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_game_in_python_is_listed_and_trained(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# race\.py.*?)```", PAGE, re.DOTALL)
+    assert len(code.splitlines()) < 65
+    (tmp_path / "race.py").write_text(code)
+    command = re.search(r"shuhari (train name=race .*)", PAGE)
+    assert command
+    quick = "phases.imitate.examples=200 phases.imitate.steps=8 phases.imitate.batch=32 evaluate_problems=20"
+    quick += f" phases.selfplay.rounds=2 phases.selfplay.games=32 threads=1 out={tmp_path}"
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    printed = shuhari([*command.group(1).split(), *quick.split()], environment)
+    assert "selfplay_search" in printed
+    (report,) = tmp_path.glob("race/*/report.json")
+    row = json.loads(report.read_text())["players"]["expert"]
+    assert row["versus"]["perfect"]["wins"] < row["versus"]["perfect"]["losses"]
+    assert 0.2 < row["optimal_critical"] < 0.8

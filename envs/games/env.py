@@ -9,6 +9,7 @@ import numpy as np
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, Unsolved
 from shuhari.envs.games.players import GainPlayer, MCTSPlayer
 from shuhari.envs.games.referee import IllegalMove, Referee
+from shuhari.envs.games.text import asks_outcome
 from shuhari.envs.player import Player
 from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
@@ -49,7 +50,7 @@ class OpenSpielEnv(TextEnv):
         self.opponent, self.agent_seat = opponent, seat
         self.referee = Referee(game)
         self.instructions = self.referee.text.instructions
-        if not 0 <= seat < self.referee.game.num_players():
+        if not 0 <= seat < self.seats:
             raise ValueError(f"{game} has no seat {seat}")
         if expert_simulations < 1:
             raise ValueError(f"expert_simulations is 1 or more, not {expert_simulations}")
@@ -59,11 +60,22 @@ class OpenSpielEnv(TextEnv):
             raise ValueError(f"withhold is a share from 0 to below 1, not {withhold}")
 
     def withholds(self, observation: str) -> bool:
-        """Whether a position is held out, by the hash of its canonical form: symmetric positions agree."""
+        """Whether a position is held out, by the hash of its canonical form: symmetric positions agree.
+
+        What asks for its outcome is held out with it.
+        """
+        if not self.withhold:
+            return False
+        if observation.endswith("="):
+            observation = f"{observation.removesuffix('=')}>"
         return zlib.crc32(self.referee.text.canonical(observation).encode()) < self.withhold * 2**32
 
     def turn(self, observation: str, info: dict[str, Any], seed: int) -> Turn:
         return self.referee.turn(seed)
+
+    @property
+    def seats(self) -> int:
+        return int(self.referee.game.num_players())
 
     def root(self) -> Referee:
         """A new referee at the start of this game."""
@@ -145,19 +157,23 @@ class OpenSpielEnv(TextEnv):
         raise AssertionError("unreachable")
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
-        """`n` moves of the expert against itself, after random openings, so that positions differ.
+        """`n` traces of the expert against itself, after random openings, so that positions differ: its moves
+        and, once a game where nothing is hidden, who won from a position of that game.
 
         Empty for a game with hidden information that cannot be solved.
         """
         traces: list[Trace] = []
         try:
             while len(traces) < n:
-                referee = self.random_position(rng)
+                referee, met = self.random_position(rng), []
                 while not referee.over:
                     move = self.expert.act([referee.turn(int(rng.integers(2**31)))])[0]
+                    met.append(referee.observation)
                     traces.append(Trace(referee.observation, move))
                     referee.apply(move)
                     referee.resolve_chance(rng)
+                if referee.perfect_information and len(referee.returns) == 2:
+                    traces.append(Trace(asks_outcome(met[rng.integers(len(met))]), referee.outcome))
         except (MemoryError, Unsolved):
             return []
         return traces[:n]
@@ -170,10 +186,8 @@ class OpenSpielEnv(TextEnv):
         if rng.random() < 0.5:  # the position after a move, which may be the end of the game
             referee.apply(str(rng.choice(referee.legal_actions)))
             referee.resolve_chance(rng)
-        position = referee.observation.removesuffix(">")
+        position = referee.observation
         while not referee.over:
             referee.apply(str(rng.choice(referee.legal_actions)))
             referee.resolve_chance(rng)
-        best = max(referee.returns)
-        winners = [s for s, r in zip(referee.text.seats, referee.returns, strict=True) if r == best]
-        return f"{position}=", winners[0] if len(winners) == 1 else "draw"
+        return asks_outcome(position), referee.outcome

@@ -22,6 +22,7 @@ from shuhari.envs.player import Floats, Ints
 from shuhari.envs.types import Turn
 
 UNKNOWN = -1
+MOST = 200_000  # positions of a game that is listed: twenty seconds, once
 WORTH_KEEPING = 10_000  # positions; smaller games are enumerated faster than a file is read
 RECORD, FIELD, MOVE = "\x1e", "\x1f", "\x1d"  # separators of turns, of their parts, and of legal actions
 
@@ -38,6 +39,8 @@ class GameGraph:
     It is a `Simulator` whose positions and situations are nodes.
     """
 
+    chance = False
+
     def __init__(self, root: Referee) -> None:
         info = root.game.get_type()
         kinds = (info.information.name, info.chance_mode.name, info.utility.name, root.game.num_players())
@@ -47,6 +50,7 @@ class GameGraph:
                 "listed, trained and measured; it can be played and checked"
             )
         self.turns: list[Turn] = []
+        self.outcomes, self.images = root.text.outcomes, root.text.images
         self._referees: list[Referee | None] = []
         self._ids: dict[str, int] = {}
         self._children = np.full((1024, 4), UNKNOWN, dtype=np.int32)
@@ -86,6 +90,9 @@ class GameGraph:
     def positions(self, turns: Sequence[Turn]) -> Ints:
         return np.array([self._ids[turn.observation] for turn in turns], dtype=np.int64)
 
+    def views(self, positions: Ints, whole: bool = False) -> list[Turn]:
+        return [self.turns[node] for node in positions]
+
     def situations(self, positions: Ints) -> Ints:
         return positions
 
@@ -105,7 +112,8 @@ class GameGraph:
         return self._text.canonical(self.turns[node].observation)
 
     def _add(self, referee: Referee, ply: int) -> int:
-        key = f"{referee.observation}{referee.state if referee.over else ''}"
+        # The board at a game's end may not say who has won.
+        key = f"{referee.observation}{(str(referee.state), referee.returns) if referee.over else ''}"
         if key in self._ids:
             return self._ids[key]
         node = self._ids[key] = len(self)
@@ -136,12 +144,12 @@ class GameGraph:
                 self._children[node, i] = child_id
             self._referees[node] = None
 
-    def expand_all(self, limit: int = 1_000_000) -> None:
-        """Add every reachable position. Raises MemoryError if there are more than `limit`."""
+    def expand_all(self) -> None:
+        """Add every reachable position. Raises MemoryError if there are more than `MOST`."""
         done = 0
         while done < len(self):
-            if len(self) > limit:
-                raise MemoryError(f"more than {limit:,} positions: too many to enumerate")
+            if len(self) > MOST:
+                raise MemoryError(f"more than {MOST:,} positions: too many to enumerate")
             end = len(self)
             self.expand(np.arange(done, end))
             done = end
@@ -150,12 +158,18 @@ class GameGraph:
     def complete(cls, root: Referee) -> "GameGraph":
         """All positions of a game, from a file in the user's cache if there is one; see `expand_all`."""
         graph, path = cls(root), _cached(root)
+        if (too_many := path.with_suffix(".too-many")).exists():
+            raise MemoryError(f"more than {MOST:,} positions: too many to enumerate")
         try:
             with path.open("rb") as file, np.load(file) as saved:
                 graph._children, graph._columns = saved["children"], saved["columns"]
                 records = [record.split(FIELD) for record in str(saved["turns"]).split(RECORD)]
         except (OSError, KeyError, ValueError, BadZipFile):  # there is no file, or a damaged one
-            graph.expand_all()
+            try:
+                graph.expand_all()
+            except MemoryError:
+                _touch(too_many)
+                raise
             if len(graph) > WORTH_KEEPING:
                 graph._write(path)
             return graph
@@ -181,16 +195,21 @@ class GameGraph:
             return
 
 
+def _touch(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError:  # without the mark, the game is enumerated again
+        return
+
+
 @lru_cache(maxsize=2)
 def game_graph(game: str) -> GameGraph:
     """All positions of a game, in one object that all callers share.
 
-    Raises ValueError for a game of another kind, or with too many positions.
+    Raises ValueError for a game of another kind, MemoryError for one with too many positions.
     """
-    try:
-        return GameGraph.complete(Referee(game))
-    except MemoryError as error:
-        raise ValueError(f"{game}: {error}") from None
+    return GameGraph.complete(Referee(game))
 
 
 def _cached(root: Referee) -> Path:

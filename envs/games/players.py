@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyspiel
@@ -46,7 +47,16 @@ class MCTSPlayer(Player):
             known[state] = np.array([counts[action] / RUNS for action in legal])
         return known[state]
 
-    def _bot(self, referee: Referee, seed: int) -> pyspiel.MCTSBot:
+    def _bot(self, referee: Referee, seed: int) -> Any:
+        if not type(referee.state).__module__.startswith("pyspiel"):
+            # OpenSpiel's bot in C++ ends the process on games that are written in Python.
+            from open_spiel.python.algorithms import mcts as python_mcts
+
+            luck = np.random.RandomState(seed)
+            games = python_mcts.RandomRolloutEvaluator(1, luck)
+            return python_mcts.MCTSBot(
+                referee.game, UCT_C, self.simulations, games, solve=False, random_state=luck
+            )
         evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
         megabytes, solve, verbose = 100, False, False
         return pyspiel.MCTSBot(

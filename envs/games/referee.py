@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyspiel
 
-from shuhari.envs.games.text import GameText, game_text
+from shuhari.envs.games.text import DRAW, GameText, game_text
 from shuhari.envs.types import Turn
 from shuhari.envs.validation import first_line
 
@@ -151,6 +151,18 @@ class Referee:
         return not self._rules.hidden
 
     @property
+    def chance_moves(self) -> bool:
+        """Whether chance moves somewhere in this game."""
+        return bool(self.game.get_type().chance_mode.name != "DETERMINISTIC")
+
+    @property
+    def duel(self) -> bool:
+        """Whether two seats play for one win, and nothing is hidden: what search can train."""
+        kind = self.game.get_type()
+        facts = self.game.num_players(), kind.utility.name, kind.reward_model.name
+        return facts == (2, "ZERO_SUM", "TERMINAL") and self.perfect_information
+
+    @property
     def chance(self) -> bool:
         """Whether chance moves next."""
         return self._mover == CHANCE
@@ -163,6 +175,13 @@ class Referee:
     def returns(self) -> tuple[float, ...]:
         """Every seat's return so far."""
         return tuple(self.state.returns())
+
+    @property
+    def outcome(self) -> str:
+        """Who has the largest return so far, by name; `DRAW` if several have."""
+        best = max(self.returns)
+        winners = [s for s, r in zip(self.text.seats, self.returns, strict=True) if r == best]
+        return winners[0] if len(winners) == 1 else DRAW
 
     @property
     def observation(self) -> str:

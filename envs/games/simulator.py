@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shuhari.envs.games.referee import Referee
+from shuhari.envs.games.symmetry import Images
+from shuhari.envs.games.text import asks_outcome
 from shuhari.envs.player import Floats, Ints
 from shuhari.envs.types import Turn
 
@@ -21,9 +23,15 @@ class Simulator(Protocol):
 
     turns: what the seat to move sees, for each situation so far
     width: the largest number of legal moves of a position
+    chance: whether chance moves after some moves
+    outcomes: how a game can end, as text: the first seat wins, the second does, or it is a draw
+    images: the symmetric images of what is seen and of its moves
     """
 
     turns: list[Turn]
+    chance: bool
+    outcomes: tuple[str, ...]
+    images: Images
 
     @property
     def width(self) -> int: ...
@@ -34,6 +42,10 @@ class Simulator(Protocol):
 
     def positions(self, turns: Sequence[Turn]) -> Positions:
         """The positions [N] of these turns, in a game of perfect information."""
+        ...
+
+    def views(self, positions: Positions, whole: bool = False) -> list[Turn]:
+        """What the seat to move sees of each position; `whole`: with its serialized state."""
         ...
 
     def situations(self, positions: Positions) -> Ints:
@@ -53,23 +65,34 @@ class Simulator(Protocol):
         ...
 
 
+def outcome_turn(turn: Turn, outcomes: tuple[str, ...]) -> Turn:
+    """What asks how the game ends from a position, as pre-training writes it."""
+    return Turn(asks_outcome(turn.observation), outcomes, turn.seat)
+
+
 class Referees:
     """A simulator of any sequential game. Its positions are referees."""
 
     def __init__(self, game: str) -> None:
         self.game, self.turns = game, list[Turn]()
         self._numbers: dict[tuple[int, str], int] = {}
-        self._width = int(Referee(game).game.num_distinct_actions())
+        root = Referee(game)
+        self._width = int(root.game.num_distinct_actions())
+        self.chance = root.chance_moves
+        self.outcomes, self.images = root.text.outcomes, root.text.images
 
     @property
     def width(self) -> int:
         return self._width
 
     def start(self, n: int, rng: np.random.Generator) -> Positions:
-        return _array([self._settled(Referee(self.game), rng) for _ in range(n)])
+        return as_positions([self._settled(Referee(self.game), rng) for _ in range(n)])
 
     def positions(self, turns: Sequence[Turn]) -> Positions:
-        return _array([Referee.deserialize(turn.state) for turn in turns])
+        return as_positions([Referee.deserialize(turn.state) for turn in turns])
+
+    def views(self, positions: Positions, whole: bool = False) -> list[Turn]:
+        return [r.turn() if whole else Turn(r.observation, r.legal_actions, r.seat) for r in positions]
 
     def situations(self, positions: Positions) -> Ints:
         return np.array([self._number(referee) for referee in positions], dtype=np.int64)
@@ -83,7 +106,7 @@ class Referees:
             referee = before.clone()
             referee.apply(referee.legal_actions[move])
             following.append(self._settled(referee, rng))
-        return _array(following)
+        return as_positions(following)
 
     def returns(self, positions: Positions) -> Floats:
         return np.array([referee.returns for referee in positions], dtype=np.float64)
@@ -100,7 +123,8 @@ class Referees:
         return self._numbers[key]
 
 
-def _array(referees: Sequence[Referee]) -> Positions:
+def as_positions(referees: Sequence[Referee]) -> Positions:
+    """Referees as handles of positions."""
     positions = np.empty(len(referees), dtype=object)
     positions[:] = referees
     return positions

@@ -11,6 +11,10 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
+from shuhari.envs.games import symmetry
+
+DRAW = "d"  # as the outcome of a game: one character, so that an outcome is read at one place
+
 
 @dataclass(frozen=True, slots=True)
 class GameText:
@@ -25,31 +29,17 @@ class GameText:
     board: Callable[[Any, int], str]
     move: Callable[[Any, int], str]
     seats: tuple[str, ...]
-    # Returns the same string for positions that a symmetry of the rules maps onto each other.
-    canonical: Callable[[str], str] = lambda observation: observation
+    images: symmetry.Images = symmetry.none  # the positions that the rules cannot tell apart
     fixed_moves: bool = True
 
+    def canonical(self, observation: str) -> str:
+        """The same string for positions that a symmetry of the rules maps onto each other."""
+        return symmetry.canonical(self.images, observation)
 
-def _square_symmetries(cells: str) -> list[str]:
-    """The eight rotations and reflections of a square board, which is written row by row."""
-    side = int(len(cells) ** 0.5)
-    rows = [cells[i * side : (i + 1) * side] for i in range(side)]
-    images = []
-    for _ in range(4):
-        rows = ["".join(column) for column in zip(*rows[::-1], strict=True)]  # a quarter turn
-        images += ["".join(rows), "".join(row[::-1] for row in rows)]
-    return images
-
-
-def _tic_tac_toe_canonical(observation: str) -> str:
-    board, mover = observation[:-2], observation[-2:]
-    return min(_square_symmetries(board)) + mover
-
-
-def _mirror_canonical(observation: str) -> str:
-    """The canonical form of a board of rows, which equals that of its mirror image."""
-    board, mover = observation[:-2], observation[-2:]
-    return min(board, "/".join(row[::-1] for row in board.split("/"))) + mover
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """How a game of two seats can end, as text: the winner's name, or `DRAW`."""
+        return (*self.seats[:2], DRAW)
 
 
 def _rows(state: Any) -> list[str]:
@@ -144,6 +134,12 @@ _MARKS = ("x", "o")
 _COLUMN = "Answer with a column, 1 is the leftmost."
 _SLASHES = "Rows from the top are separated by / (. is empty); then who moves, then >."
 
+
+def asks_outcome(observation: str) -> str:
+    """A position's observation, as what asks for its outcome in place of a move."""
+    return f"{observation.removesuffix('>')}="
+
+
 GAMES: dict[str, GameText] = {
     "tic_tac_toe": GameText(
         instructions=(
@@ -154,7 +150,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: str(state).replace("\n", ""),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
-        canonical=_tic_tac_toe_canonical,
+        images=symmetry.images_by(symmetry.square, symmetry.square_rows, symmetry.by_number),
     ),
     "connect_four": GameText(
         instructions=(
@@ -164,7 +160,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: _board(state),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
-        canonical=_mirror_canonical,
+        images=symmetry.images_by(symmetry.mirrored, symmetry.split_rows, symmetry.by_column),
     ),
     "nim": GameText(
         instructions=(
@@ -185,6 +181,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: "/".join(row.lstrip("0123456789") for row in _rows(state)[:-1]),
         move=_name,
         seats=("b", "w"),
+        images=symmetry.images_by(symmetry.mirrored, symmetry.split_rows, symmetry.from_bottom),
     ),
     "hex": GameText(
         instructions=(
@@ -195,6 +192,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: str(state).strip("\n").translate(_HEX),
         move=_name,
         seats=_MARKS,
+        images=symmetry.images_by(symmetry.half_turned, symmetry.split_rows, symmetry.from_top),
     ),
     "othello": GameText(
         instructions=(
@@ -204,6 +202,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: _othello(state),
         move=_name,
         seats=_MARKS,
+        images=symmetry.images_by(symmetry.square, symmetry.split_rows, symmetry.from_top),
     ),
     "dots_and_boxes": GameText(
         instructions=(

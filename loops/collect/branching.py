@@ -24,6 +24,7 @@ from shuhari.policy.policy import LEARNING, Tokens
 from shuhari.policy.scoring import completion_logprobs
 from shuhari.rewards import Verdict
 
+FOUND = "found"  # the rung of a find's verdict
 ALTERNATIVES = 8  # the base's likeliest tokens, of which one is drawn evenly
 Find = tuple[Tokens, Tokens, str, float]  # prompt, completion, its text and what it earned
 
@@ -51,11 +52,21 @@ class Branching:
                 step = episode.steps[0]
                 find = step.prompt, step.completion, step.text, episode.reward()
                 finds.setdefault(episode.seed, find)
-        known = {seed: finds[seed] for seed in unsolved if seed in finds}
-        for episode in self._as_sampled(known):
-            groups[episode.seed].append(episode)
+        self.rescore(groups, {seed: finds[seed] for seed in unsolved if seed in finds})
         found = sum(seed in finds for seed in unknown)
         return {"unsolved": float(len(unsolved)), "finds": float(found), "tries": float(len(tried))}
+
+    def rescore(self, groups: Groups, finds: dict[int, Find]) -> bool:
+        """Add the finds to their groups, in place of what was added before; whether there are any.
+
+        A find's weight is 1 again after each optimizer step: the clip is for what the policy sampled.
+        """
+        for seed in finds.keys() & groups.keys():
+            groups[seed] = [episode for episode in groups[seed] if not _is_find(episode)]
+        added = self._as_sampled({seed: find for seed, find in finds.items() if seed in groups})
+        for episode in added:
+            groups[episode.seed].append(episode)
+        return bool(added)
 
     def _try(self, wanted: Sequence[tuple[int, list[Episode]]]) -> list[Episode]:
         """One episode for each (seed, group), less those that came to nothing new."""
@@ -95,8 +106,13 @@ def _single(group: Sequence[Episode]) -> bool:
     return all(len(e.steps) == 1 and len(list(learner_steps(e))) == 1 for e in group)
 
 
+def _is_find(episode: Episode) -> bool:
+    verdict = episode.info.get("verdict")
+    return verdict is not None and verdict.rung == FOUND
+
+
 def _episode(seed: int, find: Find, logprobs: tuple[float, ...]) -> Episode:
     prompt, completion, text, reward = find
     step = Step(0, prompt, completion, logprobs, text, reward, LEARNING)
-    verdict = Verdict("correct", "found by leaving the policy at one token", "found")
+    verdict = Verdict("correct", "found by leaving the policy at one token", FOUND)
     return Episode(seed, (step,), "done", (reward,), info={"verdict": verdict})

@@ -1,7 +1,7 @@
 """Phase 2 by reward alone: the policy answers each problem many times, and learns from all of it, at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from shuhari.envs import Episode, Step
 from shuhari.loops.collect.branching import Branching, Find
 from shuhari.loops.collect.credit import Trajectory, Values, advantages, trajectories
-from shuhari.loops.collect.episode_groups import SamplingSource, informative, learner_steps
+from shuhari.loops.collect.episode_groups import Groups, SamplingSource, informative, learner_steps, mastered
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng
 from shuhari.loops.config import SampleGroupsConfig
@@ -53,10 +53,20 @@ class SampleGroups(SamplingSource):
         self.note_hard(groups)
         if cfg.entropy_floor:
             self._set_bonus(episodes)
+        anchors: list[int] = []
         if cfg.explore and cfg.reward == "verified":
             self.figures |= self.branching.add_finds(groups, self.finds, cfg.explore)
+            anchors = [number for number, group in enumerate(groups.values()) if mastered(group)]
         self.taught |= bool(informative(groups))
-        batch = decision_batch(
+        batch = self._batch(groups, anchors)
+        for number in range(cfg.updates if len(batch) else 0):
+            if number and self.branching.rescore(groups, self.finds):
+                batch = self._batch(groups, anchors)
+            yield batch
+
+    def _batch(self, groups: Groups, anchors: Sequence[int]) -> Batch:
+        cfg = self.cfg
+        return decision_batch(
             list(groups.values()),
             self.rollouts.renderer.choices,
             discount=cfg.discount,
@@ -64,9 +74,8 @@ class SampleGroups(SamplingSource):
             values=self.values,
             normalised=cfg.normalised,
             bonus=self.bonus,
+            anchors=anchors,
         )
-        for _ in range(cfg.updates if len(batch) else 0):
-            yield batch
 
     def _sampled(self, n: int) -> list[Episode]:
         """Episodes of `n` problems, and of new ones in place of those without signal, within the budget."""
@@ -96,6 +105,7 @@ def decision_batch(
     values: Values | None = None,
     normalised: bool = False,
     bonus: float = 0.0,
+    anchors: Collection[int] = (),
 ) -> Batch:
     """The decisions of the learning adapter's seats, with their advantages.
 
@@ -112,6 +122,8 @@ def decision_batch(
     usual = _surprises(played) if bonus else {}
     for trajectory, found in zip(played, advantages(played, discount, trace, values), strict=True):
         for step, advantage in zip(trajectory.steps, found, strict=True):
+            if trajectory.group in anchors:
+                advantage += sum(trajectory.rewards) / (len(groups[trajectory.group]) + 1)
             if bonus:
                 advantage += bonus * (_surprise(step) - usual[trajectory.group])
             if abs(advantage) > NEGLIGIBLE and len(step.legal) != 1:

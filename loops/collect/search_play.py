@@ -1,82 +1,112 @@
-"""Phase 2 in games that hide nothing: the policy plays on from many positions, and learns what did best.
+"""Phase 2 in games that hide nothing: the policy searches, plays what it finds, and learns it, as AlphaZero.
 
-Each round takes some positions. The present policy plays on from each of their legal moves
-(`policy/continuation_search.py`), and the mean result is the value of the move. Values become targets, which
-enter a replay, and the policy is distilled from the replay. A target is the policy itself, with each move
-weighted by exp(value / temperature) (MPO, Abdolmaleki et al. 2018): among moves of equal value it keeps the
-policy's own preference, where a target of values alone would spread it. As the values become more reliable
-from round to round, the policy plays on more sharply, and the targets become sharper. Nothing here reads a
-solver.
+Each round plays some games. Every move is searched (`policy/tree_search.py`), with the present policy's
+probabilities and its word for who will win. The search's improved policy becomes the target of the position's
+moves (Danihelka et al. 2022), and a mix of the game's end and of what the search expected becomes the target
+of its outcome. Both enter a replay, from which the policy is distilled: one adapter learns both as text.
+Nothing here reads a solver.
 """
 
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from shuhari.envs.games.simulator import Positions, Simulator
-from shuhari.envs.player import Player, RandomPlayer
+from shuhari.envs.games.simulator import Simulator, outcome_turn
+from shuhari.envs.games.symmetry import pick
+from shuhari.envs.player import Player
 from shuhari.envs.types import Turn
-from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
+from shuhari.loops.collect.openings import Openings
+from shuhari.loops.collect.source import Rng, Source, game_as_text, mean_entropy, move_batch
 from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.continuation_search import PolicyTable, SearchPlayer, continuation_values, improved
+from shuhari.policy.leaf_evaluators import Evaluator, RandomRollouts, outcomes_of
 from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.search_rules import RULES
+from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
+
+# What is seen of a position, its moves, the seat to move, and the targets of moves and of outcomes.
+Item = tuple[str, tuple[str, ...], int, list[float], list[float]]
 
 
 class SearchPlay(Source):
-    """One round values positions, then gives `updates` batches from the replay.
-
-    Positions take turns: each is valued once before any is valued again.
-    """
-
-    kept: ClassVar[tuple[str, ...]] = ("waiting",)
+    """One round plays `games` games, then gives `updates` batches from the replay."""
 
     def __init__(
         self,
         simulator: Simulator,
-        starts: Positions,
+        openings: Openings,
         player: LMPlayer,
+        evaluate: Evaluator,
         cfg: SearchPlayConfig,
         rng: Rng,
         seed: int,
+        withholds: Callable[[str], bool] = lambda observation: False,
     ) -> None:
-        """`starts`: positions that may be trained on. `seed`: of the searchers that are measured."""
+        """`evaluate`: how the searching policy scores leaves. `seed`: of the searchers that are measured.
+        `withholds`: whether a position must not be learned."""
         super().__init__(cfg.rounds, rng, cfg.updates, cfg.replay)
-        self.simulator, self.starts, self.player = simulator, starts, player
-        self.table, self.cfg, self.seed = PolicyTable(simulator, player), cfg, seed
-        self.waiting: list[int] = []  # positions still to be valued in this pass
+        self.simulator, self.openings, self.player = simulator, openings, player
+        self.cfg, self.seed, self.withholds = cfg, seed, withholds
+        self.search = self._search(evaluate)
 
-    def _value_positions(self, share: float) -> None:
-        """Value the next positions and add their targets to the replay."""
-        n = min(self.cfg.starts, len(self.starts))
-        if len(self.waiting) < n:
-            self.waiting += self.rng.permutation(self.starts).tolist()
-        positions, self.waiting = np.array(self.waiting[:n]), self.waiting[n:]
-        sharpness, n = geometric(self.cfg.sharpness, share), self.cfg.continuations
-        values = continuation_values(self.simulator, self.table, positions, n, sharpness, self.rng)
-        situations = self.simulator.situations(positions)
-        targets = improved(self.table(situations), values, geometric(self.cfg.temperature, share))
-        turns = [self.simulator.turns[situation] for situation in situations]
-        seen = [(turn.observation, turn.legal_actions, turn.seat) for turn in turns]
-        self.replay.add(list(zip(seen, targets.tolist(), strict=True)))
-        self.episodes += int(np.isfinite(values).sum()) * self.cfg.continuations
+    def _search(self, evaluate: Evaluator) -> TreeSearch:
+        return TreeSearch(self.simulator, evaluate, RULES[self.cfg.rule](), self.cfg.simulations)
+
+    def _play(self) -> None:
+        """Play a round's games, all in lockstep, and add what they teach to the replay."""
+        simulator, current = self.simulator, self.openings.draw(self.cfg.games, self.rng)
+        games, met = np.arange(len(current)), list[tuple[int, Turn, list[float], Any]]()
+        self.episodes += len(games)
+        while len(games):
+            found = self.search(current[games], self.rng)
+            turns = simulator.views(current[games])
+            met += zip(games.tolist(), turns, found.policy_NA.tolist(), found.outcomes_NO, strict=True)
+            current[games] = simulator.play(current[games], found.moves_N, self.rng)
+            games = games[simulator.seats(current[games]) >= 0]
+        ends, share, items = outcomes_of(simulator.returns(current)), self.cfg.root_value, list[Item]()
+        for game, turn, policy, expected in met:
+            if self.withholds(turn.observation):
+                continue
+            outcome = ends[game] * (1 - share) + expected * share
+            seen = turn.observation, turn.legal_actions, turn.seat
+            items.append((*seen, policy[: len(turn.legal_actions)], outcome.tolist()))
+        self.replay.add(items)
+        self.figures = {
+            "target_entropy": mean_entropy([policy for _, _, policy, _ in met]),
+            "plies": len(met) / len(ends),
+            "first_seat_wins": float(ends[:, 0].mean()),
+            "draws": float(ends[:, 2].mean()),
+        }
 
     def batches(self, number: int) -> Iterator[Batch]:
-        self._value_positions(self.progress(number))
-        self.figures = {"target_entropy": mean_entropy([target for _, target in self.replay.items])}
+        self._play()
         for _ in range(self.cfg.updates):
-            drawn = self.replay.draw(self.cfg.batch, self.rng)
-            turns = [Turn(*seen) for seen, _ in drawn]
-            yield move_batch(self.player.renderer, turns, [target for _, target in drawn])
+            yield self._batch(self.replay.draw(self.cfg.batch, self.rng))
+
+    def _batch(self, items: Sequence[Item]) -> Batch:
+        """Of each item one of its symmetric images, at random: the same position asked for both."""
+        turns, targets = list[Turn](), list[list[float]]()
+        for observation, moves, seat, policy, outcome in items:
+            seen, renamed = pick(self.simulator.images(observation, moves), self.rng.random())
+            turn = Turn(seen, renamed, seat)
+            turns += [turn, outcome_turn(turn, self.simulator.outcomes)]
+            targets += [policy, outcome]
+        return move_batch(self.player.renderer, turns, targets)
 
     def players(self, before: bool) -> dict[str, Player]:
-        """Before the phase: the search with random continuations, so that nothing is learned. After it: the
-        search with the policy's continuations, that is, the same weights with more compute."""
-        table = PolicyTable(self.simulator, RandomPlayer()) if before else self.table
-        sharpness = 1.0 if before else self.cfg.sharpness[1]
-        searcher = SearchPlayer(self.simulator, table, self.cfg.continuations, sharpness, self.seed)
-        return {"search_alone" if before else "search": searcher}
+        """Before the phase: the search with random games to the end, where nothing is learned. After it: the
+        search with the policy, that is, the same weights with more compute."""
+        rollouts = RandomRollouts(self.simulator, np.random.default_rng(self.seed))
+        search = self._search(rollouts) if before else self.search
+        return {"search_alone" if before else "search": TreeSearchPlayer(search, self.seed)}
 
     def sample(self) -> str:
         return game_as_text(self.simulator, self.player, self.episodes)
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"openings": self.openings.state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.openings.load(state["openings"])

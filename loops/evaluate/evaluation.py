@@ -1,11 +1,13 @@
 """What every kind of evaluation gives: rows of players, the columns that show them, and one sentence."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
+from shuhari.loops.evaluate import search_curve
+from shuhari.loops.evaluate.search_curve import Searchers
+from shuhari.loops.evaluate.skill_curve import percent as percent  # reports show it too
 from shuhari.policy.lm_player import LMPlayer, Models
 
 Row = dict[str, Any]  # a player's figures, as in report.json
@@ -32,11 +34,6 @@ def versus(opponent: str, text: Callable[[Row], str]) -> Column:
     )
 
 
-def percent(value: float | None) -> str:
-    """As a percentage, rounded down, so that only a perfect value is shown as 100%."""
-    return "" if value is None else f"{math.floor(value * 1000 + 1e-6) / 10:.1f}%"
-
-
 @dataclass(frozen=True, slots=True)
 class Entrant:
     """A player of games, with its language model if it has one."""
@@ -53,6 +50,8 @@ class Evaluation(Generic[Contestant]):
     sign: 1 if a larger metric is better, -1 if a smaller one is
     claim: what the metric says about a policy, with {} for the figure
     legend: what the columns mean
+    curves_over: what curves are drawn against, by its name in TensorBoard
+    curves_title, curves_legend: of their table
     notes: what a reader of the report must know
     """
 
@@ -61,6 +60,8 @@ class Evaluation(Generic[Contestant]):
     sign: int = 1
     claim: str
     legend: str
+    curves_over = "samples"
+    curves_title = curves_legend = ""
     columns: Sequence[Column]
     notes: Sequence[str] = ()
 
@@ -149,8 +150,13 @@ class Evaluation(Generic[Contestant]):
 class GameEvaluation(Evaluation[Entrant]):
     """What evaluations of games share: the reference players are random, the expert and the expert's mode."""
 
-    def __init__(self, expert: Player, models: Models) -> None:
-        self.models = models
+    curves_over, curves_title, curves_legend = "simulations", search_curve.TITLE, search_curve.LEGEND
+
+    def __init__(
+        self, expert: Player, models: Models, searchers: Searchers | None = None, simulations: int = 0
+    ) -> None:
+        """searchers: make the policy a player that searches. simulations: up to which curves go."""
+        self.models, self.searchers, self.simulations = models, searchers, simulations
         players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
         self._references = {name: Entrant(player) for name, player in players.items()}
 
@@ -159,3 +165,28 @@ class GameEvaluation(Evaluation[Entrant]):
 
     def searcher(self, player: Player) -> Entrant:
         return Entrant(player)
+
+    def searching(self, player: Entrant, skill: Callable[[Player], float]) -> Row:
+        """A policy's skill by the number of simulations, where it can search."""
+        if player.model is None or self.searchers is None:
+            return {}
+        sizes = search_curve.sizes(self.simulations)
+        found = {str(n): skill(self.searchers(player.model.adapter, n)) for n in sizes if n}
+        return {"searching": {"0": skill(GreedyPlayer(player.model))} | found} if found else {}
+
+    def curves(self, players: dict[str, Row]) -> dict[str, Curves]:
+        """Of each policy that searched."""
+        return {
+            name: {"search": {int(n): skill for n, skill in row["searching"].items()}}
+            for name, row in players.items()
+            if "searching" in row
+        }
+
+    def samples_worth(self, players: dict[str, Row], trained: Sequence[str]) -> dict[str, Any] | None:
+        """How many simulations of imitation's equal the last policy without any, with its `sentence`."""
+        curves, rival = self.curves(players), "imitation"
+        name = next((n for n in trained if n in curves), rival)
+        if name == rival or rival not in curves:
+            return None
+        level, curve = curves[name]["search"][0], curves[rival]["search"]
+        return search_curve.worth_of_no_search(name, level, rival, curve)

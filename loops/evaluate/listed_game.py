@@ -8,15 +8,19 @@ import numpy.typing as npt
 from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import GreedyPlayer, Ints, Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, percent, versus
-from shuhari.policy.continuation_search import PolicyTable, Table, play_match
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.search_curve import Searchers
+from shuhari.loops.evaluate.skill_curve import percent
+from shuhari.policy.continuation_search import PolicyTable, Table
 from shuhari.policy.lm_player import Models
+from shuhari.policy.match import play_pairs, tally
 from shuhari.policy.policy import LEARNING
-from shuhari.rewards.statistics import share, wilson
+from shuhari.rewards.statistics import share
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 MANY = 10_000  # a game with more positions has its shares estimated
 SAMPLE = 4_000  # on so many of its positions
+SEARCHED = 2_000  # critical positions behind each point of skill against simulations
 POSITIONS = 4  # for each match that is wanted, behind a point of the learning curve
 
 
@@ -62,9 +66,11 @@ class ListedGame(GameEvaluation):
         *,
         matches: int,
         seed: int,
+        searchers: Searchers | None = None,
+        simulations: int = 0,
     ) -> None:
         """`withheld_N`: whether each position is held out."""
-        super().__init__(expert, models)
+        super().__init__(expert, models, searchers, simulations)
         self.graph = graph
         self.withheld_N, self.matches, self.seed = withheld_N, matches, seed
         self.playable = np.flatnonzero(graph.moves_N > 0)
@@ -77,8 +83,10 @@ class ListedGame(GameEvaluation):
         # Points of the learning curve rest on fewer positions where few matches are wanted.
         n = min(len(self.critical), POSITIONS * matches)
         self._watched = np.sort(np.random.default_rng(1).choice(self.critical, n, replace=False))
+        n = min(len(self.critical), SEARCHED)
+        self._searched = np.sort(np.random.default_rng(2).choice(self.critical, n, replace=False))
         self._present = PolicyTable(graph, GreedyPlayer(models(LEARNING)))
-        self._opponents: dict[str, PolicyTable] = {}
+        self._opponents: dict[str, Player] = {}
         for name, entrant in (self.references() | {"perfect": Entrant(PerfectPlayer(graph))}).items():
             self.remember(name, entrant)
 
@@ -87,7 +95,7 @@ class ListedGame(GameEvaluation):
         return Entrant(GreedyPlayer(model), model)
 
     def remember(self, name: str, player: Entrant) -> None:
-        self._opponents[name] = PolicyTable(self.graph, player.player)
+        self._opponents[name] = player.player
 
     def skill(self) -> float:
         return self._optimal(self._present, self._watched) or 0.0
@@ -108,7 +116,7 @@ class ListedGame(GameEvaluation):
         return " and never loses, whatever the reply" if safe else " and can still be beaten"
 
     def measure(self, name: str, player: Entrant) -> Row:
-        table = self._opponents.get(name) or PolicyTable(self.graph, player.player)
+        table = PolicyTable(self.graph, player.player)
         row: Row = {
             "optimal_critical": self._optimal(table, self.critical),
             "optimal_all": self._optimal(table, self.nodes),
@@ -118,11 +126,14 @@ class ListedGame(GameEvaluation):
                 for kind, nodes in (("critical", self.critical), ("all", self.nodes)):
                     row[f"optimal_{kind}_{suffix}"] = self._optimal(table, nodes[part_N[nodes]])
         row["worst_case"] = {str(seat): self._worst_case(table, seat) for seat in (0, 1)}
-        row["versus"] = {n: self._match(table, other) for n, other in self._opponents.items() if n != name}
+        row["versus"] = {n: self._match(player.player, p) for n, p in self._opponents.items() if n != name}
         if player.model is not None:
             sampled = PolicyTable(self.graph, player.model)
             row["optimal_critical_sampled"] = self._optimal(sampled, self.critical)
             turns = [self.graph.turns[node] for node in self.nodes]
+            row |= self.searching(
+                player, lambda p: self._optimal(PolicyTable(self.graph, p), self._searched) or 0.0
+            )
             row["legal_probability"] = share(player.model.probabilities_and_mass(turns)[1])
         return row
 
@@ -151,17 +162,11 @@ class ListedGame(GameEvaluation):
         value = float(backward_induction(graph, table_NA, seat)[0])
         return round(value if seat == 0 else -value, 4) + 0.0
 
-    def _match(self, table: Table, other: Table) -> dict[str, Any]:
+    def _match(self, player: Player, opponent: Player) -> dict[str, Any]:
         """Wins, draws and losses over paired games: each opening is played once from each seat."""
         rng = np.random.default_rng(self.seed)
         early = np.flatnonzero((self.graph.ply_N <= OPENING_PLIES) & (self.graph.moves_N > 0))
         # An opening is not played a second time: between deterministic players it would be the same game.
         openings = rng.choice(early, min(max(1, self.matches // 2), len(early)), replace=False)
-        first = play_match(self.graph, (table, other), openings, rng)
-        second = play_match(self.graph, (other, table), openings, rng)
-        returns = np.concatenate([first, -second])
-        wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
-        draws = len(returns) - wins - losses
-        score = (wins + draws / 2) / len(returns)
-        interval = wilson(score, len(returns))
-        return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}
+        returns = play_pairs(self.graph, player, opponent, openings, lambda seat: rng)
+        return tally(returns)

@@ -19,8 +19,9 @@ from shuhari.envs.problems.heldout import (
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import Column, Curves, Evaluation, Row, percent
+from shuhari.loops.evaluate.evaluation import Column, Curves, Evaluation, Row
 from shuhari.loops.evaluate.samples import curves, sizes, worth_of_one_sample
+from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.rewards.statistics import metric_intervals, share, wilson
 
 KS = (1, 2)  # of pass@k in the table; the unbiased estimator needs at least 2k samples
@@ -61,6 +62,13 @@ class Problems(Evaluation[Answerer]):
 
     metric = "greedy"
     claim = "solves {} of held-out problems"
+    curves_title = "skill against samples"
+    curves_legend = (
+        "Share of held-out problems, in %, that k samples at temperature 1 solve. best of: the verifier "
+        "accepts one of them. majority: it accepts their most frequent answer; of equally frequent ones, the "
+        "first. Both are means over all draws of k from the samples; with all of them there is one draw. 95% "
+        "intervals are in report.json."
+    )
     legend = (
         "greedy: share of held-out problems that the most probable answer solves, with Wilson's 95% "
         "interval. pass@k: share that one of k samples at temperature 1 solves. avg@k: mean share of all k "

@@ -6,17 +6,14 @@ chosen without it.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from math import log2
 from typing import Any
 
 from shuhari.envs.problems.heldout import Answered
-from shuhari.loops.evaluate.evaluation import percent
+from shuhari.loops.evaluate.skill_curve import Curve, percent, samples_to_reach
 from shuhari.rewards.expected_majority import majority_at
 from shuhari.rewards.statistics import pass_at, share
 
 MOST = 64  # the last power of two of a curve
-Curve = Mapping[int, float]  # by k, the share of problems that k samples solve
 
 
 def sizes(n: int) -> list[int]:
@@ -39,24 +36,6 @@ def curves(groups: Sequence[Sequence[Answered]], n: int) -> dict[str, dict[int, 
         kind: {k: value or 0.0 for k, value in curve.items()}
         for kind, curve in (("best_of", best), ("majority", elected))
     }
-
-
-def samples_to_reach(level: float, curve: Curve) -> tuple[float | None, str]:
-    """The least k at which a curve reaches a level, linear in log2 k between points, and the same as text.
-
-    None where that is below 1 sample or above the curve's last k.
-    """
-    points = sorted(curve.items())
-    (first, at_first), (last, _) = points[0], points[-1]
-    if at_first > level:
-        return None, f"< {first}"
-    if at_first == level:
-        return float(first), f"{first}"
-    for (k, low), (above, high) in pairwise(points):
-        if high >= level:  # and all before it are below
-            found = float(2 ** (log2(k) + (level - low) / (high - low) * log2(above / k)))
-            return round(found, 4), f"{found:.1f}" if found < 10 else f"{found:.0f}"
-    return None, f"> {last}"
 
 
 def worth_of_one_sample(name: str, level: float, rival: str, by_kind: Mapping[str, Curve]) -> dict[str, Any]:

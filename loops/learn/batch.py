@@ -10,7 +10,7 @@ from torch import Tensor
 
 from shuhari.policy.inference.request import Choices
 from shuhari.policy.policy import Tokens
-from shuhari.policy.scoring import SequenceLogprobs
+from shuhari.policy.shared_scoring import SequenceLogprobs
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,18 @@ from shuhari.loops.learn.learner import Learner
 LEVEL = 0.05  # chance that a phase goes back although nothing became worse
 GIVES_UP = 3  # times that a phase goes back before it ends
 SMALLER = 0.5  # of the learning rate, each time it goes back
-KEPT = ("stopped", "mean", "went_back", "history", "_best", "_best_mean", "_best_round", "_best_state")
+PATIENCE = 2  # looks in a row that find the policy worse before it goes back
+KEPT = (
+    "stopped",
+    "mean",
+    "went_back",
+    "history",
+    "_worse",
+    "_best",
+    "_best_mean",
+    "_best_round",
+    "_best_state",
+)
 Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 
 
@@ -48,6 +59,7 @@ class Gate:
         self.mean: float | None = None
         self.went_back: list[int] = []
         self.history: list[dict[str, Any]] = []
+        self._worse = 0  # looks in a row that found the policy worse
         self._best: Scores = ()
         self._best_mean, self._best_round = 0.0, 0
         self._best_state = learner.policy.state()
@@ -69,14 +81,18 @@ class Gate:
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
         mean, decision, restores = _mean(scores), "goes on", False
         self.mean = mean if self.of_skill else None
+        self._worse = self._worse + 1 if p < self.level else 0
         if mean >= self._best_mean:  # of equals the later one, which has learned longer
             self._best, self._best_mean, self._best_round = scores, mean, number
             self._best_state, decision = self.learner.policy.state(), "the best so far"
-        elif p < self.level:
+        elif self._worse == PATIENCE or (self._worse and last):
             decision, restores = f"went back to round {self._best_round}", True
+            self._worse = 0
             self.learner.optimizer.restart(SMALLER)
             self.went_back.append(number)
             self.stopped = len(self.went_back) >= GIVES_UP
+        elif self._worse:
+            decision = "worse; waits for another look"
         elif last and self.of_skill:
             decision, restores = f"ends with round {self._best_round}", True
         elif last:

@@ -15,7 +15,7 @@ from shuhari.loops.learn.objectives import OBJECTIVES, reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
-from shuhari.policy.scoring import SequenceLogprobs
+from shuhari.policy.shared_scoring import SequenceLogprobs
 
 TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
 MARKS = 2**16  # batch checksums are below this, so that their sum over ranks is exact in fp32

@@ -104,16 +104,17 @@ class Unwatched(Monitor):
         pass
 
 
-def write_curves(folder: Path, curves: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
-    """Skill against the number of samples, in TensorBoard: a chart for each kind, a line for each player.
+def write_curves(folder: Path, over: str, curves: Mapping[str, Mapping[str, Mapping[int, float]]]) -> None:
+    """Skill against a number, in TensorBoard: a chart for each kind, a line for each player.
 
-    curves: by player, kind and number of samples, which stands where steps stand elsewhere
+    over: what the number counts, samples or simulations; it stands where steps stand elsewhere
+    curves: by player, kind and number
     """
     for player, kinds in curves.items():
         with SummaryWriter(str(folder / "tensorboard" / player)) as writer:
             for kind, curve in kinds.items():
                 for k, value in curve.items():
-                    writer.add_scalar(f"samples/{kind}", value, k)
+                    writer.add_scalar(f"{over}/{kind}", value, k)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

@@ -25,14 +25,7 @@ MARKDOWN_COLUMNS = 80  # of the learning curve in report.md
 METRICS_LEGEND = (
     "What the environment measures beside the reward: means of greedy episodes, with 95% intervals."
 )
-SAMPLES_TITLE = "skill against samples"
-SAMPLES_LEGEND = (
-    "Share of held-out problems, in %, that k samples at temperature 1 solve. best of: the verifier accepts "
-    "one of them. majority: it accepts their most frequent answer; of equally frequent ones, the first. Both "
-    "are means over all draws of k from the samples; with all of them there is one draw. 95% intervals are "
-    "in report.json."
-)
-SAMPLES_SHOWN = 64  # most samples of that table
+MOST_SHOWN = 64  # most samples or simulations of the table of curves
 FEWEST_POINTS = 3  # of a curve that is worth a table
 NARROWEST = 40  # columns of a terminal that still gets a learning curve
 
@@ -89,14 +82,14 @@ class Report:
 
     @property
     def curves(self) -> dict[str, Curves]:
-        """Skill against the number of samples, by player and kind."""
+        """Skill against the number of samples or simulations, by player and kind."""
         return self.evaluation.curves(self.data["players"])
 
     def samples(self) -> tuple[list[str], list[list[str]]]:
         """The same as a table; no rows where curves are short."""
         curves = self.curves
         known = sorted({k for kinds in curves.values() for curve in kinds.values() for k in curve})
-        ks = [k for k in known if k <= SAMPLES_SHOWN]
+        ks = [k for k in known if k <= MOST_SHOWN]
         rows = [
             [f"{name}, {kind.replace('_', ' ')}", *(percent(curve.get(k)).rstrip("%") for k in ks)]
             for name in self._in_order()
@@ -149,7 +142,8 @@ class Report:
         heads, rows = self.metrics()
         lines += [METRICS_LEGEND, "", *_as_markdown(heads, rows), ""] if rows else []
         heads, rows = self.samples()
-        lines += [SAMPLES_TITLE, "", *_as_markdown(heads, rows), "", SAMPLES_LEGEND, ""] if rows else []
+        title, legend = self.evaluation.curves_title, self.evaluation.curves_legend
+        lines += [title, "", *_as_markdown(heads, rows), "", legend, ""] if rows else []
         lines += [text for line in self.worth for text in (line, "")]
         lines += [text for line in (*self.gates, *self.health) for text in (line, "")]
         if curve := self._curve(folder, MARKDOWN_COLUMNS):
@@ -166,8 +160,8 @@ class Report:
             console.print(METRICS_LEGEND)
         heads, rows = self.samples()
         if rows:
-            self._show_table(console, SAMPLES_TITLE, heads, rows)
-            console.print(SAMPLES_LEGEND)
+            self._show_table(console, self.evaluation.curves_title, heads, rows)
+            console.print(self.evaluation.curves_legend)
         if console.width >= NARROWEST and (
             curve := self._curve(folder, min(console.width, MARKDOWN_COLUMNS))
         ):

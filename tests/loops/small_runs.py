@@ -94,7 +94,7 @@ def small_game(out: Path, **changes: Any) -> TrainConfig:
         policy=PolicyConfig(base="games"),
         phases={
             "imitate": ImitateConfig(examples=200, steps=5, batch=16),
-            "selfplay": SearchPlayConfig(rounds=3, starts=16, updates=2, batch=16, continuations=2),
+            "selfplay": SearchPlayConfig(rounds=3, games=16, updates=2, batch=16, simulations=4),
         },
         evaluate_problems=20,
         out=str(out),

@@ -57,7 +57,7 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "resume=/nowhere", "seed=1"], "leave out seed=1"),
         (["train", "phases.imitate.traces=/nowhere.jsonl"], "/nowhere.jsonl: cannot be read"),
         (["train", "phases.selfplay.temperatur=1"], "did you mean 'phases.selfplay.temperature'?"),
-        (["train", "experiment=addition", "phases.selfplay.sharpness=[1,2]"], "have no such option"),
+        (["train", "experiment=addition", "phases.selfplay.simulations=4"], "have no such option"),
         (
             ["train", "experiment=addition", "phase@phases.selfplay=verified_pairs"],
             "phases.selfplay.temperature: this phase's algorithm and objective have no such option",
@@ -65,7 +65,7 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "objective@phases.selfplay.objective=preferenc"], "did you mean 'preference'?"),
         (["train", "phases=[imitate]"], "only=[imitate]"),
         (["train", "phase@phases.selfplay=search_ply"], "did you mean 'search_play'?"),
-        (["train", "phase@phases.selfplay=fictitious_play"], "experiment=listed_game"),
+        (["train", "phase@phases.selfplay=fictitious_play"], "experiment=board_game"),
         (["train", "env=shuhari/Addition-v0", "experiment=tic_tac_toe"], "take experiment=problems"),
         (["train", "phases.selfplay.optimizer=sgd"], "muon or adamw"),
         (
@@ -80,7 +80,10 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["train", "phases.selfplay.objective=preference"], "objective@phases.selfplay.objective=NAME"),
         (["train", "phases.selfplay.objective=null"], "objective@phases.selfplay.objective=NAME"),
         (["train", "objective@phases.selfplay.objective=preference"], "preference needs advantages"),
-        (["train", "phases.selfplay.temperature=[1]"], "phases.selfplay.temperature=[1.0]: must be two"),
+        (
+            ["train", "experiment=kuhn_poker", "phases.selfplay.temperature=[1]"],
+            "phases.selfplay.temperature=[1.0]: must be two",
+        ),
         (["train", "policy.rank=0"], "policy.rank=0: must be greater than 0"),
         (
             [
@@ -179,9 +182,9 @@ def test_values_as_people_type_them(
     args = [f"env_args.game={typed}", f"out={typed}", "--cfg", "job"]
     asked: list[dict[str, str]] = []
     monkeypatch.setattr(
-        "shuhari.loops.house.experiment_for", lambda _, a, base: asked.append(a) or "listed_game"
+        "shuhari.loops.house.experiment_for", lambda _, a, base: asked.append(a) or "board_game"
     )
-    for experiment in (["experiment=listed_game"], []):
+    for experiment in (["experiment=board_game"], []):
         assert run(monkeypatch, "train", "env=shuhari/OpenSpiel-v0", *experiment, *args) == 0
         cfg = OmegaConf.create(capfd.readouterr().out)
         assert (cfg.env_args.game, cfg.out) == (read, read)
@@ -201,7 +204,7 @@ def test_several_games_in_a_sweep() -> None:
 
 
 # For environments that have no experiment of their own.
-GENERIC = ("chat", "listed_game", "hidden_game", "problems", "returns")
+GENERIC = ("chat", "board_game", "hidden_game", "problems", "returns")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["envs"], ["verify", "--answer", "1", "--gold", "1"]])

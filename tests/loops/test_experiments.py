@@ -12,7 +12,8 @@ from omegaconf import OmegaConf
 from shuhari.loops.config import CONF, TrainConfig, store_types
 from shuhari.loops.train import train
 
-TASKS = ["linear_equations", "differentiate", "countdown", "calculator", "dataset"]
+ALIKE = [pytest.param(name, marks=pytest.mark.long) for name in ("differentiate", "countdown")]
+TASKS = ["linear_equations", "calculator", "dataset", *ALIKE]
 SMOKE = [
     "phases.imitate.steps=12",
     "phases.imitate.examples=200",
@@ -30,7 +31,6 @@ GAME_SMOKE = [
     "phases.imitate.examples=50",
     "phases.imitate.batch=16",
     "phases.selfplay.rounds=1",
-    "phases.selfplay.starts=8",
     "phases.selfplay.updates=1",
     "phases.selfplay.batch=8",
     "evaluate_problems=4",
@@ -67,7 +67,11 @@ def test_a_game_too_large_to_measure_whole(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("shuhari.loops.evaluate.listed_game.SAMPLE", 60)
     monkeypatch.setattr("shuhari.loops.evaluate.listed_game.MANY", 2000)
-    report = smoke("connect_four_4x4", tmp_path, [*GAME_SMOKE, "env_args.expert_simulations=1"])
+    report = smoke(
+        "connect_four_4x4",
+        tmp_path,
+        [*GAME_SMOKE, "phases.selfplay.games=8", "env_args.expert_simulations=1"],
+    )
     assert report["players"].keys() == PLAYERS | {"selfplay_search"}
     assert report["evaluation"]["positions"] == 134_289
     assert report["evaluation"]["critical"] == 55_506
@@ -79,7 +83,7 @@ def test_a_game_too_large_to_measure_whole(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_poker(tmp_path: Path) -> None:
-    report = smoke("kuhn_poker", tmp_path, GAME_SMOKE)
+    report = smoke("kuhn_poker", tmp_path, [*GAME_SMOKE, "phases.selfplay.starts=8"])
     assert report["players"].keys() == PLAYERS
     for row in report["players"].values():
         assert {"nash_conv", "versus"} <= row.keys()

@@ -16,9 +16,9 @@ from shuhari.envs.player import RandomPlayer
 from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.collect.validation_matches import ValidationMatches
+from shuhari.loops.collect.validation_matches import PLIES, ValidationMatches
 from shuhari.loops.evaluate.listed_game import OPENING_PLIES
-from shuhari.loops.learn.gate import GIVES_UP, SMALLER, Gate, sign_test
+from shuhari.loops.learn.gate import GIVES_UP, PATIENCE, SMALLER, Gate, sign_test
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import DistillConfig
 from shuhari.loops.learn.optimizer import Optimizer
@@ -28,6 +28,7 @@ from shuhari.policy.policy import Policy
 from shuhari.policy.render import Renderer
 
 RATE = 0.01
+WAITS = "worse; waits for another look"
 
 
 @pytest.fixture
@@ -72,13 +73,21 @@ def test_the_sign_test_by_hand() -> None:
 
 
 def test_a_policy_that_is_worse_beyond_doubt_goes_back_with_a_smaller_step(learner: Learner) -> None:
-    gate = walk(learner, 50, 60, 30, 61, 61)
+    gate = walk(learner, 50, 60, 30, 31, 61, 61)
     assert [look["decision"] for look in gate.history] == [
-        "begins", "the best so far", "went back to round 1", "the best so far", "the best so far",
+        "begins", "the best so far", WAITS, "went back to round 1", "the best so far", "the best so far",
     ]  # fmt: skip
-    assert marked(learner) == 4.0  # of equals the later one
+    assert marked(learner) == 5.0  # of equals the later one
     assert learner.optimizer.rest_learning_rate == RATE * SMALLER
     assert gate.mean == pytest.approx(0.61)
+
+
+def test_a_policy_that_comes_right_before_the_next_look_goes_on(learner: Learner) -> None:
+    gate = walk(learner, 50, 30, 55, 30, 58)
+    assert [look["decision"] for look in gate.history][1:] == [
+        WAITS, "the best so far", WAITS, "the best so far"
+    ]  # fmt: skip
+    assert (marked(learner), gate.went_back, learner.optimizer.rest_learning_rate) == (4.0, [], RATE)
 
 
 def test_a_doubtful_loss_goes_on_but_the_phase_ends_with_the_best(learner: Learner) -> None:
@@ -91,7 +100,7 @@ def test_a_doubtful_loss_goes_on_but_the_phase_ends_with_the_best(learner: Learn
 
 def test_a_phase_that_goes_back_too_often_ends_with_what_it_began_with(learner: Learner) -> None:
     mark(learner, 9.0)
-    gate = walk(learner, 50, *[10] * (GIVES_UP + 2))
+    gate = walk(learner, 50, *[10] * (PATIENCE * GIVES_UP + 2), looks=8)
     assert gate.stopped
     assert len(gate.went_back) == GIVES_UP
     assert gate.summary()["ends_with"] == 0
@@ -161,12 +170,13 @@ def test_where_scores_are_not_the_skill_a_phase_ends_with_its_last_unless_that_i
 def test_matches_are_the_same_games_at_every_look_and_tell_players_apart() -> None:
     graph = game_graph("tic_tac_toe")
     perfect, random = PerfectPlayer(graph), RandomPlayer()
-    matches = ValidationMatches(graph, perfect, random, seed=0)
-    assert set(graph.ply_N[matches.openings]) == {OPENING_PLIES + 1}  # no reported match begins with these
+    openings = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))[::9]
+    assert PLIES > OPENING_PLIES  # no reported match begins with these
+    matches = ValidationMatches(graph, perfect, random, openings, seed=0)
     scores = matches.scores()
     assert scores == matches.scores()
     assert len(scores) == 2 * len(matches.openings)
-    mirrored = ValidationMatches(graph, random, random, seed=0)
+    mirrored = ValidationMatches(graph, random, random, openings, seed=0)
     assert np.mean(scores) > 0.3 + np.mean(mirrored.scores())
     better = [(b > a, b < a) for a, b in zip(mirrored.scores(), scores, strict=True)]
     assert sign_test(sum(w for _, w in better), sum(b for b, _ in better)) < 1e-6

@@ -106,8 +106,8 @@ def test_a_generator_that_ignores_the_adapter_ends_the_run_and_is_named(
 
 
 def test_players_that_ignore_the_adapter_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    weigh = health.sharing_rows
-    monkeypatch.setattr(health, "sharing_rows", lambda policy, pairs, adapter: weigh(policy, pairs, None))
+    weigh = health.shared_logprobs
+    monkeypatch.setattr(health, "shared_logprobs", lambda policy, pairs, adapter: weigh(policy, pairs, None))
     one = phase()
     one.step()
     assert one.health is not None

@@ -17,7 +17,7 @@ from shuhari.loops.learn.objectives import (
     preference,
 )
 from shuhari.loops.learn.optimizer import Optimizer, orthogonalise
-from shuhari.policy.scoring import SequenceLogprobs
+from shuhari.policy.shared_scoring import SequenceLogprobs
 from shuhari.rewards.statistics import pass_at, wilson
 
 

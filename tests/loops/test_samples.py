@@ -185,7 +185,7 @@ def test_the_report_shows_skill_against_samples_and_what_one_sample_is_worth(
     assert sentence in " ".join(shown.split())
     table = [line for line in shown.splitlines() if line.startswith(" player")]
     assert len(table) == 2  # neither is a list: both fit 80 columns
-    write_curves(tmp_path, report.curves)
+    write_curves(tmp_path, "samples", report.curves)
     events = EventAccumulator(str(tmp_path / "tensorboard" / "imitation")).Reload()
     assert [event.step for event in events.Scalars("samples/best_of")] == [1, 2, 4, 8, 16, 32]
     assert events.Scalars("samples/majority")[-1].value == 0.0

@@ -1,19 +1,12 @@
 """Search by continuations on small games whose values are known by hand."""
 
-import copy
-
 import numpy as np
 
-from shuhari.envs.games.graph import GameGraph, backward_induction, game_graph, optimal_moves
+from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
-from shuhari.loops.collect.search_play import SearchPlay
-from shuhari.loops.config import SearchPlayConfig
-from shuhari.policy.continuation_search import PolicyTable, continuation_values, improved
-from shuhari.policy.lm_player import LMPlayer
-from shuhari.policy.policy import Policy
-from shuhari.policy.render import Renderer
+from shuhari.policy.continuation_search import PolicyTable, continuation_values
 
 
 def tic_tac_toe() -> GameGraph:
@@ -105,15 +98,6 @@ def test_a_table_asks_once_per_position_and_version() -> None:
     assert len(asked) == 2
 
 
-def test_improvement_weighs_the_policy_by_values_and_leaves_equals_as_they_are() -> None:
-    policy = np.array([[0.5, 0.3, 0.2, 0.0], [0.5, 0.5, 0.0, 0.0]])
-    values = np.array([[0.0, 0.0, 0.1, -np.inf], [-1.0, -1.0, 1.0, -np.inf]])
-    got = improved(policy, values, 0.1)
-    assert np.allclose(got[0], np.array([0.5, 0.3, 0.2 * np.e, 0]) / (0.8 + 0.2 * np.e))
-    assert np.allclose(improved(policy, 0 * values[:, :3], 0.1)[0], [0.5, 0.3, 0.2])
-    assert improved(policy, values, 0.02)[1, 2] > 0.999  # a move that the policy never makes comes back
-
-
 def test_both_simulators_have_one_face() -> None:
     """The same games, move by move, from a listed graph and from referees."""
     graph, referees = tic_tac_toe(), Referees("tic_tac_toe")
@@ -128,28 +112,3 @@ def test_both_simulators_have_one_face() -> None:
     ]
     np.testing.assert_array_equal(*found)
     assert np.isfinite(found[0]).any()
-
-
-def test_positions_take_turns_and_a_resumed_source_goes_on_with_the_same_pass() -> None:
-    policy, graph = Policy("games", rank=1, alpha=1.0), game_graph("nim")
-    starts = np.flatnonzero(graph.moves_N > 0)[:20]
-    cfg = SearchPlayConfig(rounds=9, starts=8, updates=1, batch=4, continuations=1)
-    player = LMPlayer(policy, Renderer(policy))
-
-    def source(seed: int) -> SearchPlay:
-        return SearchPlay(graph, starts, player, cfg, np.random.default_rng(seed), 0)
-
-    def play(part: SearchPlay, numbers: range) -> None:
-        for number in numbers:
-            list(part.batches(number))
-
-    first, other = source(0), source(1)
-    play(first, range(2))
-    other.load_state_dict(copy.deepcopy(first.state_dict()))
-    for part in (first, other):
-        play(part, range(2, 5))
-    seen = [observation for (observation, _, _), _ in first.replay.items]
-    assert len(seen) == 40  # two passes of twenty
-    assert len(set(seen[:20])) == len(set(seen[20:])) == 20
-    assert seen[:20] != seen[20:]
-    assert first.replay.items == other.replay.items

@@ -31,7 +31,7 @@ from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.inference.generator import Generator
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
-from shuhari.policy.scoring import SequenceLogprobs
+from shuhari.policy.shared_scoring import SequenceLogprobs
 from shuhari.rewards import Verdict
 
 
@@ -141,6 +141,18 @@ def test_the_entropy_bonus_pays_for_surprise_by_hand() -> None:
         assert source.bonus == pytest.approx(bonus)
 
 
+def test_groups_that_are_all_right_anchor_a_round_that_explores_by_hand() -> None:
+    """Four right answers count as if a fifth had failed: together 4/5, as one find beside four failures."""
+    right, found = group(0, 1.0, 1.0, 1.0, 1.0), group(1, 0.0, 0.0, 0.0, 0.0, 1.0)
+    found = [replace(e, steps=(replace(e.steps[0], prompt=(2,)),)) for e in found]
+    assert len(decision_batch([right], lambda legal: ())) == 0
+    batch = decision_batch([right, found], lambda legal: (), anchors=[0])
+    gained = {0: 0.0, 1: 0.0}
+    for n, (advantage, weight) in enumerate(zip(batch.advantages, batch.weights, strict=True)):
+        gained[batch.groups[n]] += max(0.0, advantage) * weight
+    assert gained == {0: pytest.approx(0.8), 1: pytest.approx(0.8)}
+
+
 def columns_of(logprobs_N: torch.Tensor, batch: Batch) -> Columns:
     n = torch.arange(len(logprobs_N))
     return Columns.of(batch, SequenceLogprobs(logprobs_N, torch.zeros(len(n)), n, n), batch)
@@ -217,6 +229,14 @@ def test_a_find_enters_its_group_with_the_policys_own_log_probabilities_and_is_r
         in_order = scored.logprobs_N[scored.token_N.argsort()].tolist()
         assert list(step.logprobs) == pytest.approx(in_order, abs=1e-4)
         assert (step.text, episode.reward()) == ("8", 1.0)
+    policy.load_state({name: x * 0.5 for name, x in certain.items()})
+    assert source.branching.rescore(groups, source.finds)
+    assert sum(len(g) == 3 for g in groups.values()) == len(found)  # each once, and by the policy as it is
+    assert (
+        min(g[-1].steps[0].logprobs[0] for g in groups.values() if len(g) == 3)
+        > found[0].steps[0].logprobs[0]
+    )
+    policy.load_state(certain)
     again = by_problem(source.play([5, 6, 7], 2))
     again = {seed: again[seed] for seed in source.finds}
     figures = source.branching.add_finds(again, source.finds, 8)  # no try is made: what is known is enough

@@ -125,7 +125,7 @@ def test_the_learning_rate_is_planned_for_the_steps_that_are_made(
 def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
     cfg = small_game(tmp_path)
     cfg.env_args["withhold"] = 0.1
-    cfg.phases["selfplay"] = SearchPlayConfig(rounds=1, starts=16, updates=1, batch=8)
+    cfg.phases["selfplay"] = SearchPlayConfig(rounds=1, games=16, updates=1, batch=8)
     train(cfg)
     folder = run_folder(tmp_path)
     report = json.loads((folder / "report.json").read_text())
@@ -156,7 +156,7 @@ def test_the_reports_keys_are_the_contract(tmp_path: Path) -> None:
     for name in ("report.md", "config.yaml", "metrics.jsonl", "episodes.jsonl"):
         assert (folder / name).stat().st_size
     lines = {path.name for path in (folder / "tensorboard").iterdir()}
-    assert lines == {"policy", "expert", "expert_mode", "perfect"}
+    assert lines == {"policy", "expert", "expert_mode", "perfect", "base", "imitation", "selfplay"}
 
 
 def test_a_tasks_report(tmp_path: Path) -> None:
@@ -181,22 +181,23 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     from shuhari.loops import build
 
     seen: set[str] = set()
+    asked: set[str] = set()  # by imitation: for moves and for outcomes
     built: list[SearchPlay] = []
 
     class Spy(SearchPlay):
         def batches(self, number: int) -> Any:
             yield from super().batches(number)
-            seen.update(observation for (observation, _, _), _ in self.replay.items)
+            seen.update(observation for observation, *_ in self.replay.items)
             built.append(self)
 
     class SpyImitate(Imitate):
         def __init__(self, generator: Any, renderer: Any, traces: Any, *rest: Any) -> None:
-            seen.update(trace.prompt for trace in traces)
+            asked.update(trace.prompt for trace in traces)
             super().__init__(generator, renderer, traces, *rest)
 
     monkeypatch.setattr(build, "SearchPlay", Spy)
     monkeypatch.setattr(build, "Imitate", SpyImitate)
-    search = SearchPlayConfig(rounds=1, starts=5000, updates=1, batch=8, continuations=1)
+    search = SearchPlayConfig(rounds=1, games=5000, updates=1, batch=8, simulations=1)
     traces = ImitateConfig(examples=5000, steps=1, batch=8)
     phases = {"imitate": traces, "selfplay": search}
     train(small_game(tmp_path, env="shuhari/TicTacToe-v0", env_args={"withhold": 0.1}, phases=phases))
@@ -206,6 +207,8 @@ def test_no_withheld_position_is_ever_a_target(tmp_path: Path, monkeypatch: pyte
     hidden = {graph.turns[node].observation for node in np.flatnonzero(withheld & (graph.moves_N > 0))}
     images = {graph.canonical(node) for node in np.flatnonzero(withheld)}
     assert 0.05 < len(hidden) / int((graph.moves_N > 0).sum()) < 0.15
+    assert {prompt[-1] for prompt in asked} == set(">=")
+    seen |= {f"{prompt[:-1]}>" for prompt in asked}
     assert not seen & hidden
     node_of = {turn.observation: node for node, turn in enumerate(graph.turns)}
     assert not {graph.canonical(node_of[observation]) for observation in seen} & images

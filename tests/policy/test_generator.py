@@ -15,7 +15,8 @@ from shuhari.policy.inference.sampler import spread, uniform
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 
-KINDS = (*checkpoints.FUSED, "gpt_neox")
+ALIKE = [pytest.param(kind, marks=pytest.mark.long) for kind in checkpoints.FUSED if kind != "llama"]
+KINDS = ("llama", "gpt_neox", *ALIKE)
 ADAPTERS = (LEARNING, "past", None)
 
 
@@ -164,13 +165,15 @@ def test_prompts_are_computed_once_while_the_weights_stay(
     assert computed == [2, 1]
 
 
-@pytest.mark.parametrize("share", [0.1, 10.0])
-def test_a_thousand_requests_end_and_leave_no_memory_behind(share: float, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("n", "share"), [(150, 0.1), *(pytest.param(1000, x, marks=pytest.mark.long) for x in (0.1, 10.0))]
+)
+def test_many_requests_end_and_leave_no_memory_behind(n: int, share: float, tmp_path: Path) -> None:
     policy = checkpoints.random_policy(tmp_path, "qwen2")
     policy.freeze("past", {key: 2 * value for key, value in policy.state().items()})
     rng = np.random.default_rng(0)
     requests = []
-    while len(requests) < 1000:
+    while len(requests) < n:
         prompt = tuple(rng.integers(5, 90, rng.integers(1, 40)).tolist())
         new, adapter = int(rng.integers(1, 24)), ADAPTERS[rng.integers(3)]
         stop = ("e",) if rng.random() < 0.3 else ()
@@ -178,7 +181,7 @@ def test_a_thousand_requests_end_and_leave_no_memory_behind(share: float, tmp_pa
             Request(prompt, new, float(rng.choice([0.0, 1.0])), int(rng.integers(2**62)), adapter, stop)
             for _ in range(rng.integers(1, 12))
         ]
-    requests = requests[:1000]
+    requests = requests[:n]
     whole = sum(r.max_new_tokens for r in requests) + sum(len(p) for p in {r.prompt for r in requests})
     generator = Generator(policy, memory=int(share * whole) * policy.bytes_per_position)
     tickets = [generator.submit(request) for request in requests]

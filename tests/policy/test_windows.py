@@ -36,9 +36,11 @@ CASES = {  # name: architecture, its windows, path
         "module",
     ),
 }
-ENGINES = [(case, "cpu") for case in CASES] + [
+WHERE = [(case, "cpu") for case in CASES] + [
     (case, "gpu") for case, (*_, path) in CASES.items() if path == "fused"
 ]
+FEW = (("qwen3", "cpu"), ("qwen3", "gpu"), ("gemma3", "cpu"), ("narrow", "gpu"))
+ENGINES = [where if where in FEW else pytest.param(*where, marks=pytest.mark.long) for where in WHERE]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""How well does each player play a game that nobody can list? By matches against others."""
+
+from typing import Any
+
+import numpy as np
+
+from shuhari.envs.games.simulator import Positions, Simulator
+from shuhari.envs.player import GreedyPlayer, Player
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.search_curve import Searchers
+from shuhari.loops.evaluate.skill_curve import percent
+from shuhari.policy.lm_player import Models
+from shuhari.policy.match import play_pairs, tally
+from shuhari.policy.policy import LEARNING
+from shuhari.rewards.statistics import share
+
+WATCHED = 32  # openings behind a point of the learning curve, each played from both seats
+WEIGHED = 256  # positions behind the mass of legal moves
+SCORE = "{wins}-{draws}-{losses}".format_map
+
+
+class MatchedGame(GameEvaluation):
+    """Measures players by their score against the expert; a draw is half a win.
+
+    Each opening, a few random moves into the game, is played from both seats. A policy is measured as it
+    plays greedily; the expert's moves have their own luck, so no game is played twice.
+    """
+
+    metric = "score_vs_expert"
+    perfect = None
+    claim = "scores {} against its expert"
+    legend = (
+        "score: against the expert, where a draw is half a win, with its 95% interval. vs: "
+        "wins-draws-losses, with every opening from both seats. legal: the probability that a policy gives "
+        "to legal moves without being limited to them."
+    )
+    columns = (
+        Column("score", lambda row: percent(row["score_vs_expert"])),
+        Column("ci95", lambda row: "{:.3f} to {:.3f}".format(*row["ci95"]) if "ci95" in row else ""),
+        *(versus(name, SCORE) for name in ("expert", "expert_mode", "imitation", "random")),
+        Column(
+            "legal", lambda row: percent(row["legal_probability"]) if "legal_probability" in row else None
+        ),
+    )
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        expert: Player,
+        models: Models,
+        openings: Positions,
+        validation: Positions,
+        seed: int,
+        searchers: Searchers | None = None,
+        simulations: int = 0,
+    ) -> None:
+        """`openings`: of the matches that are reported. `validation`: of the learning curve's."""
+        super().__init__(expert, models, searchers, simulations)
+        self.simulator, self.expert, self.seed = simulator, expert, seed
+        self.openings, self._watched = openings, validation[:WATCHED]
+        self._present = GreedyPlayer(models(LEARNING))
+        self._opponents = {name: entrant.player for name, entrant in self.references().items()}
+
+    def policy(self, adapter: str | None) -> Entrant:
+        model = self.models(adapter)
+        return Entrant(GreedyPlayer(model), model)
+
+    def remember(self, name: str, player: Entrant) -> None:
+        self._opponents[name] = player.player
+
+    def skill(self) -> float:
+        return float(self._match(self._present, self.expert, self._watched)["score"])
+
+    def counts(self) -> dict[str, int]:
+        return {"games": 2 * len(self.openings), "openings": len(self.openings)}
+
+    def bound(self, row: Row) -> float:
+        return float(row["ci95"][0]) if "ci95" in row else float(row[self.metric])
+
+    def measure(self, name: str, player: Entrant) -> Row:
+        matches = {
+            opponent: self._match(player.player, other, self.openings)
+            for opponent, other in self._opponents.items()
+            if opponent != name
+        }
+        row: Row = {self.metric: 0.5, "versus": matches}
+        if "expert" in matches:
+            row |= {self.metric: matches["expert"]["score"], "ci95": matches["expert"]["ci95"]}
+        if player.model is not None:
+            row |= self.searching(
+                player, lambda p: float(self._match(p, self.expert, self._watched)["score"])
+            )
+            turns = self.simulator.views(self.openings[:WEIGHED])
+            row["legal_probability"] = share(player.model.probabilities_and_mass(turns)[1])
+        return row
+
+    def _match(self, player: Player, opponent: Player, openings: Positions) -> dict[str, Any]:
+        def luck(seat: int) -> np.random.Generator:
+            return np.random.default_rng([self.seed, seat])
+
+        return tally(play_pairs(self.simulator, player, opponent, openings, luck))

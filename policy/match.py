@@ -1,0 +1,56 @@
+"""Games between two players, all in lockstep."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from shuhari.envs.games.simulator import Positions, Simulator
+from shuhari.envs.player import Floats, Player
+from shuhari.rewards.statistics import wilson
+
+
+def play_match(
+    simulator: Simulator, players: tuple[Player, Player], positions: Positions, rng: np.random.Generator
+) -> Floats:
+    """The return of seat 0, where the first player sits, in one game from each position, [N]."""
+    current = positions.copy()
+    moves_N = np.zeros(len(current), dtype=np.int64)
+    while len(live := np.flatnonzero((seats_N := simulator.seats(current)) >= 0)):
+        for seat, player in enumerate(players):
+            movers = live[seats_N[live] == seat]
+            if not len(movers):
+                continue
+            seeds = rng.integers(2**31, size=len(movers)).tolist()
+            asked = zip(simulator.views(current[movers], whole=True), seeds, strict=True)
+            turns = [replace(turn, seed=seed) for turn, seed in asked]
+            said = zip(turns, player.act(turns), strict=True)
+            moves_N[movers] = [turn.legal_actions.index(move) for turn, move in said]
+        current[live] = simulator.play(current[live], moves_N[live], rng)
+    return np.asarray(simulator.returns(current)[:, 0])
+
+
+def play_pairs(
+    simulator: Simulator,
+    player: Player,
+    opponent: Player,
+    openings: Positions,
+    rng: Callable[[int], np.random.Generator],
+) -> Floats:
+    """The player's returns [2N]: from every opening in the first seat, then in the second.
+
+    rng: gives the luck of the games in which the player has that seat
+    """
+    first = play_match(simulator, (player, opponent), openings, rng(0))
+    second = play_match(simulator, (opponent, player), openings, rng(1))
+    return np.concatenate([first, -second])
+
+
+def tally(returns: Floats) -> dict[str, Any]:
+    """Wins, draws and losses, and the score with its 95% interval, as in report.json."""
+    wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
+    draws = len(returns) - wins - losses
+    score = (wins + draws / 2) / len(returns)
+    interval = wilson(score, len(returns))
+    return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}

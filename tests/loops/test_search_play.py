@@ -1,0 +1,191 @@
+"""Self-play with search: what it teaches, where its games begin, and that it goes on where it stopped."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import run_folder, small_game
+
+from shuhari.envs.games.graph import game_graph
+from shuhari.envs.games.players import PerfectPlayer
+from shuhari.envs.games.referee import Referee
+from shuhari.envs.games.simulator import Referees, as_positions
+from shuhari.envs.player import GreedyPlayer, RandomPlayer
+from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings, random_openings
+from shuhari.loops.collect.search_play import SearchPlay
+from shuhari.loops.config import ImitateConfig, PolicyConfig, SearchPlayConfig
+from shuhari.loops.evaluate.evaluation import Entrant
+from shuhari.loops.evaluate.matched_game import MatchedGame
+from shuhari.loops.evaluate.search_curve import worth_of_no_search
+from shuhari.loops.train import train
+from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.match import play_match, tally
+from shuhari.policy.policy import Policy
+from shuhari.policy.render import Renderer
+
+NIM = game_graph("nim")
+POLICY = Policy("games", rank=1, alpha=1.0)
+
+
+def source(seed: int, root_value: float = 0.0, **changes: Any) -> SearchPlay:
+    """Nim by its first twenty positions, with a policy that is the base."""
+    starts = np.flatnonzero(NIM.moves_N > 0)[:20]
+    given = {"rounds": 9, "games": 8, "updates": 1, "batch": 4, "simulations": 2, "root_value": root_value}
+    cfg, player = SearchPlayConfig(**given | changes), LMPlayer(POLICY, Renderer(POLICY))
+    evaluate = Remembered(PolicyAndValue(NIM, player))
+    return SearchPlay(NIM, ListedOpenings(starts), player, evaluate, cfg, np.random.default_rng(seed), 0)
+
+
+def play(part: SearchPlay, numbers: range) -> None:
+    for number in numbers:
+        list(part.batches(number))
+        POLICY.updated()  # as after a round's steps: what the policy said before is forgotten
+
+
+def test_openings_take_turns_and_a_resumed_source_goes_on_with_the_same_pass() -> None:
+    first, other, drawn = source(0), source(1), list[list[int]]()
+    play(first, range(2))
+    other.load_state_dict(copy.deepcopy(first.state_dict()))
+    for part in (first, other):
+        play(part, range(2, 5))
+    assert first.replay.items == other.replay.items
+    openings, rng = ListedOpenings(np.arange(20)), np.random.default_rng(0)
+    drawn += [openings.draw(8, rng).tolist() for _ in range(5)]
+    flat = [n for part in drawn for n in part]
+    assert sorted(flat[:20]) == sorted(flat[20:]) == list(range(20))
+    assert flat[:20] != flat[20:]
+
+
+def test_targets_are_the_searched_policy_and_how_the_game_ended() -> None:
+    part = source(0)
+    (batch,) = part.batches(0)
+    by_seen = {item[0]: item for item in part.replay.items}
+    for observation, moves, seat, policy, outcome in part.replay.items:
+        assert sum(policy) == pytest.approx(1)
+        assert len(policy) == len(moves)
+        assert sorted(outcome) == [0, 0, 1]
+        assert outcome[2] == 0  # nobody draws in nim
+        assert observation.endswith(f"{seat}>")
+    asked = {POLICY.decode(prompt) for prompt in batch.prompts}
+    assert len(asked) == 2 * len({text[:-1] for text in asked})  # both questions of each position
+    assert all(text.removesuffix("=").removesuffix(">") + ">" in by_seen for text in asked)
+    weights = np.array(batch.weights)
+    for group in set(batch.groups):
+        assert weights[np.array(batch.groups) == group].sum() == pytest.approx(1)
+
+
+def test_a_search_expectation_enters_the_outcome_by_its_share() -> None:
+    part = source(0, root_value=1.0)
+    list(part.batches(0))
+    assert any(max(item[4]) < 0.9 for item in part.replay.items)
+    assert all(sum(item[4]) == pytest.approx(1) for item in part.replay.items)
+
+
+def test_withheld_positions_are_played_through_and_not_learned() -> None:
+    part = source(0)
+    part.withholds = lambda observation: observation.endswith("1>")
+    list(part.batches(0))
+    assert {item[2] for item in part.replay.items} == {0}
+
+
+def test_games_that_nobody_lists_begin_at_the_start_and_elsewhere() -> None:
+    def anywhere(rng: np.random.Generator) -> Referee:
+        referee = Referee("tic_tac_toe")
+        referee.apply(str(rng.choice(referee.legal_actions)))
+        return referee
+
+    rng = np.random.default_rng(0)
+    openings = RandomOpenings(lambda: Referee("tic_tac_toe"), anywhere).draw(20, rng)
+    assert [r.observation.count(".") for r in openings] == [8, 9] * 10
+    chosen = random_openings(lambda: Referee("tic_tac_toe"), [1, 2], 60, rng)
+    seen = [r.observation for r in chosen]
+    assert len(set(seen)) == len(seen) == 60
+    assert {text.count(".") for text in seen} == {7, 8}
+    assert len(random_openings(lambda: Referee("tic_tac_toe"), [1], 60, rng)) == 9  # there are no more
+
+
+def test_a_match_is_played_by_the_rules_and_its_score_counts_draws_by_half() -> None:
+    graph = game_graph("tic_tac_toe")
+    perfect, rng = PerfectPlayer(graph), np.random.default_rng(0)
+    starts = np.zeros(40, dtype=np.int64)
+    assert not play_match(graph, (perfect, perfect), starts, rng).any()
+    assert play_match(graph, (perfect, RandomPlayer()), starts, rng).mean() > 0.7
+    assert play_match(graph, (RandomPlayer(), perfect), starts, rng).mean() < -0.5
+    assert tally(np.array([1.0, 1.0, 0.0, -1.0]))["score"] == 0.625
+
+
+def test_a_game_is_measured_by_matches_from_openings_of_both_seats() -> None:
+    simulator, graph = Referees("tic_tac_toe"), game_graph("tic_tac_toe")
+    openings = as_positions(
+        random_openings(lambda: Referee("tic_tac_toe"), [2], 30, np.random.default_rng(0))
+    )
+    perfect = PerfectPlayer(graph)
+    evaluation = MatchedGame(
+        simulator, RandomPlayer(), lambda adapter: LMPlayer(POLICY, Renderer(POLICY), adapter),
+        openings, openings[:5], seed=0,
+    )  # fmt: skip
+    row = evaluation.measure("perfect", Entrant(perfect))
+    assert row["score_vs_expert"] > 0.8
+    assert sum(row["versus"]["expert"][end] for end in ("wins", "draws", "losses")) == 60
+    assert evaluation.bound(row) == row["ci95"][0] < row["score_vs_expert"]
+    expert = evaluation.measure("expert", evaluation.references()["expert"])
+    assert (expert["score_vs_expert"], "expert" in expert["versus"]) == (0.5, False)
+    evaluation.remember("imitation", Entrant(GreedyPlayer(perfect)))
+    base = evaluation.measure("base", evaluation.policy(None))
+    assert base["versus"]["imitation"]["score"] < 0.5
+    assert 0 < base["legal_probability"] <= 1
+    assert evaluation.skill() == evaluation.skill()
+
+
+def test_a_game_that_cannot_be_listed_is_trained_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shuhari.envs.games.graph.MOST", 50)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    game = small_game(
+        tmp_path / "out",
+        env_args={"game": "hex(board_size=3)", "expert_simulations": 2},
+        policy=PolicyConfig(base="games", rank=2),
+        phases={
+            "imitate": ImitateConfig(examples=100, steps=3, batch=16),
+            "selfplay": SearchPlayConfig(rounds=2, games=8, updates=1, batch=8, simulations=3, gate=1),
+        },
+    )
+    report = train(game)
+    assert report["skill"] == "score_vs_expert"
+    assert {
+        "random",
+        "expert",
+        "expert_mode",
+        "imitation",
+        "search_alone",
+        "selfplay",
+        "selfplay_search",
+    } <= set(report["players"])
+    assert report["players"]["selfplay"]["versus"]["imitation"]["score"] >= 0
+    assert "vs expert_mode" in (run_folder(tmp_path / "out") / "report.md").read_text()
+
+
+def test_skill_by_simulations_is_reported_with_what_it_is_worth(tmp_path: Path) -> None:
+    game = small_game(tmp_path, evaluate_samples=8)
+    report = train(game)
+    for name in ("base", "imitation", "selfplay"):
+        searching = report["players"][name]["searching"]
+        assert [*searching] == ["0", "2", "4", "8"]
+        assert searching["0"] == report["players"][name]["optimal_critical"]
+    assert "searching" not in report["players"]["expert"]
+    worth = report["samples_worth"]
+    assert worth["sentence"].startswith("Without search, selfplay (")
+    page = (run_folder(tmp_path) / "report.md").read_text()
+    assert "skill against simulations" in page
+    assert worth["sentence"] in page
+
+
+def test_the_worth_of_no_search_by_hand() -> None:
+    curve = {0: 0.5, 2: 0.6, 4: 0.8}
+    assert worth_of_no_search("b", 0.7, "a", curve)["text"] == "2.8"
+    assert "more than 4 simulations" in worth_of_no_search("b", 0.9, "a", curve)["sentence"]
+    assert "fewer than 1 simulations" in worth_of_no_search("b", 0.4, "a", curve)["sentence"]
