@@ -80,16 +80,16 @@ class Tree:
             self.outcomes_BNO[trees[going_on], nodes[going_on]] = outcomes
         return nodes
 
-    def known(self, trees: Ints, nodes: Ints, moves: Ints, seen: Sequence[Turn]) -> Ints:
+    def known(self, trees: Ints, nodes: Ints, moves: Ints, seen: Sequence[str]) -> Ints:
         """The nodes [M] where these moves have led to what is seen now; -1 where they had not."""
-        ways = zip(trees.tolist(), nodes.tolist(), moves.tolist(), (t.observation for t in seen), strict=True)
+        ways = zip(trees.tolist(), nodes.tolist(), moves.tolist(), seen, strict=True)
         return np.array([self.after_chance.get(way, -1) for way in ways], dtype=np.int64)
 
     def link(self, trees: Ints, parents: Ints, moves: Ints, nodes: Ints, simulator: Simulator) -> None:
         """These moves have led to these nodes."""
         self.children_BNA[trees, parents, moves] = nodes
         if simulator.chance:
-            seen = [t.observation for t in simulator.views(self.positions_BN[trees, nodes])]
+            seen = _seen(simulator, self.positions_BN[trees, nodes])
             ways = zip(trees.tolist(), parents.tolist(), moves.tolist(), seen, strict=True)
             self.after_chance.update(zip(ways, nodes.tolist(), strict=True))
 
@@ -111,6 +111,13 @@ class Tree:
         outcomes_MO = self.outcomes_BNO[trees, nodes]
         raw_M = sign_M * (outcomes_MO[:, 0] - outcomes_MO[:, 1])
         return sign_M[:, None] * balance_MA / np.maximum(visits_MA, 1), raw_M
+
+
+def _seen(simulator: Simulator, positions: Positions) -> list[str]:
+    """What tells positions after one move apart: a board at a game's end may not say who has won."""
+    ends = zip(simulator.seats(positions), simulator.returns(positions).tolist(), strict=True)
+    found = zip(simulator.views(positions), ends, strict=True)
+    return [turn.observation if seat >= 0 else f"{turn.observation}{won}" for turn, (seat, won) in found]
 
 
 class TreeSearch:
@@ -157,7 +164,7 @@ class TreeSearch:
             path.append((live, nodes, moves))
             if self.simulator.chance:
                 after = self.simulator.play(tree.positions_BN[live, nodes], moves, rng)
-                children = tree.known(live, nodes, moves, self.simulator.views(after))
+                children = tree.known(live, nodes, moves, _seen(self.simulator, after))
                 new = children < 0
                 after = after[new]
             else:
