@@ -36,8 +36,9 @@ class Progress:
     seconds: float = 0.0
     replays: dict[str, list[Any]] = field(default_factory=dict)  # of phases, for later ones to start with
 
-    def close(self, summary: dict[str, Any]) -> None:
-        """The phase under way has ended, and this is what it has consumed."""
+    def close(self, summary: dict[str, Any], failures: list[str]) -> None:
+        """The phase under way has ended: what it has consumed, and why it taught nothing, if it did not."""
+        self.failures += failures
         self.finished.append(summary["name"])
         self.phases.append(summary)
         self.updates += summary["updates"]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial, wraps
 from typing import Any
 
@@ -47,8 +48,11 @@ class Scoreboard:
         evaluation: Evaluation[Any],
         own: dict[str, Evaluation[Any]],
         measured: Measured,
+        working: Callable[[str], AbstractContextManager[None]],
     ) -> None:
+        """working: says what is being done, while it is"""
         self.policy, self.evaluation, self.own, self.measured = policy, evaluation, own, measured
+        self.working = working
         self.rows: dict[str, Row] = {}
         self.seconds = 0.0
 
@@ -66,18 +70,18 @@ class Scoreboard:
         """The players that need no training. What is known of them from an earlier run is read."""
         for evaluation, phase in ((self.evaluation, ""), *((own, name) for name, own in self.own.items())):
             for name, player in (evaluation.references() | {"base": evaluation.policy(None)}).items():
-                row = self.measured.row(phase, name, partial(evaluation.measure, name, player))
+                with self.working(f"measuring {name}"):
+                    row = self.measured.row(phase, name, partial(evaluation.measure, name, player))
                 self.rows[name] = self.rows.get(name, {}) | ({phase: row} if phase else row)
 
     @_timed
     def measure_policy(self, name: str) -> None:
         """The policy as it is now, frozen under that name: from then on an opponent of others, too."""
         self.policy.freeze(name)
-        row = self.evaluation.measure(name, player := self.evaluation.policy(name))
-        self.evaluation.remember(name, player)
-        own = {
-            phase: evaluation.measure(name, evaluation.policy(name)) for phase, evaluation in self.own.items()
-        }
+        with self.working(f"measuring {name}"):
+            row = self.evaluation.measure(name, player := self.evaluation.policy(name))
+            self.evaluation.remember(name, player)
+            own = {phase: e.measure(name, e.policy(name)) for phase, e in self.own.items()}
         self.rows[name] = row | own
 
     @_timed
@@ -85,7 +89,8 @@ class Scoreboard:
         """The players that a phase's source brings along."""
         for name, player in phase.source.players(before).items():
             row = name if before else f"{player_of(phase.name)}_{name}"
-            self.rows[row] = self.evaluation.measure(row, self.evaluation.searcher(player))
+            with self.working(f"measuring {row}"):
+                self.rows[row] = self.evaluation.measure(row, self.evaluation.searcher(player))
 
     def levels(self) -> dict[str, float]:
         """The flat lines of the learning curve."""

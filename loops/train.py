@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
-from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar, write_curves
+from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar, working, write_curves
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
@@ -33,20 +34,20 @@ class Training:
         self.cfg, self.ranks, self.house = cfg, ranks, House(cfg, ranks)
         self.console, self.policy = Console(quiet=not ranks.first), self.house.policy
         own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
-        self.board = Scoreboard(self.policy, build_evaluation(self.house), own, self.house.measured())
+        shared = self.house.measured(), partial(working, self.console)
+        self.board = Scoreboard(self.policy, build_evaluation(self.house), own, *shared)
         self.progress, self.warned = Progress(), False
 
     def main(self, run: Run, resume: bool) -> dict[str, Any]:
         """Measure references, train all phases, report. Asked to stop, it saves and raises `Interrupted`."""
         self.run = run
+        self.console.print(str(run.folder), soft_wrap=True)
         saved = self._restore() if resume else {}
         self._started = time.monotonic() - self.progress.seconds
         if not self.board.rows:
-            self.console.print(f"{run.folder}: measuring the players that need no training", soft_wrap=True)
             self.measure_references()
             self._save(None)
-        watched = Monitor(run.folder, self.board.levels()) if self.ranks.first else Unwatched()
-        with watched as self.monitor:
+        with Monitor(run.folder, self.board.levels()) if self.ranks.first else Unwatched() as self.monitor:
             for phase in self._phases(saved.get("phase")):
                 self._train(phase)
                 self._close(phase)
@@ -72,7 +73,8 @@ class Training:
         for name in self.house.names:
             if name in self.progress.finished:
                 continue
-            phase = build_phase(self.house, name, self.progress.replays, self._note)
+            with self.board.working(f"preparing {name}"):
+                phase = build_phase(self.house, name, self.progress.replays, self._note)
             if phase is None:
                 self.progress.finished.append(name)
                 continue
@@ -104,9 +106,8 @@ class Training:
 
     def _close(self, phase: Phase) -> None:
         """Record what an ended phase consumed; freeze, measure and save its player."""
-        self.progress.failures += phase.failures(self.board.of(phase.name))
+        self.progress.close(phase.summary(), phase.failures(self.board.of(phase.name)))
         self.progress.replays |= self.house.replay_for_later(phase)
-        self.progress.close(phase.summary())
         self.board.measure_policy(player := player_of(phase.name))
         self.board.measure_companions(phase, before=False)
         if self.ranks.first:

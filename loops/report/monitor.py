@@ -1,7 +1,9 @@
 """How a run is watched: TensorBoard, a metrics file for the learning curve, and a progress bar."""
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    SpinnerColumn,
     Task,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
+
+LONG = 2.0  # seconds, after which a line says what took them
 
 
 class _Rate(ProgressColumn):
@@ -38,6 +44,22 @@ def progress_bar(console: Console) -> Progress:
         TextColumn("{task.fields[skill]}"),
     )
     return Progress(*columns, console=console, refresh_per_second=4)
+
+
+@contextmanager
+def working(console: Console, text: str) -> Iterator[None]:
+    """Say what is being done while it is: on a terminal with the time so far, elsewhere in a line at its end,
+    if it took longer than `LONG` seconds."""
+    started = time.monotonic()
+    if console.is_terminal:
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=console, transient=True) as shown:
+            shown.add_task(text)
+            yield
+    else:
+        yield
+        if (seconds := time.monotonic() - started) > LONG:
+            console.print(f"{text}: {seconds:.0f} s", markup=False)
 
 
 class Monitor:

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class AdapterNorm(Evaluation[str]):
 @pytest.fixture
 def board(tmp_path: Path) -> Scoreboard:
     policy = Policy("games", rank=2, alpha=4.0)
-    made = Scoreboard(policy, AdapterNorm(policy), {}, Measured(tmp_path, {}))
+    made = Scoreboard(policy, AdapterNorm(policy), {}, Measured(tmp_path, {}), lambda text: nullcontext())
     made.measure_references()
     policy.load_state({key: value / 2 for key, value in policy.state().items()})
     made.measure_policy("selfplay")
