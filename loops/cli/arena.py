@@ -54,8 +54,10 @@ def main(arguments: Sequence[str]) -> int:
     seated = [players.seated(name) for name in names]
     openings = _openings(env, options.games // 2, options.seed)
     progress = _Progress(names, 2 * len(openings))
-    met = play_all(Referees(env.game), [s.player for s in seated], openings, options.seed, progress.tell)
-    progress.end()
+    try:
+        met = play_all(Referees(env.game), [s.player for s in seated], openings, options.seed, progress.tell)
+    finally:
+        progress.end()
     rated = ratings(scores(met, len(names)), anchor)
     if options.json:
         print(json.dumps(_as_json(options, names, anchor, met, rated)))
@@ -129,7 +131,7 @@ def _as_json(
     ]
     return {
         "env": options.env,
-        "given": [text for text in options.given if text not in names],
+        "arguments": [text for text in options.given if text not in names],
         "method": METHOD,
         "seed": options.seed,
         "anchor": names[anchor],

@@ -65,7 +65,7 @@ def _play_game(env: OpenSpielEnv, options: argparse.Namespace, rng: np.random.Ge
     others = [players.seated(name) for name in options.against]
     free = [seat for seat in range(env.seats) if seat not in people]
     if len(others) > max(1, len(free)):
-        fail(f"--against: {len(others)} players for {len(free)} free seats")
+        fail(f"--against: free seats: {len(free)}, and here are {len(others)} players")
     sits = {seat: others[n % len(others)] for n, seat in enumerate(free)}
     seats = [sits[seat].player if seat in sits else None for seat in range(env.seats)]
     names = [sits[seat].name if seat in sits else "you" for seat in range(env.seats)]

@@ -50,7 +50,7 @@ class GameTable:
             if None not in self.seats:
                 self._show_board()
             move = player.act([self._turn()])[0]
-            self.terminal.say(f"{self._mover} ({self.names[self.referee.seat]}) plays {move}")
+            self.terminal.say(f"{self._mover} plays {move}")
             self._apply(move)
         self._show_board()
         self.terminal.say(self._result())
