@@ -85,9 +85,10 @@ def _play_problems(env: Any, options: argparse.Namespace, rng: np.random.Generat
         fail("--against: of problems one player answers")
     if options.seat not in ("0", "none"):
         fail(f"--seat {options.seat}: of problems 0 (you answer too) or none")
-    (name,), terminal = options.against, Terminal()
+    (name,) = options.against
     if name in ("random", "perfect") or name.startswith("search:"):
         fail(f"{name}: plays games; problems are answered by expert, base or a folder of an adapter")
+    terminal = Terminal()
     if name == "expert":
         if options.question is not None:
             fail("--question: the expert needs a drawn problem; give --against base or a folder")

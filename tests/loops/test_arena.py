@@ -3,7 +3,7 @@
 import json
 import os
 import pty
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import log10, sqrt
 
 import numpy as np
@@ -57,7 +57,7 @@ def test_a_perfect_score_gives_a_bound() -> None:
     assert [r.elo for r in ratings(cycle)] == pytest.approx([0, 0, 0], abs=1e-6)
     everyone = ratings(np.triu(np.full((6, 6), 1e4), 1), anchor=3)
     assert [r.bound for r in everyone] == [">", ">", ">", "", "<", "<"]
-    assert all(a.elo > b.elo for a, b in zip(everyone, everyone[1:], strict=False))
+    assert all(a.elo > b.elo for a, b in pairwise(everyone))
 
 
 def test_random_loses_to_the_expert_and_he_to_perfect_play(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,4 +139,5 @@ def test_what_a_user_gets_wrong_is_one_line(
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in error
-    assert error.startswith("shuhari: ") and error.count("\n") == 1
+    assert error.startswith("shuhari: ")
+    assert error.count("\n") == 1

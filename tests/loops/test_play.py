@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.registry import open_env
 from shuhari.loops.cli.play import main
 from shuhari.loops.play.board import board
+from shuhari.loops.play.terminal import Terminal
 from shuhari.policy.policy import Policy
 
 GAME = "shuhari/TicTacToe-v0"
@@ -26,9 +28,13 @@ GAME = "shuhari/TicTacToe-v0"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An adapter of the base `games` that has learned nothing yet."""
+    """An adapter of the base `games`, which is not zero."""
     path = tmp_path_factory.mktemp("run") / "adapter"
-    Policy("games", rank=2, alpha=4.0).save(path)
+    policy = Policy("games", rank=2, alpha=4.0)
+    with torch.no_grad():
+        for p in policy.parameters.values():
+            p.add_(torch.randn_like(p) * 0.1)
+    policy.save(path)
     return path
 
 
@@ -44,7 +50,7 @@ class Person:
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.read = ""
 
-    def wait(self, text: str, seconds: float = 60.0) -> str:
+    def wait(self, text: str, seconds: float = 20.0) -> str:
         """What has been written since, up to and with this text; "" stands for the end."""
         start, until = len(self.read), time.monotonic() + seconds
         while not text or text not in self.read[start:]:
@@ -58,6 +64,15 @@ class Person:
 
     def type(self, text: str) -> None:
         os.write(self.terminal, text.encode())
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it ends within this time."""
+        until = time.monotonic() + seconds
+        while os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        return True
 
     def status(self) -> int:
         self.wait("")
@@ -93,7 +108,12 @@ def test_on_a_terminal_with_nonsense_undo_and_the_end_of_the_input(columns: int)
 def test_ctrl_c_ends_with_its_status_and_no_traceback() -> None:
     person = Person(80, "play", "shuhari/Addition-v0", "--seed", "0")
     person.wait("you> ")
-    person.type("4\x03")
+    person.type("4")
+    # Python misses a signal that comes just before it waits for a key; a person presses once more.
+    for _ in range(10):
+        person.type("\x03")
+        if person.ended(1.0):
+            break
     assert person.status() == 130
     assert "Traceback" not in person.read
 
@@ -111,7 +131,8 @@ def test_through_a_pipe_lines_are_plain_and_any_bytes_are_answered(
     out = capsys.readouterr().out
     assert out.count("is not legal. Legal: h00 h01") == 3
     assert "h0 +-+ +\n" in out
-    assert "\x1b" not in out and "\r" not in out
+    assert "\x1b" not in out
+    assert "\r" not in out
     assert max(map(len, out.splitlines())) < 400  # what was typed is not repeated whole
 
 
@@ -145,7 +166,7 @@ def test_a_hint_is_what_the_opponent_would_do_and_search_asks_its_policy(
     through_a_pipe(monkeypatch, b"hint\n", GAME, "--against", "base", "--base", "games")
     first = re.findall("Hint: (.*)", capsys.readouterr().out)
     through_a_pipe(monkeypatch, b"hint\n", GAME, "--against", str(folder))
-    assert re.findall("Hint: (.*)", capsys.readouterr().out) == first  # the adapter is as it was begun
+    assert re.findall("Hint: (.*)", capsys.readouterr().out) != first
 
 
 def test_a_person_answers_a_problem_then_the_policy_and_the_expert(
@@ -159,21 +180,34 @@ def test_a_person_answers_a_problem_then_the_policy_and_the_expert(
     assert through_a_pipe(monkeypatch, typed, "shuhari/Addition-v0", "--seed", "5", *math) == 0
     parts = re.split("Problem: |you>|base:\n|expert:\n|Enter for", capsys.readouterr().out)
     problem, mine, policy, expert = parts[1:5]
-    assert problem.strip() in right or problem.strip().rstrip("=") + "=" == env.unwrapped.task.prompt  # type: ignore[attr-defined]
+    assert problem.strip() == env.unwrapped.task.prompt  # type: ignore[attr-defined]
     assert mine.startswith("\n-> correct (")
     assert re.search(r"\n-> (correct|wrong) \(", policy)
     assert "\n-> " in expert
-    assert "-> wrong" in parts[6]  # no idea
+    assert parts[7].startswith("\n-> wrong")  # no idea
 
 
-def test_the_answer_streams_on_a_terminal() -> None:
-    question = ["--question", "12+34=", "--base", "math", "--against", "base"]
-    person = Person(80, "play", "shuhari/Addition-v0", *question)
-    assert person.status() == 0
-    lines = person.read.split("\r\n")
-    assert lines[0] == "base:"
-    assert re.fullmatch(r"[\dcn ]+=\d+", lines[1])
-    assert lines[2].startswith("-> not judged")
+def test_an_answer_grows_on_a_terminal_and_is_whole_in_a_pipe(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["shuhari/Addition-v0", "--question", "12+34=", "--base", "math", "--against", "base"]
+    assert through_a_pipe(monkeypatch, b"", *asked) == 0
+    plain = capsys.readouterr().out
+    name, answer, judged = plain.splitlines()
+    assert name == "base:"
+    assert re.fullmatch(r"[\dcn ]+=\d+", answer)
+    assert judged.startswith("-> not judged")
+    ours, theirs = pty.openpty()
+    writes = list[str]()
+    with os.fdopen(theirs, "r") as keys, os.fdopen(os.dup(theirs), "w") as screen:
+        monkeypatch.setattr("sys.stdin", keys)
+        monkeypatch.setattr("sys.stdout", screen)
+        monkeypatch.setattr(Terminal, "show", lambda self, text, end="\n": writes.append(text + end))
+        monkeypatch.setattr(Terminal, "say", lambda self, text="": writes.append(f"{text}\n"))
+        assert main(asked) == 0
+    os.close(ours)
+    assert "".join(writes) == plain
+    assert len(writes) > len(answer) // 2  # in many pieces
 
 
 BOARDS = {
@@ -250,4 +284,5 @@ def test_what_a_user_gets_wrong_is_one_line(
     error = capsys.readouterr().err
     assert stop.value.code == 2
     assert message in error
-    assert error.startswith("shuhari: ") and error.count("\n") == 1
+    assert error.startswith("shuhari: ")
+    assert error.count("\n") == 1
