@@ -1,0 +1,60 @@
+"""Everyone against everyone: every opening from both seats, in every pair."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from shuhari.envs.games.simulator import Positions, Simulator
+from shuhari.envs.player import Floats, Player
+from shuhari.policy.match import play_pairs
+
+CHUNK = 25  # openings that are played at once, so that there is progress to tell
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """Two players by their numbers, and the first's returns [games] against the second."""
+
+    first: int
+    second: int
+    returns: Floats
+
+
+def play_all(
+    simulator: Simulator,
+    players: Sequence[Player],
+    openings: Positions,
+    seed: int,
+    tell: Callable[[int, int, int], None],
+) -> list[Pairing]:
+    """The games of every pair.
+
+    seed: of all luck; each pair has its own
+    tell: takes the numbers of two players who meet, and how many of their games are over
+    """
+    met = []
+    for number, (i, j) in enumerate(combinations(range(len(players)), 2)):
+        parts: list[Floats] = []
+        for start in range(0, len(openings), CHUNK):
+            tell(i, j, 2 * start)
+            luck = partial(_luck, seed, number, start)
+            some = openings[start : start + CHUNK]
+            parts.append(play_pairs(simulator, players[i], players[j], some, luck))
+        met.append(Pairing(i, j, np.concatenate(parts)))
+    return met
+
+
+def _luck(seed: int, pair: int, start: int, seat: int) -> np.random.Generator:
+    return np.random.default_rng([seed, pair, start, seat])
+
+
+def scores(met: Sequence[Pairing], players: int) -> Floats:
+    """What each player has scored against each other one, [P, P]; a draw is half a win."""
+    score_PP = np.zeros((players, players))
+    for pair in met:
+        won, n = float(((pair.returns > 0) + (pair.returns == 0) / 2).sum()), len(pair.returns)
+        score_PP[pair.first, pair.second], score_PP[pair.second, pair.first] = won, n - won
+    return score_PP
