@@ -193,7 +193,7 @@ def test_tools_reply_to_a_person_too(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert through_a_pipe(monkeypatch, b"calc: 12*34\n#### 1\nquit\n", "shuhari/Calculator-v0") == 0
-    assert "you>\n= 408\nyou>\n-> wrong (integer)" in capsys.readouterr().out
+    assert "you>\n= 408\nyou>\n-> wrong (" in capsys.readouterr().out
 
 
 def test_an_answer_grows_on_a_terminal_and_is_whole_in_a_pipe(
