@@ -16,8 +16,8 @@ def board(referee: Referee) -> list[str]:
     """The lines of what the seat to move sees; of a game that is over, of what all may see."""
     name = referee.text.seats[referee.seat] if referee.seat >= 0 else "-"
     text = referee.observation.removesuffix(">").removesuffix(name).rstrip()
-    if not text or not referee.perfect_information:
-        return text.splitlines()
+    if not text:  # what is hidden stays hidden
+        return []
     kind = referee.game.get_type().short_name
     rows = square_rows(text) if kind == "tic_tac_toe" else text.split("/")
     if kind in DRAWINGS:

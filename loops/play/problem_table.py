@@ -50,7 +50,7 @@ class ProblemTable:
         while True:
             seed = int(self.rng.integers(2**31))
             self.terminal.show(f"\nProblem: {self._begin(seed)[0].rstrip()}")
-            if self.person and not self._person_answers(seed):
+            if self.person and not self._person_answers():
                 return
             self._answers(seed)
             self._expert()
@@ -60,12 +60,10 @@ class ProblemTable:
     def _begin(self, seed: int) -> tuple[str, dict[str, Any]]:
         return validation.reset_or_fault(self.env, seed, SIDE)
 
-    def _person_answers(self, seed: int) -> bool:
+    def _person_answers(self) -> bool:
         """Whether the person goes on. Tools reply to a person too."""
-        self._begin(seed)
-        ask = "you"
         while True:
-            said = self.terminal.ask(ask)
+            said = self.terminal.ask("you")
             if said is None or said == "quit":
                 return False
             if not said or self._step(said)[1]:

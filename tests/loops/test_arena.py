@@ -97,16 +97,16 @@ def test_progress_is_one_line_of_a_terminal(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours, theirs = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("COLUMNS", "30")
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr("sys.stderr", terminal)
         assert main(["shuhari/Nim-v0", "random", "expert", "--games", "4"]) == 0
         terminal.flush()
         shown = os.read(ours, 4096).decode()
     os.close(ours)
-    assert "pair 1/1, game 0/4: random - expert" in shown
+    assert "pair 1/1, game 0/4: random - " in shown
     assert "\n" not in shown
-    assert max(map(len, shown.split("\r"))) < 40
+    assert max(map(len, shown.split("\r"))) < 30
     assert "Elo" in capsys.readouterr().out
 
 
