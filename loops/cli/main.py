@@ -25,6 +25,7 @@ HYDRA_COMMANDS = {
 PLAIN_COMMANDS = {
     "doctor": "say what this machine has, what will run on it, and what is missing",
     "envs": "list the environments, or check one, anyone's: --check ID",
+    "export": "take an adapter along: for PEFT, merged, or as two files that need NumPy only",
     "generate": "sample completions of a prompt from a checkpoint",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
