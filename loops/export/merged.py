@@ -15,7 +15,7 @@ from shuhari.policy.load import base_mark, load_base, only_errors, read_adapter
 
 # What texts begin with: prompts of environments, words, an expression.
 BEGINNINGS = ("47+85=", "x.o/.x./o..", "How many legs have 3 dogs and 2 birds?", "The derivative of x**2 is")
-WRITTEN = 24  # tokens of each text that the policy goes on with
+WRITTEN = 12  # tokens of each text that the policy goes on with
 LARGEST = 1e-4  # nats, of one token's log-probability in fp32
 
 

@@ -302,8 +302,8 @@ def norm(x: Array, weight: Array, eps: float) -> Array:
 def rotate(x_HTD: Array, cos_TD: Array, sin_TD: Array) -> Array:
     """Rotary positions (Su et al. 2021), the two halves of a head as pairs."""
     a, b = np.split(x_HTD, 2, axis=-1)
-    turned_HTD: Array = np.concatenate([-b, a], -1)
-    return x_HTD * cos_TD + turned_HTD * sin_TD
+    turned_HTD: Array = x_HTD * cos_TD + np.concatenate([-b, a], -1) * sin_TD
+    return turned_HTD
 
 
 def draw(logits_V: Array, temperature: float, rng: np.random.Generator) -> int:
