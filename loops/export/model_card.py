@@ -81,9 +81,7 @@ def _cells(row: dict[str, Any], metric: str) -> str:
     """Figure, interval and n of a player's row. Of some metrics the row's interval is the only one."""
     found = row.get("ci95", ())
     ends = np.ravel(found[metric] if metric in found else list(found)).tolist()
-    interval = (
-        "{:.4g} to {:.4g}".format(*ends) if len(ends) == 2 else "none: every case was counted, or one run"
-    )
+    interval = "{:.4g} to {:.4g}".format(*ends) if len(ends) == 2 else "none: the report has none"
     return f"{row[metric]:.4g} | {interval} | {row.get('n', '')}"
 
 

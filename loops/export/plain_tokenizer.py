@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 from shuhari.loops.export.destination import CannotExportError
 from shuhari.loops.export.run_policy import byte_letters
@@ -17,7 +17,7 @@ def describe(tokenizer: Any) -> dict[str, Any]:
     try:
         spec = json.loads(tokenizer.backend_tokenizer.to_str())
     except AttributeError:
-        raise CannotExportError("two-files: the base's tokenizer is not a fast one; take merged") from None
+        raise CannotExportError("the base's tokenizer is not a fast one; take merged") from None
     model, added = spec["model"], spec["added_tokens"]
     if model["type"] != "BPE":
         _refuse(f"is {model['type']}, and not BPE")
@@ -55,10 +55,8 @@ def describe(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _refuse(reason: str) -> None:
-    raise CannotExportError(
-        f"two-files: the base's tokenizer {reason}, which the program cannot; take merged"
-    )
+def _refuse(reason: str) -> NoReturn:
+    raise CannotExportError(f"the base's tokenizer {reason}, which this form of export cannot; take merged")
 
 
 def _splits(pre_tokenizer: dict[str, Any] | None) -> tuple[list[str], bool]:
