@@ -119,8 +119,7 @@ class Tokenizer:
     def _words(self, text: str) -> list[str]:
         words = [text] if text else []
         for pattern in self.splits:
-            cut = re.compile(with_sets(pattern, text))
-            words = [part for word in words for part in _cut(cut, word)]
+            words = [part for word in words for part in cut(pattern, word)]
         return words
 
     def _join(self, word: str) -> list[int]:
@@ -165,10 +164,10 @@ class Tokenizer:
         return written
 
 
-def _cut(pattern: re.Pattern[str], text: str) -> Iterator[str]:
-    """What matches, and what stands between."""
+def cut(pattern: str, text: str) -> Iterator[str]:
+    """What matches in a text, and what stands between."""
     end = 0
-    for match in pattern.finditer(text):
+    for match in re.finditer(with_sets(pattern, text), text):
         yield from (part for part in (text[end : match.start()], match[0]) if part)
         end = match.end()
     if end < len(text):

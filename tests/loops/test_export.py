@@ -14,11 +14,17 @@ import torch
 from chat_models import build_chat_tokenizer, write_chat_model
 from checkpoints import random_policy, write_checkpoint
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers.decoders import ByteLevel
+from tokenizers.models import BPE
+from tokenizers.normalizers import NFC
+from tokenizers.pre_tokenizers import Split
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from shuhari.loops.cli.export import main
 from shuhari.loops.export import merged, run_policy
 from shuhari.loops.export.destination import CannotExportError
+from shuhari.loops.export.gguf_model import CUTS
 from shuhari.loops.export.plain_tokenizer import describe
 from shuhari.loops.export.run_facts import without_paths
 from shuhari.loops.export.two_files import PromptForm, write_two_files
@@ -41,12 +47,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def changed(base: str, folder: Path) -> Policy:
+def changed(base: str, folder: Path, noise: float = 0.05) -> Policy:
     """A policy whose adapter is not zero, saved in that folder."""
     policy = Policy(base, rank=4, alpha=8.0, seed=1)
     with torch.no_grad():
         for p in policy.parameters.values():
-            p.add_(torch.randn_like(p) * 0.05)
+            p.add_(torch.randn_like(p) * noise)
     policy.updated()
     policy.save(folder)
     return policy
@@ -56,11 +62,15 @@ def changed(base: str, folder: Path) -> Policy:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder: an adapter of the base `math`, a configuration, and a report."""
     folder = tmp_path_factory.mktemp("run")
-    changed("math", folder / "adapter-selfplay")
+    changed("math", folder / "adapter-selfplay", noise=0.01)
+    written = folder / "adapter-selfplay/adapter_config.json"  # by another machine, whose bases lay elsewhere
+    written.write_text(
+        json.dumps(json.loads(written.read_text()) | {"base_model_name_or_path": "/gone/math"})
+    )
     where = f"env_args: {{digits: 3, file: {folder}/private.jsonl}}"
     config = "name: sums\nenv: shuhari/Addition-v0\n" + where + "\nseed: 5\npolicy:\n  base: math\n"
     phases = "phases: {imitate: {algorithm: imitate}, selfplay: {algorithm: accepted_answers}, harder: {}}\n"
-    (folder / "config.yaml").write_text(f"{config}  rank: 4\n  max_new_tokens: 12\n{phases}")
+    (folder / "config.yaml").write_text(f"{config}  rank: 4\n  max_new_tokens: 40\n{phases}")
     row = {"greedy": 0.75, "n": 400, "ci95": {"greedy": [0.705, 0.79]}}
     counts = {"steps": 1, "updates": 7, "episodes": 70, "tokens": 700}
     report = {
@@ -92,7 +102,8 @@ def test_with_numpy_alone_the_program_takes_our_greedy_tokens(run: Path, two_fil
     assert {path.name for path in two_files.iterdir()} == {"policy.py", "policy.safetensors"}
     policy = Policy("math", rank=1, alpha=1.0, adapter=run / "adapter-selfplay")
     prompts = [policy.opening(question) for question in QUESTIONS]
-    ours = [c.tokens for c in Generator(policy).generate(prompts, 12, temperature=0.0)]
+    ours = [c.tokens for c in Generator(policy).generate(prompts, 40, temperature=0.0)]
+    assert any(tokens[-1] == policy.eos for tokens in ours)  # so that ends are seen
     command = [sys.executable, "-c", GUARD, two_files / "policy.py", "--tokens"]
     given: Any = {"input": "\n".join(QUESTIONS), "cwd": "/", "text": True, "capture_output": True}
     done = subprocess.run(command, check=True, env={}, **given)
@@ -105,8 +116,11 @@ def test_peft_and_merged_say_the_same_in_plain_transformers(
     for form in ("peft", "merged"):
         assert main([str(run / "adapter-selfplay"), str(tmp_path / form), "--as", form]) == 0
         for path in (tmp_path / form).iterdir():
-            for private in (str(run), str(Path(merged.__file__).parents[2]), str(Path.home())):
+            for private in (str(run), str(Path(merged.__file__).parents[2]), str(Path.home()), "/gone"):
                 assert private.encode() not in path.read_bytes(), path
+    assert (
+        json.loads((tmp_path / "peft/adapter_config.json").read_text())["base_model_name_or_path"] == "math"
+    )
     assert "largest difference in log-probability" in capsys.readouterr().out
     source = str(Path(merged.__file__).parents[2] / "policy/bases/math")
     adapted = PeftModel.from_pretrained(
@@ -211,17 +225,42 @@ def strange_texts(n: int) -> list[str]:
     return ["".join(rng.choices(parts, k=rng.randint(1, 12))) for _ in range(n)]
 
 
-@pytest.mark.parametrize("shape", ["chatml", "llama3", "qwen3", "characters"])
+@pytest.mark.parametrize("shape", ["chatml", "llama3", "qwen3", "NFC", "characters"])
 def test_texts_become_the_tokens_of_the_tokenizer(shape: str) -> None:
     if shape == "characters":
         tokenizer: Any = Policy("math", rank=1, alpha=1.0).tokenizer
     else:
-        tokenizer = build_chat_tokenizer(shape)
+        tokenizer = build_chat_tokenizer({"NFC": "qwen3"}.get(shape, shape))
+    if shape == "NFC":  # what Qwen's own and Llama 3's have besides
+        tokenizer.backend_tokenizer.normalizer = NFC()
+        tokenizer.backend_tokenizer.model.ignore_merges = True
     program = run_policy.Tokenizer(describe(tokenizer))
     for text in strange_texts(300):
         tokens = tokenizer.encode(text, add_special_tokens=False)
         assert program.encode(text) == tokens, repr(text)
         assert program.decode(tokens) == tokenizer.decode(tokens, skip_special_tokens=True), repr(text)
+    rng = random.Random(1)
+    for _ in range(100):  # tokens that are no text's, such as half a character
+        tokens = rng.choices(range(len(tokenizer)), k=8)
+        assert program.decode(tokens) == tokenizer.decode(tokens, skip_special_tokens=True), tokens
+
+
+@pytest.mark.parametrize("pattern", [r"\p{N}", *(pattern for cut in CUTS for pattern in cut)])
+def test_texts_are_cut_where_tokenizers_cuts_them(pattern: str) -> None:
+    theirs = Split(Regex(pattern), "isolated")
+    for text in strange_texts(300):
+        words = [word for word, _ in theirs.pre_tokenize_str(text)]
+        assert [*run_policy.cut(pattern, text)] == words, repr(text)
+
+
+def test_whole_words_and_the_longest_marks_come_first() -> None:
+    model = BPE(vocab={"a": 0, "b": 1, "ab": 2}, merges=[], ignore_merges=True)
+    backend = Tokenizer(model)
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), ByteLevel()
+    backend.add_special_tokens(["<m", "<m>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert tokenizer.encode("ab<m>a<mab") == [2, 4, 0, 3, 2]
+    assert run_policy.Tokenizer(describe(tokenizer)).encode("ab<m>a<mab") == [2, 4, 0, 3, 2]
 
 
 def test_a_tokenizer_of_another_kind_is_refused() -> None:
@@ -279,7 +318,7 @@ def test_the_program_answers_lines_and_chooses(
 ) -> None:
     weights = two_files / "policy.safetensors"
     program = run_policy.Policy(weights)
-    assert program.about["max_new_tokens"] == 12
+    assert program.about["max_new_tokens"] == 40
 
     def said(*arguments: str) -> str:
         assert ask(monkeypatch, weights, *arguments) == 0
@@ -299,7 +338,7 @@ def test_the_program_answers_lines_and_chooses(
     printed = capsys.readouterr()
     prompts = [program.ask(question) for question in ("1+1=", "1\n=")]
     assert [json.loads(line) for line in printed.out.splitlines()] == [
-        [*program.generate(prompt, 12)] for prompt in prompts
+        [*program.generate(prompt, 40)] for prompt in prompts
     ]
     assert "256 tokens" in printed.err  # a question too long ends no conversation
 
