@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         _check(options)
         run = read_run(options.adapter)
-        base = options.base or base_of(options.adapter, run)
+        base = options.base or base_of(run)
         with new_files(options.out) as folder:
             said = WRITERS[options.form](options, run, base, folder)
     except CheckpointError as error:
@@ -126,9 +126,7 @@ def _two_files(options: argparse.Namespace, run: RunFacts, base: str, folder: Pa
         max_new_tokens=int(run.policy.get("max_new_tokens") or NEW_TOKENS),
         card=model_card(run, base, policy.base_mark, "two-files", [f"Weights in {options.dtype}."]),
     )
-    fact = (
-        f"largest difference of a log-probability to the adapter: {difference:.1e} nats, in {options.dtype}"
-    )
+    fact = _difference(difference, options.dtype)
     return [*said, fact, f"ask it: python {options.out}/policy.py QUESTION"]
 
 

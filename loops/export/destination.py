@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from shuhari.envs.validation import first_line
+
 DRAFT = ".unfinished"  # inside the folder, so that moving out of it is a change of names
 
 
@@ -27,8 +31,8 @@ def new_files(out: Path) -> Iterator[Path]:
         yield draft
         for path in sorted(draft.iterdir()):
             path.replace(out / path.name)
-    except OSError as error:
-        raise CannotExportError(f"{out}: cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:
+        raise CannotExportError(f"{out}: cannot be written ({first_line(error)[:160]})") from None
     finally:
         shutil.rmtree(draft, ignore_errors=True)
         if made and out.is_dir() and not any(out.iterdir()):

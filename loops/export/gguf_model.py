@@ -52,7 +52,7 @@ def write_gguf(model: Any, tokenizer: Any, folder: Path, *, half: bool) -> float
     _write(merged, tokenizer, spec, cut, folder / FILE, half)
     with only_errors():
         again, *_ = load_gguf(folder / FILE, read_header(folder / FILE))
-    difference = float((logprobs(again.float().eval(), texts) - before).abs().max())
+    difference = float((logprobs(again.float().train(False), texts) - before).abs().max())
     if not half and not difference <= LARGEST:
         raise CannotExportError(f"--as gguf: what is read back differs by {difference:.2g} nats; take merged")
     return difference

@@ -27,7 +27,7 @@ def with_adapter(base: str, adapter: Path) -> tuple[PeftModel, Any, str]:
     model, tokenizer = load_base(base, torch.float32)
     mark = base_mark(model)
     load = partial(PeftModel.from_pretrained, model, adapter, local_files_only=True)
-    return read_adapter(adapter, "adapter", model, mark, load).eval(), tokenizer, mark
+    return read_adapter(adapter, "adapter", model, mark, load).train(False), tokenizer, mark
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def write_merged(model: PeftModel, tokenizer: Any, folder: Path) -> float:
     tokenizer.save_pretrained(folder)
     with only_errors():
         again = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    difference = float((logprobs(again.eval(), texts) - before).abs().max())
+    difference = float((logprobs(again.train(False), texts) - before).abs().max())
     if not difference <= LARGEST:
         raise CannotExportError(
             f"the merged model differs by {difference:.2g} nats from the adapter; take peft"

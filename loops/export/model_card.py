@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from shuhari.loops.export.destination import CannotExportError
 from shuhari.loops.export.run_facts import RunFacts, public_name, without_paths
 from shuhari.loops.scoreboard import player_of
 from shuhari.policy.base_source import HUB_ID
@@ -20,7 +21,8 @@ USE = {
 
 
 def model_card(run: RunFacts, base: str, mark: str, form: str, facts: Sequence[str] = ()) -> str:
-    """Markdown with the hub's front matter. `mark`: a digest of the base's weights; facts: of the export."""
+    """Markdown with the hub's front matter. `mark`: a digest of the base's weights; facts: of the export.
+    Raises CannotExportError for a report that cannot be understood."""
     library, use = USE[form]
     name = public_name(base)
     known = [f"base_model: {name}"] if HUB_ID.fullmatch(name) else []
@@ -30,9 +32,16 @@ def model_card(run: RunFacts, base: str, mark: str, form: str, facts: Sequence[s
     experiment = report.get("experiment") or config.get("name")
     lines = [f"# {experiment or 'A policy'}: {run.player}", "", use, "", "## Base", ""]
     lines += [f"- {name}, whose weights have the mark `{mark}`; another base would not do.", ""]
-    lines += ["## Data", "", *(_data(run) or ["- Not known: no configuration of a run lay beside it."]), ""]
-    lines += ["## Skill", "", *_skill(run), ""]
-    lines += ["## Limits", "", *_limits(run), ""]
+    try:
+        told = (
+            _data(run) or ["- Not known: no configuration of a run lay beside it."],
+            _skill(run),
+            _limits(run),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # what a reader of JSON meets
+        raise CannotExportError(f"report.json beside the adapter is another version's ({error!r})") from None
+    for title, part in zip(("Data", "Skill", "Limits"), told, strict=True):
+        lines += [f"## {title}", "", *part, ""]
     if notes := report.get("notes"):
         lines += ["## Notes of the run", "", *(f"- {note}" for note in notes), ""]
     if facts:

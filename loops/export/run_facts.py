@@ -17,9 +17,11 @@ PATH = re.compile(r"(?<![\w.:/~<])~?(?:/[\w.+@%=-]+)+/?")  # an absolute one, or
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Of one adapter. player: its name in the report; config, report: {} where there is none."""
+    """Of one adapter. player: its name in the report; written_base: where it says that its base lies; config,
+    report: {} where there is none."""
 
     player: str
+    written_base: str
     config: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -36,28 +38,28 @@ def read_run(adapter: Path) -> RunFacts:
         remedy = f"give one of it: {', '.join(held)}" if held else "give an adapter's folder"
         raise CannotExportError(f"{adapter}: no adapter_config.json there; {remedy}")
     folder, player = adapter.resolve().parent, adapter.resolve().name.removeprefix("adapter-")
-    config, report = folder / "config.yaml", folder / "report.json"
+    written, config, report = adapter / "adapter_config.json", folder / "config.yaml", folder / "report.json"
     facts: dict[str, Any] = {}
+    which = written
     try:
-        if config.is_file():
+        facts["written_base"] = str(json.loads(written.read_text())["base_model_name_or_path"])
+        if (which := config).is_file():
             facts["config"] = dict(OmegaConf.to_container(OmegaConf.load(config)))  # type: ignore[arg-type]
-        if report.is_file():
+        if (which := report).is_file():
             facts["report"] = dict(json.loads(report.read_text(encoding="utf-8")))
     except Exception as error:  # YAML, OmegaConf and JSON have unrelated ways to say "not this"
-        which = report if "config" in facts else config
         raise CannotExportError(f"{which}: is damaged ({first_line(error)[:160]})") from None
     return RunFacts(player, **facts)
 
 
-def base_of(adapter: Path, run: RunFacts) -> str:
+def base_of(run: RunFacts) -> str:
     """The base of an adapter: as its run calls it, else where the adapter says that it lies."""
-    written = str(json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"])
     if called := str(run.policy.get("base") or ""):
         try:
             find_base(called)
         except BaseNotFoundError:
-            return written
-    return called or written
+            return run.written_base
+    return called or run.written_base
 
 
 def public_name(base: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 from io import StringIO
@@ -396,6 +397,18 @@ def test_mistakes_are_one_line_and_nothing_is_lost(
     ]
     for arguments, words in mistakes:
         assert main(arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert (words in error, error.count("\n")) == (True, 1), error
+    written = tmp_path / "run/adapter-x/adapter_config.json"
+    shutil.copytree(run / "adapter-selfplay", written.parent)
+    for path, text, words in (
+        (written.parents[1] / "report.json", '{"players": {"x": {}}}', "another version's"),
+        (written.parents[1] / "report.json", '{"players":', "report.json: is damaged"),
+        (written.parents[1] / "config.yaml", "policy: {", "config.yaml: is damaged"),
+        (written, "{}", "adapter_config.json: is damaged"),
+    ):
+        path.write_text(text)
+        assert main([str(written.parent), new, "--as", "peft", "--base", "math"]) == 2
         error = capsys.readouterr().err
         assert (words in error, error.count("\n")) == (True, 1), error
     monkeypatch.setattr(merged, "LARGEST", -1.0)
