@@ -249,7 +249,7 @@ def test_texts_become_the_tokens_of_the_tokenizer(shape: str) -> None:
 @pytest.mark.parametrize("pattern", [r"\p{N}", *(pattern for cut in CUTS for pattern in cut)])
 def test_texts_are_cut_where_tokenizers_cuts_them(pattern: str) -> None:
     theirs = Split(Regex(pattern), "isolated")
-    for text in strange_texts(100):
+    for text in strange_texts(300):
         words = [word for word, _ in theirs.pre_tokenize_str(text)]
         assert [*run_policy.cut(pattern, text)] == words, repr(text)
 
