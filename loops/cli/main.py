@@ -26,6 +26,7 @@ PLAIN_COMMANDS = {
     "arena": "let players of a game meet: a cross-table, and Elo with intervals",
     "doctor": "say what this machine has, what will run on it, and what is missing",
     "envs": "list the environments, or check one, anyone's: --check ID",
+    "export": "take an adapter along: for PEFT, merged, or as two files that need NumPy only",
     "generate": "sample completions of a prompt from a checkpoint",
     "play": "sit against any player of a game, or answer problems beside a policy",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
