@@ -8,6 +8,7 @@ Nothing here reads a solver.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from shuhari.loops.config import SearchPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.leaf_evaluators import Evaluator, RandomRollouts, outcomes_of
 from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import REMEMBERED
 from shuhari.policy.search_rules import RULES
 from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 
@@ -49,6 +51,7 @@ class SearchPlay(Source):
         self.simulator, self.openings, self.player = simulator, openings, player
         self.cfg, self.seed, self.withholds = cfg, seed, withholds
         self.search = self._search(evaluate)
+        self._images = lru_cache(REMEMBERED)(simulator.images)  # a replay's positions come again and again
 
     def _search(self, evaluate: Evaluator) -> TreeSearch:
         return TreeSearch(self.simulator, evaluate, RULES[self.cfg.rule](), self.cfg.simulations)
@@ -88,7 +91,7 @@ class SearchPlay(Source):
         """Of each item one of its symmetric images, at random: the same position asked for both."""
         turns, targets = list[Turn](), list[list[float]]()
         for observation, moves, seat, policy, outcome in items:
-            seen, renamed = pick(self.simulator.images(observation, moves), self.rng.random())
+            seen, renamed = pick(self._images(observation, moves), self.rng.random())
             turn = Turn(seen, renamed, seat)
             turns += [turn, outcome_turn(turn, self.simulator.outcomes)]
             targets += [policy, outcome]
