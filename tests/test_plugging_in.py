@@ -46,7 +46,7 @@ def test_it_is_found_listed_and_sound(installed: dict[str, str]) -> None:
 
 
 def test_it_trains(installed: dict[str, str], tmp_path: Path) -> None:
-    quick = ["phases.imitate.steps=30", "phases.imitate.examples=500", "phases.imitate.batch=32"]
+    quick = ["phases.imitate.steps=120", "phases.imitate.examples=1000", "phases.imitate.batch=64"]
     quick += ["phases.selfplay.rounds=2", "phases.selfplay.problems=32", "evaluate_problems=20"]
     quick += ["policy.max_new_tokens=6", "threads=1"]
     printed = shuhari(
