@@ -84,7 +84,7 @@ def distill(logprobs_N: Tensor, c: Columns, cfg: DistillConfig) -> Tensor:
 
     In imitation each token of a trace has weight 1. With targets from search, the weight of each legal move
     is its target probability, as in AlphaZero's policy loss (Silver et al. 2018) and in expert iteration
-    (Anthony et al. 2017). There is no value head, because values come from continuations.
+    (Anthony et al. 2017). There is no value head, because values are text, too.
     """
     return -(c.weights_N * logprobs_N).sum() / c.total_weight
 
