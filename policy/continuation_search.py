@@ -62,20 +62,18 @@ def continuation_values(
     table: Table,
     positions: Positions,
     continuations: int,
-    sharpness: float,
     rng: np.random.Generator,
 ) -> Floats:
     """The mover's mean return after each legal move of `positions`, [N, A]; -inf where there is no move.
 
-    All seats go on by the table's probabilities to the power `sharpness`, renormalised. A position with m
-    moves costs m · `continuations` simulations.
+    All seats go on by the table's probabilities. A position with m moves costs m · `continuations` games.
     """
     turns = [simulator.turns[s] for s in simulator.situations(positions)]
     moves_N = np.array([len(turn.legal_actions) for turn in turns])
     row, move = np.nonzero(np.arange(simulator.width) < moves_N[:, None])
     rows, moves = np.repeat(row, continuations), np.repeat(move, continuations)
     after = simulator.play(positions[rows], moves, rng)
-    returns = play_out(simulator, lambda situations: table(situations) ** sharpness, after, rng)
+    returns = play_out(simulator, table, after, rng)
     own = np.take_along_axis(returns, simulator.seats(positions)[rows][:, None], axis=1)
     values_NA = np.full((len(positions), simulator.width), -np.inf)
     values_NA[row, move] = own.reshape(-1, continuations).mean(1)
@@ -102,7 +100,7 @@ def situation_values(
         met.append(current[live][exploring])
         current[live] = simulator.play(current[live], draw(probabilities, rng.random(len(live))), rng)
     positions = np.concatenate(met)
-    values = continuation_values(simulator, table, positions, continuations, 1.0, rng)
+    values = continuation_values(simulator, table, positions, continuations, rng)
     situations = simulator.situations(positions)
     return {
         int(s): values[situations == s].mean(0)[: len(simulator.turns[s].legal_actions)]

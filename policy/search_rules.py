@@ -42,9 +42,10 @@ class SearchRule(Protocol):
         ...
 
 
-def softmax(logits_NA: Floats) -> Floats:
-    weights_NA = np.exp(logits_NA - logits_NA.max(1, keepdims=True))
-    return np.asarray(weights_NA / weights_NA.sum(1, keepdims=True))
+def softmax(logits: Floats) -> Floats:
+    """Over the last axis."""
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
 def improved_logits(tree: "Tree", trees: Ints, nodes: Ints) -> Floats:

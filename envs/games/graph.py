@@ -22,7 +22,7 @@ from shuhari.envs.player import Floats, Ints
 from shuhari.envs.types import Turn
 
 UNKNOWN = -1
-MOST = 200_000  # positions of a game that is listed: twenty seconds, once
+MOST = 200_000  # positions of a game that is listed
 WORTH_KEEPING = 10_000  # positions; smaller games are enumerated faster than a file is read
 RECORD, FIELD, MOVE = "\x1e", "\x1f", "\x1d"  # separators of turns, of their parts, and of legal actions
 

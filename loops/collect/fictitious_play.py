@@ -19,6 +19,7 @@ from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.continuation_search import PolicyTable, TabularPlayer, situation_values
 from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.search_rules import softmax
 
 
 class FictitiousPlay(Source):
@@ -56,7 +57,7 @@ class FictitiousPlay(Source):
         self.episodes += self.cfg.starts
         temperature = geometric(self.cfg.temperature, self.progress(number))
         turns = [Turn(seen, legal, seat) for (seat, seen), (legal, _, _) in self.means.items()]
-        targets = [_softmax(np.array(mean) / temperature).tolist() for _, _, mean in self.means.values()]
+        targets = [softmax(np.array(mean) / temperature).tolist() for _, _, mean in self.means.values()]
         self.figures = {"target_entropy": mean_entropy(targets), "situations": len(turns)}
         for _ in range(self.cfg.updates):
             drawn = self.rng.permutation(len(turns))[: self.cfg.batch]
@@ -71,8 +72,3 @@ class FictitiousPlay(Source):
 
     def sample(self) -> str:
         return game_as_text(self.simulator(), self.player, self.episodes)
-
-
-def _softmax(x: Floats) -> Floats:
-    e = np.exp(x - x.max())
-    return np.asarray(e / e.sum())

@@ -159,9 +159,18 @@ class GameEvaluation(Evaluation[Entrant]):
         self.models, self.searchers, self.simulations = models, searchers, simulations
         players = {"random": RandomPlayer(), "expert": expert, "expert_mode": GreedyPlayer(expert)}
         self._references = {name: Entrant(player) for name, player in players.items()}
+        self.opponents = dict(players)  # of matches; earlier policies join them
 
     def references(self) -> dict[str, Entrant]:
         return self._references
+
+    def policy(self, adapter: str | None) -> Entrant:
+        """It plays greedily."""
+        model = self.models(adapter)
+        return Entrant(GreedyPlayer(model), model)
+
+    def remember(self, name: str, player: Entrant) -> None:
+        self.opponents[name] = player.player
 
     def searcher(self, player: Player) -> Entrant:
         return Entrant(player)

@@ -34,15 +34,12 @@ class HiddenGame(GameEvaluation):
             self.turns = [turn for turn, _ in information_turns(game).values()]
         except MemoryError as error:
             raise ValueError(str(error)) from None
-        self._opponents = {name: entrant.player for name, entrant in self.references().items()}
-        self._opponents["perfect"] = NoisyEquilibriumPlayer(game, 0.0)
+        self.opponents["perfect"] = NoisyEquilibriumPlayer(game, 0.0)
 
     def policy(self, adapter: str | None) -> Entrant:
+        """It plays at temperature 1: where something is hidden, who plays one move for sure is exploited."""
         model = self.models(adapter)
         return Entrant(model, model)
-
-    def remember(self, name: str, player: Entrant) -> None:
-        self._opponents[name] = player.player
 
     def skill(self) -> float:
         return nash_conv(self.game, self.models(LEARNING))
@@ -56,7 +53,7 @@ class HiddenGame(GameEvaluation):
     def measure(self, name: str, player: Entrant) -> Row:
         versus = {
             opponent: {"mean_return": round(mean_return(self.game, player.player, other), 4) + 0.0}
-            for opponent, other in self._opponents.items()
+            for opponent, other in self.opponents.items()
             if opponent != name
         }
         row: Row = {"nash_conv": round(nash_conv(self.game, player.player), 4) + 0.0, "versus": versus}

@@ -86,16 +86,7 @@ class ListedGame(GameEvaluation):
         n = min(len(self.critical), SEARCHED)
         self._searched = np.sort(np.random.default_rng(2).choice(self.critical, n, replace=False))
         self._present = PolicyTable(graph, GreedyPlayer(models(LEARNING)))
-        self._opponents: dict[str, Player] = {}
-        for name, entrant in (self.references() | {"perfect": Entrant(PerfectPlayer(graph))}).items():
-            self.remember(name, entrant)
-
-    def policy(self, adapter: str | None) -> Entrant:
-        model = self.models(adapter)
-        return Entrant(GreedyPlayer(model), model)
-
-    def remember(self, name: str, player: Entrant) -> None:
-        self._opponents[name] = player.player
+        self.opponents["perfect"] = PerfectPlayer(graph)
 
     def skill(self) -> float:
         return self._optimal(self._present, self._watched) or 0.0
@@ -126,7 +117,7 @@ class ListedGame(GameEvaluation):
                 for kind, nodes in (("critical", self.critical), ("all", self.nodes)):
                     row[f"optimal_{kind}_{suffix}"] = self._optimal(table, nodes[part_N[nodes]])
         row["worst_case"] = {str(seat): self._worst_case(table, seat) for seat in (0, 1)}
-        row["versus"] = {n: self._match(player.player, p) for n, p in self._opponents.items() if n != name}
+        row["versus"] = {n: self._match(player.player, p) for n, p in self.opponents.items() if n != name}
         if player.model is not None:
             sampled = PolicyTable(self.graph, player.model)
             row["optimal_critical_sampled"] = self._optimal(sampled, self.critical)

@@ -59,14 +59,6 @@ class MatchedGame(GameEvaluation):
         self.simulator, self.expert, self.seed = simulator, expert, seed
         self.openings, self._watched = openings, validation[:WATCHED]
         self._present = GreedyPlayer(models(LEARNING))
-        self._opponents = {name: entrant.player for name, entrant in self.references().items()}
-
-    def policy(self, adapter: str | None) -> Entrant:
-        model = self.models(adapter)
-        return Entrant(GreedyPlayer(model), model)
-
-    def remember(self, name: str, player: Entrant) -> None:
-        self._opponents[name] = player.player
 
     def skill(self) -> float:
         return float(self._match(self._present, self.expert, self._watched)["score"])
@@ -80,7 +72,7 @@ class MatchedGame(GameEvaluation):
     def measure(self, name: str, player: Entrant) -> Row:
         matches = {
             opponent: self._match(player.player, other, self.openings)
-            for opponent, other in self._opponents.items()
+            for opponent, other in self.opponents.items()
             if opponent != name
         }
         row: Row = {self.metric: 0.5, "versus": matches}

@@ -21,11 +21,9 @@ def node_after(graph: GameGraph, *moves: str) -> int:
     return node
 
 
-def values_of(
-    graph: GameGraph, node: int, table: PolicyTable, n: int, sharpness: float = 1.0
-) -> dict[str, float]:
+def values_of(graph: GameGraph, node: int, table: PolicyTable, n: int) -> dict[str, float]:
     rng = np.random.default_rng(0)
-    values = continuation_values(graph, table, np.array([node]), n, sharpness, rng)[0]
+    values = continuation_values(graph, table, np.array([node]), n, rng)[0]
     moves = graph.turns[node].legal_actions
     assert np.isneginf(values[len(moves) :]).all()
     return dict(zip(moves, values.tolist(), strict=False))
@@ -71,7 +69,7 @@ def test_sharp_continuations_of_a_perfect_player_give_the_games_values() -> None
     table = PolicyTable(graph, Leaning())
     nodes = np.flatnonzero(graph.moves_N > 0)[::37]
     rng = np.random.default_rng(0)
-    values = continuation_values(graph, table, nodes, 2, 30.0, rng)
+    values = continuation_values(graph, lambda situations: table(situations) ** 30, nodes, 2, rng)
     exact = (
         backward_induction(graph)[graph.children_NA[nodes]]
         * np.where(graph.seat_N[nodes] == 0, 1, -1)[:, None]
@@ -106,7 +104,7 @@ def test_both_simulators_have_one_face() -> None:
     turns = [graph.turns[node] for node in nodes]
     found = [
         continuation_values(
-            s, PolicyTable(s, RandomPlayer()), s.positions(turns), 3, 1.0, np.random.default_rng(0)
+            s, PolicyTable(s, RandomPlayer()), s.positions(turns), 3, np.random.default_rng(0)
         )
         for s in (graph, referees)
     ]
