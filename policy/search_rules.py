@@ -152,7 +152,7 @@ class PUCTRoot:
 
     def result(self) -> tuple[Floats, Ints]:
         """The move is drawn by its visits or, without noise, the most visited one."""
-        visits_BA = self.tree.visits_BNA[:, 0]
+        visits_BA = self.tree.visits_BNA[:, 0, : self.prior_BA.shape[1]]
         policy_BA = visits_BA / visits_BA.sum(1, keepdims=True)
         if self.rng is None:
             return policy_BA, np.asarray(visits_BA.argmax(1))

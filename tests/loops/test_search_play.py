@@ -77,6 +77,22 @@ def test_targets_are_the_searched_policy_and_how_the_game_ended() -> None:
         assert weights[np.array(batch.groups) == group].sum() == pytest.approx(1)
 
 
+def test_moves_go_with_the_image_of_their_position() -> None:
+    """x at a corner and o beside it; the move is the far corner, in all eight images."""
+    part = source(0)
+    part._images = game_graph("tic_tac_toe").images
+    moves = tuple("3456789")
+    batch = part._batch([("xo.......x>", moves, 0, [0.0] * 6 + [1.0], [1.0, 0.0, 0.0])] * 80)
+    chosen = {
+        (POLICY.decode(prompt), POLICY.decode(completion))
+        for prompt, completion, weight in zip(batch.prompts, batch.completions, batch.weights, strict=True)
+        if weight and POLICY.decode(prompt).endswith(">")
+    }
+    assert len(chosen) == 8
+    for board, move in chosen:
+        assert {board.index("x"), int(move) - 1} in ({0, 8}, {2, 6})
+
+
 def test_a_search_expectation_enters_the_outcome_by_its_share() -> None:
     part = source(0, root_value=1.0)
     list(part.batches(0))

@@ -9,9 +9,10 @@ import pytest
 from shuhari.envs.games.graph import backward_induction, game_graph, optimal_moves
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees, as_positions
+from shuhari.envs.types import Turn
 from shuhari.policy.leaf_evaluators import Leaves, RandomRollouts, Remembered, as_logits, outcomes_of
 from shuhari.policy.search_rules import PUCT, RULES, Gumbel, SearchRule, halving, improved_logits, softmax
-from shuhari.policy.tree_search import Found, Tree, TreeSearch, TreeSearchPlayer
+from shuhari.policy.tree_search import Found, Tree, TreeSearch, TreeSearchPlayer, _seen
 
 GRAPH = game_graph("tic_tac_toe")
 OPTIMAL, VALUES = optimal_moves(GRAPH), backward_induction(GRAPH)
@@ -194,3 +195,55 @@ def test_a_player_plays_what_it_finds() -> None:
     for turn, node, p in zip(turns, CRITICAL, player.probabilities(turns), strict=False):
         assert (p.max(), p.sum(), len(p)) == (1, 1, len(turn.legal_actions))
         assert OPTIMAL[node, p.argmax()]
+
+
+class Asked:
+    """All moves alike, and a draw; notes what it was asked for."""
+
+    version = 0
+
+    def __init__(self, simulator: Referees) -> None:
+        self.simulator, self.turns = simulator, list[Turn]()
+
+    def __call__(self, positions: Any) -> Leaves:
+        turns = self.simulator.views(positions)
+        self.turns += turns
+        logits = as_logits([np.ones(len(turn.legal_actions)) for turn in turns])
+        return logits, np.tile([0.0, 0.0, 1.0], (len(turns), 1))
+
+
+@pytest.mark.parametrize("rule", RULES.values())
+def test_what_is_added_may_have_more_moves_than_the_root(rule: Callable[[], SearchRule]) -> None:
+    simulator, root = Referees("othello"), Referee("othello")
+    asked, rng = Asked(simulator), np.random.default_rng(0)
+    result = TreeSearch(simulator, asked, rule(), 40)(as_positions([root] * 4), rng)
+    assert max(len(turn.legal_actions) for turn in asked.turns) > len(root.legal_actions) == 4
+    assert result.policy_NA.shape == result.visits_NA.shape == (4, 4)
+    assert (result.visits_NA.sum(1) == 40).all()
+
+
+def test_each_way_through_chance_is_drawn_anew() -> None:
+    """A die with two sides: a roll ends the turn, as stopping does; the next one brings two points."""
+    game = "pig(players=2,winscore=9,horizon=40,diceoutcomes=2)"
+    simulator, rng, seen = Referees(game), np.random.default_rng(0), set()
+    for _ in range(60):
+        asked = Asked(simulator)
+        TreeSearch(simulator, asked, PUCT(), 3)(as_positions([Referee(game)]), rng, noise=False)
+        seen.add(tuple(turn.observation for turn in asked.turns))
+    assert ("0 0 +0 0>", "0 0 +0 1>", "0 0 +0 1>", "0 0 +2 0>") in seen
+
+
+def test_ends_that_look_alike_are_told_apart_by_who_has_won() -> None:
+    class Ended:
+        def views(self, positions: Any) -> list[Turn]:
+            return [Turn("21 ->", (), -1), Turn("21 ->", (), -1), Turn("20 0>", ("1",), 0)]
+
+        def seats(self, positions: Any) -> Any:
+            return np.array([-1, -1, 0])
+
+        def returns(self, positions: Any) -> Any:
+            return np.array([[1.0, -1.0], [-1.0, 1.0], [0.0, 0.0]])
+
+    first, second, going_on = _seen(Ended(), np.zeros(3))  # type: ignore[arg-type]
+    assert first != second
+    assert going_on == "20 0>"
