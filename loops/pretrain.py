@@ -55,10 +55,8 @@ def pretrain(cfg: PretrainConfig) -> Path:
     weights = fused_weights(model)
     fit(weights, model, corpus, cfg, console)
     with torch.no_grad():
-        for weight in model.parameters():  # measured as it is written
-            weight.copy_(weight.half())
         nats = next_token_loss(weights(), corpus.heldout_NT, corpus.pad).item()
-    model.half().save_pretrained(out)
+    model.save_pretrained(out)
     corpus.tokenizer.save_pretrained(out)
     # Every character is one token, and so is the end of a document.
     record = {

@@ -9,7 +9,7 @@ import numpy as np
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, Unsolved
 from shuhari.envs.games.players import GainPlayer, MCTSPlayer
 from shuhari.envs.games.referee import IllegalMove, Referee
-from shuhari.envs.games.text import asks_outcome
+from shuhari.envs.games.text import DRAW, asks_outcome
 from shuhari.envs.player import Player
 from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
@@ -190,4 +190,5 @@ class OpenSpielEnv(TextEnv):
         while not referee.over:
             referee.apply(str(rng.choice(referee.legal_actions)))
             referee.resolve_chance(rng)
-        return asks_outcome(position), referee.outcome
+        # A draw in full, as the shipped bases have read it; its first letter is what a search asks for.
+        return asks_outcome(position), "draw" if referee.outcome == DRAW else referee.outcome

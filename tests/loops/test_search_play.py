@@ -12,7 +12,7 @@ from shuhari.envs.games.graph import game_graph
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees, as_positions
-from shuhari.envs.player import GreedyPlayer, RandomPlayer
+from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
 from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings, random_openings
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import ImitateConfig, PolicyConfig, SearchPlayConfig
@@ -23,7 +23,7 @@ from shuhari.loops.train import train
 from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.match import play_match, tally
-from shuhari.policy.policy import Policy
+from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 
 NIM = game_graph("nim")
@@ -198,6 +198,23 @@ def test_skill_by_simulations_is_reported_with_what_it_is_worth(tmp_path: Path) 
     page = (run_folder(tmp_path) / "report.md").read_text()
     assert "skill against simulations" in page
     assert worth["sentence"] in page
+
+
+def test_each_policy_searches_with_its_own_adapter() -> None:
+    asked: list[tuple[str | None, int]] = []
+
+    def searchers(adapter: str | None, simulations: int) -> Player:
+        asked.append((adapter, simulations))
+        return RandomPlayer()
+
+    def models(adapter: str | None) -> LMPlayer:
+        return LMPlayer(POLICY, Renderer(POLICY), adapter)
+
+    graph = game_graph("tic_tac_toe")
+    evaluation = MatchedGame(graph, RandomPlayer(), models, np.zeros(4), np.zeros(4), 0, searchers, 4)
+    found = evaluation.searching(evaluation.policy(LEARNING), lambda player: float(len(asked)))
+    assert asked == [(LEARNING, 2), (LEARNING, 4)]
+    assert found == {"searching": {"0": 2.0, "2": 1.0, "4": 2.0}}
 
 
 def test_the_worth_of_no_search_by_hand() -> None:

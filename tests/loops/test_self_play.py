@@ -5,6 +5,7 @@ from dataclasses import replace
 from io import BytesIO
 from math import log
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,30 @@ def test_groups_that_are_all_right_anchor_a_round_that_explores_by_hand() -> Non
     for n, (advantage, weight) in enumerate(zip(batch.advantages, batch.weights, strict=True)):
         gained[batch.groups[n]] += max(0.0, advantage) * weight
     assert gained == {0: pytest.approx(0.8), 1: pytest.approx(0.8)}
+
+
+def test_a_round_that_explores_has_anchors_and_scores_its_finds_before_each_update() -> None:
+    rescored: list[int] = []
+
+    class Nothing:
+        """Finds nothing, and says that there is something to score anew."""
+
+        def add_finds(self, *given: Any) -> dict[str, float]:
+            return {}
+
+        def rescore(self, groups: Any, finds: Any) -> bool:
+            rescored.append(len(groups))
+            return True
+
+    for explore, gain in ((0, 0.5), (4, 0.5 + 1 / 4)):  # both groups have one prompt, and so one mean
+        cfg = SampleGroupsConfig(problems=2, samples=3, explore=explore, updates=3)
+        source = Played(cfg, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+        nothing: Any = Nothing()
+        source.branching = nothing
+        renderer = SimpleNamespace(choices=lambda legal: ())
+        source.rollouts = SimpleNamespace(renderer=renderer, legal_mass=lambda episodes: None)  # type: ignore[assignment]
+        assert [max(batch.advantages) for batch in source.batches(0)] == [pytest.approx(gain)] * 3
+    assert rescored == [2] * 4  # before the second update and before the third, of both rounds
 
 
 def columns_of(logprobs_N: torch.Tensor, batch: Batch) -> Columns:
