@@ -14,6 +14,7 @@ import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.games.simulator import Positions, Referees
+from shuhari.envs.games.solved_positions import solved_positions
 from shuhari.envs.player import GreedyPlayer, Player
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
@@ -89,6 +90,7 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
             openings,
             _validation_openings(house),
             seed,
+            solved_positions(game.game),
             _searchers(house),
             cfg.evaluate_samples,
         )

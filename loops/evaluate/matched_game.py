@@ -1,10 +1,13 @@
 """How well does each player play a game that nobody can list? By matches against others."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
+from shuhari.envs.games.solved_positions import STAGES, SolvedPosition
 from shuhari.envs.player import GreedyPlayer, Player
 from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
 from shuhari.loops.evaluate.search_curve import Searchers
@@ -16,7 +19,17 @@ from shuhari.rewards.statistics import share
 
 WATCHED = 32  # openings behind a point of the learning curve, each played from both seats
 WEIGHED = 256  # positions behind the mass of legal moves
+KEEPS = (
+    " keeps: of solved positions where moves differ, by plies played, the share in which it plays a move "
+    "that keeps the game's value."
+)
 SCORE = "{wins}-{draws}-{losses}".format_map
+
+
+def _keeps(stage: str) -> Column:
+    return Column(
+        f"keeps {stage}", lambda row: percent(row["keeps_value"][stage]) if "keeps_value" in row else None
+    )
 
 
 class MatchedGame(GameEvaluation):
@@ -41,6 +54,7 @@ class MatchedGame(GameEvaluation):
         Column(
             "legal", lambda row: percent(row["legal_probability"]) if "legal_probability" in row else None
         ),
+        *(_keeps(stage) for stage in STAGES),
     )
 
     def __init__(
@@ -51,20 +65,24 @@ class MatchedGame(GameEvaluation):
         openings: Positions,
         validation: Positions,
         seed: int,
+        solved: Mapping[str, Sequence[SolvedPosition]],
         searchers: Searchers | None = None,
         simulations: int = 0,
     ) -> None:
-        """`openings`: of the matches that are reported. `validation`: of the learning curve's."""
+        """`openings`: of the matches that are reported. `validation`: of the learning curve's. `solved`:
+        positions whose moves are solved, by stage."""
         super().__init__(expert, models, searchers, simulations)
         self.simulator, self.expert, self.seed = simulator, expert, seed
-        self.openings, self._watched = openings, validation[:WATCHED]
+        self.openings, self._watched, self.known = openings, validation[:WATCHED], solved
+        self.legend = type(self).legend + (KEEPS if solved else "")
         self._present = GreedyPlayer(models(LEARNING))
 
     def skill(self) -> float:
         return float(self._match(self._present, self.expert, self._watched)["score"])
 
     def counts(self) -> dict[str, int]:
-        return {"games": 2 * len(self.openings), "openings": len(self.openings)}
+        solved = {"solved_positions": n} if (n := sum(map(len, self.known.values()))) else {}
+        return {"games": 2 * len(self.openings), "openings": len(self.openings)} | solved
 
     def bound(self, row: Row) -> float:
         return float(row["ci95"][0]) if "ci95" in row else float(row[self.metric])
@@ -78,6 +96,10 @@ class MatchedGame(GameEvaluation):
         row: Row = {self.metric: 0.5, "versus": matches}
         if "expert" in matches:
             row |= {self.metric: matches["expert"]["score"], "ci95": matches["expert"]["ci95"]}
+        if self.known:
+            row["keeps_value"] = {
+                stage: self._keeps_value(player.player, found) for stage, found in self.known.items()
+            }
         if player.model is not None:
             row |= self.searching(
                 player, lambda p: float(self._match(p, self.expert, self._watched)["score"])
@@ -85,6 +107,13 @@ class MatchedGame(GameEvaluation):
             turns = self.simulator.views(self.openings[:WEIGHED])
             row["legal_probability"] = share(player.model.probabilities_and_mass(turns)[1])
         return row
+
+    def _keeps_value(self, player: Player, solved: Sequence[SolvedPosition]) -> float | None:
+        """The share of positions in which the player moves as well as can be."""
+        rng = np.random.default_rng(self.seed)
+        turns = [replace(position.turn, seed=int(rng.integers(2**31))) for position in solved]
+        moves = player.act(turns)
+        return share([float(move in position.best) for move, position in zip(moves, solved, strict=True)])
 
     def _match(self, player: Player, opponent: Player, openings: Positions) -> dict[str, Any]:
         def luck(seat: int) -> np.random.Generator:

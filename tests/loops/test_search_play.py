@@ -1,6 +1,7 @@
 """Self-play with search: what it teaches, where its games begin, and that it goes on where it stopped."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from shuhari.envs.games.graph import game_graph
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees, as_positions
-from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
+from shuhari.envs.games.solved_positions import SolvedPosition
+from shuhari.envs.player import Floats, GreedyPlayer, Player, RandomPlayer
+from shuhari.envs.types import Turn
 from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings, random_openings
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import ImitateConfig, PolicyConfig, SearchPlayConfig
@@ -133,6 +136,24 @@ def test_a_match_is_played_by_the_rules_and_its_score_counts_draws_by_half() -> 
     assert tally(np.array([1.0, 1.0, 0.0, -1.0]))["score"] == 0.625
 
 
+def must_block() -> list[SolvedPosition]:
+    """Two positions in which one move does not lose, of the first it is the last one."""
+    referees = Referee("tic_tac_toe"), Referee("tic_tac_toe")
+    for referee, cells in zip(referees, ("4326", "1593"), strict=True):
+        for cell in cells:
+            referee.apply(cell)
+    return [SolvedPosition(r.turn(), frozenset(m)) for r, m in zip(referees, "97", strict=True)]
+
+
+class Last(Player):
+    """Always plays the last legal move."""
+
+    version = 0
+
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
+        return [np.eye(len(turn.legal_actions))[-1] for turn in turns]
+
+
 def test_a_game_is_measured_by_matches_from_openings_of_both_seats() -> None:
     simulator, graph = Referees("tic_tac_toe"), game_graph("tic_tac_toe")
     openings = as_positions(
@@ -141,9 +162,13 @@ def test_a_game_is_measured_by_matches_from_openings_of_both_seats() -> None:
     perfect = PerfectPlayer(graph)
     evaluation = MatchedGame(
         simulator, RandomPlayer(), lambda adapter: LMPlayer(POLICY, Renderer(POLICY), adapter),
-        openings, openings[:5], seed=0,
+        openings, openings[:5], seed=0, solved={"12-16": must_block()},
     )  # fmt: skip
     row = evaluation.measure("perfect", Entrant(perfect))
+    assert row["keeps_value"] == {"12-16": 1.0}
+    assert [c.cell(row) for c in evaluation.columns if c.head == "keeps 12-16"] == ["100.0%"]
+    last = evaluation.measure("last", Entrant(GreedyPlayer(Last())))
+    assert last["keeps_value"] == {"12-16": 0.5}
     assert row["score_vs_expert"] > 0.8
     assert sum(row["versus"]["expert"][end] for end in ("wins", "draws", "losses")) == 60
     assert evaluation.bound(row) == row["ci95"][0] < row["score_vs_expert"]
@@ -211,7 +236,7 @@ def test_each_policy_searches_with_its_own_adapter() -> None:
         return LMPlayer(POLICY, Renderer(POLICY), adapter)
 
     graph = game_graph("tic_tac_toe")
-    evaluation = MatchedGame(graph, RandomPlayer(), models, np.zeros(4), np.zeros(4), 0, searchers, 4)
+    evaluation = MatchedGame(graph, RandomPlayer(), models, np.zeros(4), np.zeros(4), 0, {}, searchers, 4)
     found = evaluation.searching(evaluation.policy(LEARNING), lambda player: float(len(asked)))
     assert asked == [(LEARNING, 2), (LEARNING, 4)]
     assert found == {"searching": {"0": 2.0, "2": 1.0, "4": 2.0}}
