@@ -47,8 +47,8 @@ class PolicyConfig(Checked):
         default_factory=dict
     )  # arguments of the template, as {enable_thinking: false}
     examples: int = number(0, least=0)  # worked examples of the training side before every question
-    rank: int = 16
-    alpha: float = 32.0
+    rank: int = 16  # of the adapter
+    alpha: float = 32.0  # what it adds is multiplied by alpha / rank
     max_new_tokens: int = 64  # longest completion in free generation
     device: str = "auto"  # cpu or cuda; auto takes a GPU where there is one
     # Of the base: float32, bfloat16 or float16. auto: bfloat16 on a GPU, and on a CPU with avx512_bf16 or amx
@@ -68,7 +68,7 @@ class PhaseConfig(Checked):
     rate: ClassVar[float] = 0.005
     algorithm: str = MISSING  # the name of the source of its batches, one of ALGORITHMS
     objective: Any = MISSING  # the loss: one of OBJECTIVES, with its options
-    optimizer: str = "muon"  # one of OPTIMIZERS
+    optimizer: str = "muon"  # or adamw
     # null: by the optimizer and the base's width, as docs/self-play.md says; the run prints it.
     learning_rate: float | None = None
     # Most tokens of one forward and backward pass. 0: by the memory that is free when the run begins, at most
@@ -119,7 +119,7 @@ class SearchPlayConfig(PhaseConfig):
     rate: ClassVar[float] = 0.01
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
-    rounds: int = 80
+    rounds: int = 80  # each of them plays, then learns
     # Looks at games against the expert, from openings of their own. 0: no gate.
     gate: int = number(12, least=0)
     games: int = 512  # of a round
@@ -145,7 +145,7 @@ class FictitiousPlayConfig(PhaseConfig):
     rate: ClassVar[float] = 0.01
     algorithm: str = "fictitious_play"
     objective: Any = field(default_factory=DistillConfig)
-    rounds: int = 100
+    rounds: int = 100  # each of them plays, then learns
     starts: int = 256  # games of a round
     continuations: int = 4  # games that are played on from each legal move
     updates: int = 8  # optimizer steps of a round
@@ -160,7 +160,7 @@ class GroupsConfig(PhaseConfig):
     """The options of every phase that samples groups of episodes and learns from their rewards."""
 
     env_args: dict[str, Any] = field(default_factory=dict)  # for this phase, on top of the run's env_args
-    rounds: int = 80
+    rounds: int = 80  # each of them plays, then learns
     problems: int = 128  # of a round; each problem has one group
     samples: int = number(8, least=2)  # episodes of a group, which are compared with one another
     # A problem is hard, and comes back in later rounds, while a smaller share of its samples solves it.
@@ -212,7 +212,7 @@ class AcceptedAnswersConfig(GroupsConfig):
 
     algorithm: str = "accepted_answers"
     objective: Any = field(default_factory=DistillConfig)
-    # One of JUDGES. majority: the most frequent answer of a group is accepted, and no verdict is used.
+    # verifier, or majority: the most frequent answer of a group is accepted, and no verdict is used.
     judge: str = "verifier"
     updates: list[int] = field(
         default_factory=lambda: [4, 16], metadata=FIRST_AND_LAST
@@ -250,7 +250,7 @@ class RankedPairsConfig(PhaseConfig):
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
     pairs: str = MISSING  # a JSONL file of {"prompt", "chosen", "rejected"}
-    rounds: int = 200
+    rounds: int = 200  # optimizer steps
     batch: int = 32  # pairs of one optimizer step
 
 
@@ -262,7 +262,7 @@ class VerifiedPairsConfig(GroupsConfig):
     algorithm: str = "verified_pairs"
     objective: Any = field(default_factory=PreferenceConfig)
     optimizer: str = "adamw"
-    rounds: int = 30
+    rounds: int = 30  # each of them samples, then learns
     updates: int = 8  # optimizer steps of a round
     batch: int = 64  # pairs of one optimizer step
     replay: int = 1024  # pairs that the replay keeps, the newest ones
@@ -286,9 +286,9 @@ ALGORITHMS: dict[str, type[PhaseConfig]] = {
 class TrainConfig(Checked):
     """The options of one run."""
 
-    name: str = MISSING  # of the experiment
+    name: str = MISSING  # of the experiment: runs lie in OUT/NAME/DATE
     env: str = MISSING  # a Gymnasium id; "module:namespace/Env-v0" imports the module first
-    env_args: dict[str, Any] = field(default_factory=dict)
+    env_args: dict[str, Any] = field(default_factory=dict)  # the environment's own arguments
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     phases: dict[str, Any] = field(default_factory=dict)  # in order; each has the type of its algorithm
     only: list[str] | None = None  # run these phases and leave out the others
@@ -299,9 +299,9 @@ class TrainConfig(Checked):
     evaluate_samples: int = number(4, least=4)
     adapter: str | None = None  # a folder: start from this adapter
     resume: str | None = None  # a run's folder: continue that run
-    out: str = "runs"
-    seed: int = number(0, least=0)
-    threads: int = field(default_factory=share_of_processors)
+    out: str = "runs"  # where runs are kept
+    seed: int = number(0, least=0)  # gives the same run again, on as many threads
+    threads: int = field(default_factory=share_of_processors)  # of the processor; all of them by default
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -318,19 +318,19 @@ class TrainConfig(Checked):
 class PretrainConfig(Checked):
     """The options of one base that is pre-trained."""
 
-    out: str = MISSING
+    out: str = MISSING  # the folder of the base
     envs: list[str] = MISSING  # ids; an id may have arguments of its own: "ID key=value"
     env_args: dict[str, Any] = field(default_factory=dict)  # for each of them
-    documents: int = 200_000
-    steps: int = 2000
-    batch: int = 384
-    learning_rate: float = 0.01
-    width: int = 64
-    mlp_width: int = 172
-    layers: int = 4
-    heads: int = 2
-    seed: int = number(0, least=0)
-    threads: int = field(default_factory=processors)
+    documents: int = 200_000  # texts that the environments write
+    steps: int = 2000  # optimizer steps
+    batch: int = 384  # documents of one optimizer step
+    learning_rate: float = 0.01  # Muon's, of the matrices
+    width: int = 64  # of the hidden states
+    mlp_width: int = 172  # of the layers between them
+    layers: int = 4  # of the model
+    heads: int = 2  # of attention, each at least 32 wide
+    seed: int = number(0, least=0)  # gives the same base again, on as many threads
+    threads: int = field(default_factory=processors)  # of the processor; all of them by default
     command: str = ""  # the command line writes itself here, for the record
 
     def __post_init__(self) -> None:

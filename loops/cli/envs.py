@@ -46,7 +46,11 @@ def rows() -> list[tuple[str, str, str, str]]:
 
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0; 1 if the environment fails a check; 2 for an environment that there is not."""
-    parser = argparse.ArgumentParser(prog="shuhari envs", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="shuhari envs",
+        description=__doc__,
+        epilog="examples: shuhari envs; shuhari envs --check shuhari/Countdown-v0 difficulty=2",
+    )
     parser.add_argument("--check", metavar="ID", help="say what is wrong with this environment")
     parser.add_argument("arguments", nargs="*", metavar="key=value", help="its arguments")
     options = parser.parse_args(arguments)

@@ -49,6 +49,9 @@ def main() -> None:
         fail(f"{name!r} is not a command; {suggest(name, [*HYDRA_COMMANDS, *PLAIN_COMMANDS])}")
     if name == "pretrain" and launched_rank_and_size()[1] > 1:
         fail("pretrain runs in one process: start it without torchrun")
+    if {"-h", "--help"} & set(sys.argv[2:]):
+        text = HYDRA_COMMANDS[name]
+        _answer(lambda: int(import_module("shuhari.loops.cli.config_help").main(name, text)))
     # Hydra prints its own errors and exits with 1 unless this is set before it is imported.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -15,7 +15,8 @@ def main(arguments: Sequence[str]) -> int:
         prog="shuhari prepare",
         description="Make a GGUF file a base, once: policy.base=NAME then takes it from any folder. Its "
         "weights are dequantised and written as transformers writes them, quantised ones in half precision.",
-        epilog=f"Bases are kept in {prepared_bases()} (SHUHARI_HOME moves them); remove one by its folder.",
+        epilog="example: shuhari prepare model.gguf mine && shuhari train experiment=chat policy.base=mine. "
+        f"Bases are kept in {prepared_bases()} (SHUHARI_HOME moves them); remove one by its folder.",
     )
     parser.add_argument("file", type=Path, help="a GGUF file, or a wheel that holds one")
     parser.add_argument("name", help="what policy.base will call it")

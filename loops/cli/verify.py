@@ -69,6 +69,7 @@ def main(arguments: Sequence[str]) -> int:
         description="Judge an answer by a gold answer: correct, wrong, unknown or error. Without --answer, "
         'JSON lines are read from standard input: {"answer", "gold", "kind"?, "form"?, "prompt"?}. Each '
         "is answered by a line; other keys, such as an id, are passed on.",
+        epilog=r"examples: shuhari verify --answer '\frac{2}{4}' --gold 1/2; shuhari verify < answers.jsonl",
     )
     parser.add_argument("--answer", help="the answer, or a whole completion that holds one")
     parser.add_argument("--gold", help="the right answer")
