@@ -280,3 +280,11 @@ def test_a_game_that_is_over_at_once_has_no_gate_and_says_so(
     report = train(game)
     assert "gate" not in report["phases"][0]
     assert any("no gate, because games are over by move 4" in note for note in report["notes"])
+
+
+def test_positions_that_surprise_the_policy_enter_the_replay_more_often() -> None:
+    part, surprise_M = source(0), np.array([0.0] * 900 + [1.0] * 100)
+    times_M = part._times(surprise_M)
+    assert times_M[:900].mean() == pytest.approx(0.5, abs=0.06)  # by hand: half of 1
+    assert times_M[900:].mean() == pytest.approx(5.5, abs=0.2)  # and half of 1 + 1 / 0.1
+    assert (part._times(np.zeros(10)) == 1).all()
