@@ -24,6 +24,7 @@ HYDRA_COMMANDS = {
 }
 PLAIN_COMMANDS = {
     "arena": "let players of a game meet: a cross-table, and Elo with intervals",
+    "compare": "say which of two answers is better: pairs that train by preference",
     "doctor": "say what this machine has, what will run on it, and what is missing",
     "envs": "list the environments, or check one, anyone's: --check ID",
     "export": "take an adapter along: for PEFT, merged, or as two files that need NumPy only",
