@@ -155,7 +155,8 @@ class Players:
             if base not in self._policies:
                 where = {"device": options.device, "dtype": options.dtype}
                 policy = Policy(base, rank=1, alpha=1.0, **where)
-                renderer = build_renderer(policy, self.env.instructions, format=options.format)
+                instructions = getattr(self.env, "instructions", "")
+                renderer = build_renderer(policy, instructions, format=options.format)
                 self._policies[base] = policy, renderer
             policy, renderer = self._policies[base]
             # As a path, because some words stand for adapters that a policy has of itself.
