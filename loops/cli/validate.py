@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
+from omegaconf import OmegaConf
 
 from shuhari.envs import TaskEnv
 from shuhari.envs.content_checker import (
@@ -93,13 +93,16 @@ def _is_known(inner: Any) -> bool:
 
 def _own_policy(env_id: str) -> dict[str, Any]:
     """What the first experiment of this environment says of its policy."""
-    known = {name: yaml.safe_load(path.read_text(encoding="utf-8")) for name, path in experiments().items()}
+    known: dict[str, Any] = {
+        name: OmegaConf.to_container(OmegaConf.load(path)) for name, path in experiments().items()
+    }
 
     def of(said: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for other in said.get("defaults", ()):
             found |= of(known[other]) if isinstance(other, str) and other in known else {}
-        return found | said.get("policy", {})
+        found |= said.get("policy", {})
+        return found
 
     return next((of(said) for said in known.values() if said.get("env") == env_id), {})
 

@@ -49,7 +49,7 @@ class Unsolved(Numbers):
 class TwoAnswers(Numbers):
     def generate(self, rng: np.random.Generator) -> Task:
         number = str(rng.integers(1000, 10000))
-        return Task(f"{number[0]}=", number, number[0])
+        return Task(f"{number[:2]}=", number, number[:2])
 
 
 class Leaking(Numbers):
