@@ -27,9 +27,9 @@ from shuhari.policy.policy import REMEMBERED
 from shuhari.policy.search_rules import RULES
 from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 
-# Of what enters the replay, the share that is chosen by how much a search has changed the policy's mind: policy
-# surprise weighting (Wu 2019, "Accelerating self-play learning in Go"). Where all moves are as good there is
-# little to learn, and so it is in two thirds of Connect Four's positions.
+# Of what enters the replay, the share that is chosen by how much a search has changed the policy's mind
+# (policy surprise weighting, Wu 2019, "Accelerating self-play learning in Go"). Where all moves are as good
+# there is little to learn, and so it is in two thirds of Connect Four's positions.
 SURPRISING = 0.5
 
 # What is seen of a position, its moves, the seat to move, and the targets of moves and of outcomes.
