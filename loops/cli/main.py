@@ -30,6 +30,7 @@ PLAIN_COMMANDS = {
     "generate": "sample completions of a prompt from a checkpoint",
     "play": "sit against any player of a game, or answer problems beside a policy",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
+    "report": "write one HTML page of a run, or of several beside one another",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
 

@@ -48,6 +48,7 @@ class Evaluation(Generic[Contestant]):
     metric: the key of the figure by which players are compared
     perfect: the metric of perfect play; None where it is not known
     sign: 1 if a larger metric is better, -1 if a smaller one is
+    unit: "%" where the metric is a share, which people read as a percentage
     claim: what the metric says about a policy, with {} for the figure
     legend: what the columns mean
     curves_over: what curves are drawn against, by its name in TensorBoard
@@ -58,6 +59,7 @@ class Evaluation(Generic[Contestant]):
     metric: str
     perfect: float | None = 1.0
     sign: int = 1
+    unit = "%"
     claim: str
     legend: str
     curves_over = "samples"
