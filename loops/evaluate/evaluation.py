@@ -13,6 +13,7 @@ from shuhari.policy.lm_player import LMPlayer, Models
 Row = dict[str, Any]  # a player's figures, as in report.json
 Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
+MISTAKES = 6  # that a row keeps for a reader, under "mistakes"
 RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
 
 

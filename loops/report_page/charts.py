@@ -4,6 +4,8 @@ Colours are variables of the page's style sheet, so one drawing serves dark, lig
 drawn twice, wide and narrow: text of an SVG shrinks with it, and on a phone nobody could read it.
 """
 
+import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 import pygal
 from markupsafe import Markup
 from pygal.style import Style
+
+# pygal's import hook is for its maps, and of a form that Python has given up: later imports would warn of it.
+sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
 # The colour of each player on every chart, by the number of a variable in page.css. Others take turns.
 COLOURS = {
@@ -21,6 +26,7 @@ COLOURS = {
 N_COLOURS = 8
 SIZES = {"wide": (920, 380), "narrow": (380, 330)}
 DASHED: dict[str, Any] = {"stroke_style": {"dasharray": "5, 4", "width": 1.5}, "dots_size": 2}
+THIN: dict[str, Any] = {"stroke_style": {"width": 1}, "dots_size": 1.5}
 Points = Sequence[tuple[float, float]]
 
 
@@ -37,18 +43,19 @@ def learning_curve(
     levels: skills of other players, by name; each is a dashed line
     single: further curves, by name, drawn thinly
     """
-    last = max(1, *(point["updates"] for point in metrics))
-    series: list[tuple[str, Points, dict[str, Any]]] = []
+    single = list(single)
+    last = max(1, *(point["updates"] for _, points in (("", metrics), *single) for point in points))
+    series: list[tuple[str, Points, dict[str, Any]]] = [
+        (name, [(p["updates"], p["skill"]) for p in points], THIN) for name, points in single
+    ]
     for phase in dict.fromkeys(str(point["phase"]) for point in metrics):
         own = [(p["updates"], p["skill"]) for p in metrics if p["phase"] == phase]
         series.append((f"phase {phase}", own, {"stroke_style": {"width": 2.5}, "dots_size": 3}))
     for name, level in sorted(levels.items(), key=lambda known: -known[1]):
         series.append((name, [(0, level), (last, level)], DASHED))
-    for name, points in single:
-        thin = {"stroke_style": {"width": 1}, "dots_size": 1.5}
-        series.append((name, [(p["updates"], p["skill"]) for p in points], thin))
     begins = [p["updates"] for before, p in pairwise(metrics) if before["phase"] != p["phase"]]
-    marks = sorted({0, last, *begins})
+    # The ends of phases, where there is room for their numbers.
+    marks = [0, *(x for x in begins if 0.06 * last < x < 0.94 * last), last]
 
     def draw(size: tuple[int, int]) -> Any:
         chart = pygal.XY(**_config(size, series, unit))
@@ -85,7 +92,11 @@ def _axis(metric: str, unit: str) -> str:
 
 
 def _round_steps(last: float) -> list[int]:
-    return [round(last * part / 4) for part in range(5)]
+    """At most six numbers up to the last that are easy to read."""
+    least = last / 5
+    power = 10 ** math.floor(math.log10(max(least, 1)))
+    step = next(int(power * n) for n in (1, 2, 5, 10) if power * n >= least)
+    return list(range(0, int(last) + 1, step))
 
 
 def _config(size: tuple[int, int], series: Sequence[tuple[str, Any, Any]], unit: str) -> dict[str, Any]:
@@ -111,7 +122,11 @@ def _config(size: tuple[int, int], series: Sequence[tuple[str, Any, Any]], unit:
 
 
 def _colours(series: Sequence[tuple[str, Any, Any]]) -> list[str]:
-    return [f"var(--c{COLOURS.get(name, n % N_COLOURS + 1)})" for n, (name, *_) in enumerate(series)]
+    """A player has its colour wherever it is drawn; thin lines are grey; others take turns."""
+    numbers = [
+        8 if how is THIN else COLOURS.get(name, n % N_COLOURS + 1) for n, (name, _, how) in enumerate(series)
+    ]
+    return [f"var(--c{n})" for n in numbers]
 
 
 def _shares(series: Sequence[tuple[str, Any, Any]], unit: str) -> dict[str, Any]:

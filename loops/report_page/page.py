@@ -8,13 +8,15 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
+from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.loops.report_page import charts
 from shuhari.loops.report_page.run_reader import RunRecord
-from shuhari.loops.report_page.sample_episodes import chosen
+from shuhari.loops.report_page.sample_episodes import chosen, read_mistake
 from shuhari.loops.report_page.seeds import Seeds, bootstrap_interval, group, interquartile_mean
 
 LEVELS = ("expert", "expert_mode", "base", "imitation")  # of the learning curve, beside perfect play's
 TRAINED = ("imitation", "selfplay")  # a table's rows in bold, by how they begin
+COMPARED = ("expert", "expert_mode", "imitation", "selfplay")  # players of whom experiments are compared
 PACKAGE = "shuhari.loops.report_page"
 
 
@@ -45,15 +47,15 @@ def run_page(run: RunRecord) -> str:
 
 def comparison_page(runs: Sequence[RunRecord]) -> str:
     """Several runs: seeds of one experiment together, experiments beside one another."""
-    groups = group(runs)
+    groups = [(seeds, _aggregated(seeds)) for seeds in group(runs)]
+    known = {row["player"] for _, rows in groups for row in rows}
     return _render(
         "comparison.html",
         title=f"{len(runs)} runs of {', '.join(dict.fromkeys(run.name for run in runs))}",
-        groups=[
-            {"seeds": seeds, "rows": _aggregated(seeds), "curve": _seed_curves(seeds)} for seeds in groups
-        ],
+        groups=[{"seeds": seeds, "rows": rows, "curve": _seed_curves(seeds)} for seeds, rows in groups],
+        compared=[name for name in COMPARED if name in known],
         runs=runs,
-        few=min(len(seeds.runs) for seeds in groups) < 4,
+        few=min(len(seeds.runs) for seeds, _ in groups) < 4,
     )
 
 
@@ -112,13 +114,19 @@ def _plain_tables(run: RunRecord) -> list[dict[str, Any]]:
 
 def _still_wrong(run: RunRecord) -> dict[str, Any]:
     """What the last trained player got wrong, where the report keeps it."""
-    kept = [(name, row["mistakes"]) for name, row in run.players.items() if row.get("mistakes")]
-    trained = [(name, found) for name, found in kept if name.startswith(TRAINED)]
-    return dict(zip(("player", "mistakes"), trained[-1], strict=True)) if trained else {}
+    trained = [
+        (name, row["mistakes"])
+        for name, row in run.players.items()
+        if "mistakes" in row and name.startswith(TRAINED)
+    ]
+    if not trained:
+        return {}
+    name, found = trained[-1]
+    return {"player": name, "mistakes": [read_mistake(record) for record in found]}
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{100 * value:.1f}{unit}" if unit == "%" else f"{value:.4g}"
+    return percent(value) if unit == "%" else f"{value:.4g}"
 
 
 def _render(template: str, **given: Any) -> str:

@@ -97,7 +97,8 @@ def read_run(folder: Path) -> RunRecord:
         raise NoRunError(f"{folder}: is no run (no {' or '.join(MARKS)} there); {remedy}")
     run = RunRecord(folder)
     run.config = _read(run, "config.yaml", lambda text: OmegaConf.to_container(OmegaConf.create(text))) or {}
-    run.report = _read(run, "report.json", json.loads) or {}
+    if (folder / "report.json").exists():
+        run.report = _read(run, "report.json", json.loads) or {}
     points = _lines(run, "metrics.jsonl", ("phase", "step", "updates", "skill"))
     # Where a resumed run has repeated a step, the later record counts.
     run.metrics = list({(point["phase"], point["step"]): point for point in points}.values())

@@ -56,6 +56,15 @@ def read_sample(record: dict[str, Any]) -> Sample:
     return Sample(phase, step, REWARD.sub("", text), verdict=verdict)
 
 
+def read_mistake(record: dict[str, Any]) -> Sample:
+    """What a row of the report keeps of a wrong answer, as {text}, or move, as {position, move, best}."""
+    if "position" not in record:
+        return Sample("", 0, str(record.get("text", "")), verdict="wrong")
+    words = f"plays {record['move']}, best is {' or '.join(record['best'])}"
+    rows = _rows(str(record["position"]))
+    return Sample("", 0, f"{record['position']} {words}", [Board(rows, caption=words)] if rows else [])
+
+
 def chosen(records: Sequence[dict[str, Any]]) -> tuple[list[Sample], list[Sample]]:
     """The last game of each phase, and the last right and wrong answers of the last phase that has some."""
     samples = [read_sample(record) for record in records]

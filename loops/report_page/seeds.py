@@ -48,7 +48,7 @@ class Seeds:
 
     @property
     def unit(self) -> str:
-        return str(self.runs[0].shown.get("unit", ""))
+        return next((str(run.shown["unit"]) for run in self.runs if "unit" in run.shown), "")
 
     def skills(self) -> dict[str, list[float]]:
         """Of each player, its skill in every run that measured it."""
