@@ -176,7 +176,7 @@ class Report:
         for line in (*self.gates, *self.health):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
-        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+        console.print(f"dashboard: shuhari monitor {folder}", soft_wrap=True, markup=False)
 
     @staticmethod
     def _show_table(console: Console, title: str, heads: list[str], rows: list[list[str]]) -> None:
