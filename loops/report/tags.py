@@ -68,7 +68,7 @@ def _speed(tag: str, what: str, unit: str, healthy: str = "", known_as: str = ""
 
 
 METRIC = "the report's metric"
-SHOWN = "of what the policy does, about twelve times in a phase"
+SHOWN = "about twelve times in a phase"
 TAGS: tuple[Tag, ...] = (
     _skill(
         "skill",
@@ -343,3 +343,7 @@ def _table(rows: Iterable[Tag]) -> list[str]:
         what = "; ".join(note for note in notes if note)
         lines.append(f"| `{row.full}` | {what} | {row.unit} | {row.healthy} | {known} |")
     return lines
+
+
+if __name__ == "__main__":
+    print("\n".join(as_markdown()))
