@@ -64,12 +64,12 @@ def test_scalars_of_a_run_are_drawn(browser: Browser, address: str) -> None:
     assert [url for url in browser.requests() if not url.startswith(address)] == []
 
 
-def test_a_custom_layout_is_drawn_where_the_run_has_one(browser: Browser, address: str) -> None:
-    browser.open(f"{address}/data/plugin/custom_scalars/layout")
-    if browser.script("return document.body.textContent").strip() in ("{}", ""):
-        pytest.skip("the run has no layout for TensorBoard's custom scalars")
+def test_the_layout_is_drawn_and_opens_on_the_skill(browser: Browser, address: str) -> None:
     browser.open(f"{address}/#custom_scalars")
-    charts = "large('tf-custom-scalar-multi-line-chart, tf-custom-scalar-margin-chart')"
+    charts = "large('tf-custom-scalar-multi-line-chart-card, tf-custom-scalar-margin-chart-card')"
     assert browser.until(f"{EVERYWHERE} return {charts}.length", 60) > 0
     drawn = f"{EVERYWHERE} return large('vz-line-chart2, line-chart').length"
     assert browser.until(drawn, 60) > 0
+    said = "found(document, '*').some(e => (e.shadowRoot || e).textContent.includes('skill of all phases'))"
+    assert browser.until(f"{EVERYWHERE} return {said}", 60)
+    assert [url for url in browser.requests() if not url.startswith(address)] == []
