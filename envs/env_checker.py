@@ -73,22 +73,22 @@ def check_environment(
     env = open_env(env_id, arguments)
     inner = env.unwrapped
     findings = [
-        _run("Gymnasium's check_env", _gymnasium_check, inner),
-        _run("speaks text and explains itself", _speaks_text, inner),
-        _run("same seed, same transcript", _repeats_itself, env_id, arguments, other_process),
-        _run("garbage is answered", _answers_garbage, env_id, arguments),
-        _run("legal actions can be told apart", _actions_differ, env),
-        _run("metrics are the same numbers everywhere", _metrics_are_steady, env),
+        checked("Gymnasium's check_env", _gymnasium_check, inner),
+        checked("speaks text and explains itself", _speaks_text, inner),
+        checked("same seed, same transcript", _repeats_itself, env_id, arguments, other_process),
+        checked("garbage is answered", _answers_garbage, env_id, arguments),
+        checked("legal actions can be told apart", _actions_differ, env),
+        checked("metrics are the same numbers everywhere", _metrics_are_steady, env),
     ]
     if isinstance(inner, TaskEnv):
-        findings.append(_run("train and held-out are apart", _split_is_clean, inner))
-        findings.append(_run("the reward resists attacks", _reward_is_sound, inner))
-    findings.append(_run("the expert's traces", _traces_are_right, inner))
+        findings.append(checked("train and held-out are apart", _split_is_clean, inner))
+        findings.append(checked("the reward resists attacks", _reward_is_sound, inner))
+    findings.append(checked("the expert's traces", _traces_are_right, inner))
     env.close()
     return findings
 
 
-def _run(name: str, check: Any, *args: Any) -> Finding:
+def checked(name: str, check: Any, *args: Any) -> Finding:
     """The finding of a check, which returns a remark and raises if something is wrong."""
     try:
         detail = check(*args)

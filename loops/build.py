@@ -35,7 +35,7 @@ from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.health import PhaseHealth
-from shuhari.loops.house import House
+from shuhari.loops.house import House, why_untrained
 from shuhari.loops.learn.gate import Gate
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.learning_rate import learning_rate
@@ -66,18 +66,10 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         return Returns(rollouts, heldout, house.validation(phase))
     if phase:
         raise ValueError(f"phases.{phase}.env_args: only problems take arguments here; {cfg.env} is a game")
-    if game.seats != 2:
-        raise ValueError(
-            f"{game.game}: has {game.seats} seats; games are trained and measured for one or two, others can "
-            "be played and checked"
-        )
+    if why := why_untrained(game):
+        raise ValueError(why)
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)
-    if not game.referee.duel:
-        raise ValueError(
-            f"{game.game}: its seats do not play for one win, at the end; it can be played and checked, and "
-            "not trained or measured"
-        )
     n, seed = cfg.evaluate_problems, cfg.seed
     if (graph := house.graph) is None:
         openings = random_openings(

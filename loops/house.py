@@ -61,6 +61,21 @@ def experiment_for(env_id: str, env_args: dict[str, Any], base: str = "") -> str
     return "board_game" if env.referee.perfect_information else "hidden_game"
 
 
+def why_untrained(game: OpenSpielEnv) -> str:
+    """Why a game of several seats is neither trained nor measured; "" where it is."""
+    if game.seats != 2:
+        return (
+            f"{game.game}: has {game.seats} seats; games are trained and measured for one or two, others can "
+            "be played and checked"
+        )
+    if game.referee.perfect_information and not game.referee.duel:
+        return (
+            f"{game.game}: its seats do not play for one win, at the end; it can be played and checked, and "
+            "not trained or measured"
+        )
+    return ""
+
+
 @dataclass
 class House:
     """What the phases and evaluations of one run share: policy, generator, renderer and environment."""

@@ -4,12 +4,16 @@ import sys
 from typing import Any
 
 import hydra
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf.errors import OmegaConfBaseException
 
 from shuhari.envs.validation import EnvFault
 from shuhari.loops import pretrain, train
+from shuhari.loops.cli.experiments import plugin_folders
 from shuhari.loops.cli.hydra_errors import explain
 from shuhari.loops.cli.messages import INTERRUPTED, fail
 from shuhari.loops.cli.overrides import overrides_of
@@ -20,9 +24,18 @@ from shuhari.loops.rank_failure import Interrupted
 TAUGHT_NOTHING = 3  # exit status of a run with a phase that had nothing to learn from
 
 
+class PluginExperiments(SearchPathPlugin):  # type: ignore[misc]
+    """Puts the folders of plug-ins behind ours, so that none of them replaces a file of ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for package, folder in plugin_folders().items():
+            search_path.append(f"plug-in {package}", f"file://{folder}")
+
+
 def run(command: str, arguments: list[str]) -> None:
     """Compose the configuration and run the command. A user's mistake ends it in one line."""
     store_types(ConfigStore.instance())
+    Plugins.instance().register(PluginExperiments)
     config_name, schema = ("pretrain", PretrainConfig) if command == "pretrain" else ("train", TrainConfig)
     sys.argv = [f"shuhari {command}", *overrides_of(command, arguments)]
 

@@ -24,12 +24,15 @@ HYDRA_COMMANDS = {
 }
 PLAIN_COMMANDS = {
     "arena": "let players of a game meet: a cross-table, and Elo with intervals",
+    "compare": "say which of two answers is better: pairs that train by preference",
     "doctor": "say what this machine has, what will run on it, and what is missing",
     "envs": "list the environments, or check one, anyone's: --check ID",
     "export": "take an adapter along: for PEFT, merged, or as two files that need NumPy only",
     "generate": "sample completions of a prompt from a checkpoint",
+    "new": "write a plug-in package to fill: an environment or a game, its test and its experiment",
     "play": "sit against any player of a game, or answer problems beside a policy",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
+    "validate": "say what a run of an environment would meet: answers, duplicates, lengths in tokens",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }
 

@@ -33,9 +33,14 @@ WORDS = ("random", "expert", "perfect", "base", "search:32")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that `Players` reads."""
+    parser.add_argument("--sample", action="store_true", help="policies draw moves; else the likeliest")
+    add_policy_options(parser)
+
+
+def add_policy_options(parser: argparse.ArgumentParser) -> None:
+    """Those that say how a policy is loaded, all that `Players.language_model` reads."""
     parser.add_argument("--base", help="of adapters (the one that each names), and of the player base")
     parser.add_argument("--format", default="auto", help="chat or plain (chat where the base has a template)")
-    parser.add_argument("--sample", action="store_true", help="policies draw moves; else the likeliest")
     parser.add_argument("--device", default="auto", help="cpu or cuda (a GPU where there is one)")
     parser.add_argument("--dtype", default="auto", help="float32, bfloat16 (on a GPU the default), float16")
 
@@ -145,12 +150,13 @@ class Players:
         from shuhari.policy.load import CheckpointError
         from shuhari.policy.policy import Policy
 
-        base, options = self._base_of(name), self.options
+        base, options = self.base_of(name), self.options
         try:
             if base not in self._policies:
                 where = {"device": options.device, "dtype": options.dtype}
                 policy = Policy(base, rank=1, alpha=1.0, **where)
-                renderer = build_renderer(policy, self.env.instructions, format=options.format)
+                instructions = getattr(self.env, "instructions", "")
+                renderer = build_renderer(policy, instructions, format=options.format)
                 self._policies[base] = policy, renderer
             policy, renderer = self._policies[base]
             # As a path, because some words stand for adapters that a policy has of itself.
@@ -166,7 +172,7 @@ class Players:
                 f"{named if error.argument == 'base' and options.base is None else ''}: {error.reason}"
             )
 
-    def _base_of(self, name: str) -> str:
+    def base_of(self, name: str) -> str:
         """The base by `--base`, or else the one that an adapter was trained on."""
         if self.options.base is not None:
             return str(self.options.base)

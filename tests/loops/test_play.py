@@ -1,20 +1,16 @@
 """`shuhari play`, as a person meets it: through a terminal, through a pipe, and with mistakes."""
 
-import fcntl
 import io
 import os
 import pty
 import re
-import select
-import struct
-import sys
-import termios
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from person import Person
 
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.registry import open_env
@@ -36,49 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             p.add_(torch.randn_like(p) * 0.1)
     policy.save(path)
     return path
-
-
-class Person:
-    """Types to `shuhari` on a terminal of its own, of so many columns, and reads what it writes."""
-
-    def __init__(self, columns: int, *arguments: str) -> None:
-        command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
-        self.child, self.terminal = pty.fork()
-        if not self.child:
-            fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-            # Of whoever runs the tests: it would say how wide his terminal is.
-            known = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-            os.execve(command[0], command, known | {"TERM": "dumb", "OMP_NUM_THREADS": "1"})
-        self.read = ""
-
-    def wait(self, text: str, seconds: float = 20.0) -> str:
-        """What has been written since, up to and with this text; "" stands for the end."""
-        start, until = len(self.read), time.monotonic() + seconds
-        while not text or text not in self.read[start:]:
-            assert select.select([self.terminal], [], [], until - time.monotonic())[0], self.read
-            try:
-                self.read += os.read(self.terminal, 4096).decode()
-            except OSError:  # the other side is closed
-                assert not text, self.read
-                break
-        return self.read[start:]
-
-    def type(self, text: str) -> None:
-        os.write(self.terminal, text.encode())
-
-    def ended(self, seconds: float) -> bool:
-        """Whether it ends within this time."""
-        until = time.monotonic() + seconds
-        while os.waitid(os.P_PID, self.child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.02)
-        return True
-
-    def status(self) -> int:
-        self.wait("")
-        os.close(self.terminal)
-        return os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
 
 
 @pytest.mark.parametrize("columns", [80, 40])
