@@ -47,7 +47,8 @@ class Progress:
         """What the report says of it. A phase's health stands in a block of its own."""
         health = health_table.summary(self.phases)
         phases = [{k: v for k, v in phase.items() if k != "health"} for phase in self.phases]
-        return {"phases": phases, "health": health, "notes": self.notes, "failures": self.failures}
+        ended = {"ended": self.finished, "phases": phases}  # also those with nothing to learn from
+        return ended | {"health": health, "notes": self.notes, "failures": self.failures}
 
 
 class Run:

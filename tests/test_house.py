@@ -68,6 +68,7 @@ ROOMS = {
     ),
     "loops/evaluate": ("loops.evaluate", "loops.collect.rollout", "loops.collect.validation"),
     "loops/report": ("loops.report", "loops.evaluate.evaluation"),
+    "loops/report_page": ("loops.report_page", "loops.evaluate.skill_curve"),
     "policy/model": ("policy.model",),
 }
 

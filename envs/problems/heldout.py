@@ -29,11 +29,13 @@ class Answered:
     solved: whether the verdict accepts it; None: there is no verdict
     vote: what it says, for a vote; None: it says nothing
     metrics: what the environment measures beside the reward
+    text: the problem and the answer, for a reader; "" where nobody has kept it
     """
 
     solved: Solved
     vote: str | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
 
 
 class HeldOutProblems:

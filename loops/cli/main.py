@@ -32,6 +32,7 @@ PLAIN_COMMANDS = {
     "new": "write a plug-in package to fill: an environment or a game, its test and its experiment",
     "play": "sit against any player of a game, or answer problems beside a policy",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",
+    "report": "write one HTML page of a run, or of several beside one another",
     "validate": "say what a run of an environment would meet: answers, duplicates, lengths in tokens",
     "verify": "judge answers by gold answers, from JSON lines or --answer and --gold",
 }

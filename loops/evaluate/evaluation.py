@@ -13,6 +13,7 @@ from shuhari.policy.lm_player import LMPlayer, Models
 Row = dict[str, Any]  # a player's figures, as in report.json
 Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
+MISTAKES = 6  # that a row keeps for a reader, under "mistakes"
 RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
 
 
@@ -48,6 +49,7 @@ class Evaluation(Generic[Contestant]):
     metric: the key of the figure by which players are compared
     perfect: the metric of perfect play; None where it is not known
     sign: 1 if a larger metric is better, -1 if a smaller one is
+    unit: "%" where the metric is a share, which people read as a percentage
     claim: what the metric says about a policy, with {} for the figure
     legend: what the columns mean
     curves_over: what curves are drawn against, by its name in TensorBoard
@@ -58,6 +60,7 @@ class Evaluation(Generic[Contestant]):
     metric: str
     perfect: float | None = 1.0
     sign: int = 1
+    unit = "%"
     claim: str
     legend: str
     curves_over = "samples"

@@ -17,6 +17,7 @@ class HiddenGame(GameEvaluation):
     metric = "nash_conv"
     perfect = 0.0
     sign = -1
+    unit = ""
     claim = "leaves its opponents {} to win by their best answers"
     legend = (
         "nash_conv: what both seats' best replies win together; 0 in an equilibrium. vs: mean return, over "

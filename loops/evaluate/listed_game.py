@@ -8,7 +8,7 @@ import numpy.typing as npt
 from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import GreedyPlayer, Ints, Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Entrant, GameEvaluation, Row, versus
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.continuation_search import PolicyTable, Table
@@ -119,6 +119,7 @@ class ListedGame(GameEvaluation):
         row["worst_case"] = {str(seat): self._worst_case(table, seat) for seat in (0, 1)}
         row["versus"] = {n: self._match(player.player, p) for n, p in self.opponents.items() if n != name}
         if player.model is not None:
+            row["mistakes"] = self._mistakes(table)
             sampled = PolicyTable(self.graph, player.model)
             row["optimal_critical_sampled"] = self._optimal(sampled, self.critical)
             turns = [self.graph.turns[node] for node in self.nodes]
@@ -131,6 +132,20 @@ class ListedGame(GameEvaluation):
     def _optimal(self, table: Table, nodes: Ints) -> float | None:
         """The share of positions in which a best move is played."""
         return share((table(nodes) * self.optimal_NA[nodes]).sum(1))
+
+    def _mistakes(self, table: Table) -> list[dict[str, Any]]:
+        """Critical positions in which a move that is not a best one is the likeliest, for a reader."""
+        chosen = table(self.critical).argmax(1)
+        wrong = np.flatnonzero(~self.optimal_NA[self.critical, chosen])[:MISTAKES]
+        turns = [(i, self.graph.turns[self.critical[i]]) for i in wrong]
+        return [
+            {
+                "position": turn.observation,
+                "move": turn.legal_actions[chosen[i]],
+                "best": [turn.legal_actions[a] for a in np.flatnonzero(self.optimal_NA[self.critical[i]])],
+            }
+            for i, turn in turns
+        ]
 
     def _worst_case(self, table: Table, seat: int) -> float | None:
         """The least return of `seat` against any reply; None if more than `MANY` of its turns can come up.

@@ -1,6 +1,7 @@
 """How many held-out problems does each player solve, greedily and by samples at temperature 1?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from shuhari.envs.problems.heldout import (
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import Column, Curves, Evaluation, Row
+from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Curves, Evaluation, Row
 from shuhari.loops.evaluate.samples import curves, sizes, worth_of_one_sample
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.rewards.statistics import metric_intervals, share, wilson
@@ -27,6 +28,7 @@ from shuhari.rewards.statistics import metric_intervals, share, wilson
 KS = (1, 2)  # of pass@k in the table; the unbiased estimator needs at least 2k samples
 MANY = 16  # from twice as many samples on, the table has the largest k that the estimator allows
 NO_SIDE = "no problem is on the validation side: training may draw what steers it"
+LONGEST = 2_000  # characters of an answer that a row keeps
 RIVAL = "imitation"  # one sample of a later player is compared with several of this one
 # Validation problems behind a point of the learning curve: a quarter of the held-out ones, within
 VALIDATION = (64, 256)
@@ -47,7 +49,11 @@ class PolicyAnswers:
         )
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
-        return [answered(episode) for episode in self.episodes(seeds, 0.0)]
+        return [replace(answered(e), text=self._text(e)) for e in self.episodes(seeds, 0.0)]
+
+    def _text(self, episode: Episode) -> str:
+        decode = self.rollouts.generator.policy.decode
+        return "\n".join(f"{decode(step.prompt)}{step.text}" for step in episode.steps)[:LONGEST]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Answered]]:
         flat = [answered(e) for e in self.episodes([seed for seed in seeds for _ in range(n)], 1.0)]
@@ -139,7 +145,8 @@ class Problems(Evaluation[Answerer]):
 
         Metrics are those of greedy answers, which are independent of one another. `outcomes` says of each
         problem, in their order, what became of the greedy answer (1, 0, or ? without a verdict) and how many
-        samples were right, so that players and runs can be compared problem by problem.
+        samples were right, so that players and runs can be compared problem by problem. `mistakes` has the
+        texts of some wrong ones.
         """
         answers, groups = player.greedy(self.seeds), player.samples(self.seeds, self.n_samples)
         greedy = [answer.solved for answer in answers]
@@ -170,6 +177,8 @@ class Problems(Evaluation[Answerer]):
                 "right": [sum(answer.solved is True for answer in group) for group in groups],
             },
         }
+        if mistakes := [{"text": a.text} for a in answers if a.text and a.solved is False]:
+            row["mistakes"] = mistakes[:MISTAKES]
         if metrics := metric_intervals(a.metrics for a in answers if a.solved is not None):
             row["metrics"] = metrics
         if self.expert_failed:

@@ -27,6 +27,7 @@ class Returns(Evaluation[PolicyAnswers]):
 
     metric = "mean_return"
     perfect = None
+    unit = ""
     claim = "earns {} an episode"
     legend = (
         "mean_return: of greedy episodes, with its 95% interval; sampled: of episodes at temperature 1. "

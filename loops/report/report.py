@@ -129,13 +129,36 @@ class Report:
                 )
         return lines
 
+    def shown(self) -> dict[str, Any]:
+        """What a reader sees, as report.json keeps it: whoever draws it needs no evaluation."""
+        heads, rows = self.table()
+        tables = [{"title": "", "heads": heads, "rows": rows, "legend": self.evaluation.legend}]
+        heads, rows = self.metrics()
+        tables += (
+            [{"title": "metrics", "heads": heads, "rows": rows, "legend": METRICS_LEGEND}] if rows else []
+        )
+        return {
+            "sentence": self.sentence,
+            "unit": self.evaluation.unit,
+            "levels": self.levels,
+            "tables": tables,
+            "curves": {
+                "over": self.evaluation.curves_over,
+                "title": self.evaluation.curves_title,
+                "legend": self.evaluation.curves_legend,
+                "players": self.curves,
+            },
+            "lines": [*self.worth, *self.gates, *self.health],
+        }
+
     def _in_order(self) -> list[str]:
         """The players' names as they stand in tables."""
         return sorted(self.data["players"], key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
 
     def write(self, folder: Path) -> None:
         """Write `report.json` and `report.md`."""
-        (folder / "report.json").write_text(json.dumps(self.data, indent=2) + "\n", encoding="utf-8")
+        data = self.data | {"shown": self.shown()}
+        (folder / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
         lines = [f"# {self.data['experiment']}, seed {self.data['seed']}", "", self.sentence, ""]
         lines += [line for failure in self.data.get("failures", ()) for line in (f"**{failure}**", "")]
         lines += [*_as_markdown(*self.table()), "", self.evaluation.legend, ""]
@@ -176,19 +199,35 @@ class Report:
         for line in (*self.gates, *self.health):
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
+        console.print(f"as a page: shuhari report {folder}", soft_wrap=True, markup=False)
         console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
 
     @staticmethod
     def _show_table(console: Console, title: str, heads: list[str], rows: list[list[str]]) -> None:
-        """As a table, or, where the terminal is too narrow for it, as a list."""
-        table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title=title)
-        for head in heads:
-            table.add_column(head, justify="left" if head == "player" else "right", no_wrap=True)
-        for row in rows:
-            table.add_row(*row, style="bold" if row[0].startswith("selfplay") else None)
-        unbounded = console.options.update(width=10_000)
-        if Measurement.get(console, unbounded, table).minimum <= console.width:
-            console.print(table)
+        """As a table or, where the terminal is too narrow for all columns, as several of fewer columns; where
+        even one does not fit beside the players, as a list."""
+
+        def table(columns: list[int], title: str | None = None) -> Table:
+            made = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, title=title)
+            for column in (0, *columns):
+                made.add_column(heads[column], justify="right" if column else "left", no_wrap=True)
+            for row in rows:
+                cells = [row[column] for column in (0, *columns)]
+                made.add_row(*cells, style="bold" if row[0].startswith("selfplay") else None)
+            return made
+
+        def fits(columns: list[int]) -> bool:
+            unbounded = console.options.update(width=10_000)
+            return Measurement.get(console, unbounded, table(columns)).maximum <= console.width
+
+        parts: list[list[int]] = [[]]
+        for column in range(1, len(heads)):
+            if parts[-1] and not fits([*parts[-1], column]):
+                parts.append([])
+            parts[-1].append(column)
+        if all(map(fits, parts)):
+            for n, columns in enumerate(parts):
+                console.print(table(columns, title if n == 0 else None))
             return
         console.print(title, style="italic")
         for row in rows:
