@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,6 +11,7 @@ from shuhari.loops.collect.source import Source
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.learn.learner import Learner
+from shuhari.loops.pace import Pace
 from shuhari.policy.policy import Tokens
 
 UNCOUNTED = 0.05  # share of episodes without a verdict above which a person is told
@@ -25,10 +27,12 @@ class Guard(Protocol):
     """Watches the policy while a phase runs, and may end the phase or put an earlier policy back.
 
     mean: the skill of the policy as it is, where the guard has just measured it
+    scores: of the problems behind it
     """
 
     stopped: bool
     mean: float | None
+    scores: Sequence[float | None] | None
 
     def begin(self) -> None: ...
     def after_step(self, number: int, last: bool) -> dict[str, float]: ...
@@ -74,12 +78,16 @@ class Phase:
             self.guard.begin()
         learned: dict[str, list[float]] = defaultdict(list)
         prompt: Tokens = ()
+        pace = Pace(self.source, self.learner)
         for number, batch in enumerate(self.source.batches(self.rounds)):
+            pace.learning()
             if self.health is not None and number == 0:
                 self.health.before_updates(self.source.fresh())
             prompt = batch.prompts[0]
             for name, value in self.learner.learn(batch).items():
                 learned[name].append(value)
+            pace.collecting()
+        pace.checking()
         self.rounds += 1
         figures = self.source.figures | {name: float(np.mean(values)) for name, values in learned.items()}
         last = self.rounds >= self.total
@@ -88,12 +96,17 @@ class Phase:
         if self.guard is not None:
             figures |= self.guard.after_step(self.rounds, last)
         self.seconds += time.monotonic() - started
-        return figures
+        return figures | pace.figures()
 
     @property
     def known_skill(self) -> float | None:
         """The skill of the policy as it is, where the guard has just measured it."""
         return None if self.guard is None else self.guard.mean
+
+    @property
+    def known_scores(self) -> Sequence[float | None] | None:
+        """The scores behind it."""
+        return None if self.known_skill is None or self.guard is None else self.guard.scores
 
     @property
     def vitals(self) -> dict[str, float]:

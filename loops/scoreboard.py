@@ -95,7 +95,9 @@ class Scoreboard:
     def levels(self) -> dict[str, float]:
         """The flat lines of the learning curve."""
         metric, perfect = self.evaluation.metric, self.evaluation.perfect
-        known = {name: self.rows[name][metric] for name in ("expert", "expert_mode") if name in self.rows}
+        known = {
+            name: self.rows[name][metric] for name in ("expert", "expert_mode", "base") if name in self.rows
+        }
         levels: dict[str, float] = {name: value for name, value in known.items() if value is not None}
         return levels if perfect is None else {**levels, "perfect": perfect}
 

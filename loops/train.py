@@ -16,10 +16,11 @@ from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
-from shuhari.loops.report.monitor import Monitor, Unwatched, progress_bar, working, write_curves
+from shuhari.loops.report.monitor import progress_bar, working, write_curves
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
+from shuhari.loops.watch import Watch
 
 POINTS = 12  # of the learning curve, per phase
 
@@ -47,7 +48,7 @@ class Training:
         if not self.board.rows:
             self.measure_references()
             self._save(None)
-        with Monitor(run.folder, self.board.levels()) if self.ranks.first else Unwatched() as self.monitor:
+        with Watch(run.folder, self.board, self.house) as self.watch:
             for phase in self._phases(saved.get("phase")):
                 self._train(phase)
                 self._close(phase)
@@ -95,13 +96,12 @@ class Training:
                 if self.run.asked_to_stop():
                     self._save(phase)
                     raise Interrupted(f"stopped after step {phase.rounds} of {name}")
-                self.monitor.scalars(name, phase.rounds + 1, phase.step())
-                self.monitor.scalars(f"health/{name}", phase.rounds, phase.vitals)
+                self.watch.round(phase)
                 self._warn(phase.warning())
                 bar.update(task, completed=phase.rounds)
                 if phase.rounds % every == 0 or phase.done:
                     bar.update(task, skill=self._measure_skill(phase))
-                    self.monitor.text(f"{name}/episode", phase.rounds, phase.source.sample())
+                    self.watch.samples(phase)
                     self._save(phase)
 
     def _close(self, phase: Phase) -> None:
@@ -122,12 +122,7 @@ class Training:
 
     def _measure_skill(self, phase: Phase) -> str:
         """A point of the learning curve, in words."""
-        skill = self.board.skill(phase.name) if (known := phase.known_skill) is None else known
-        updates = self.progress.updates + phase.learner.updates
-        if phase.name in self.board.own:  # other problems: not on the chart of the others
-            self.monitor.scalars(phase.name, phase.rounds, {"skill": skill})
-        else:
-            self.monitor.skill(phase.name, phase.rounds, updates, skill)
+        skill = self.watch.skill(phase, self.progress.updates + phase.learner.updates)
         figure = f"{self.board.of(phase.name).metric} {skill:.3f}"
         if not self.console.is_terminal:  # a log file gets a line where a terminal gets a bar
             self.console.print(f"{phase.name} {phase.rounds}/{phase.total}: {figure}")

@@ -29,6 +29,7 @@ PLAIN_COMMANDS = {
     "envs": "list the environments, or check one, anyone's: --check ID",
     "export": "take an adapter along: for PEFT, merged, or as two files that need NumPy only",
     "generate": "sample completions of a prompt from a checkpoint",
+    "monitor": "watch a run, or all of them, in TensorBoard",
     "new": "write a plug-in package to fill: an environment or a game, its test and its experiment",
     "play": "sit against any player of a game, or answer problems beside a policy",
     "prepare": "make a named base of a GGUF file, for policy.base=NAME",

@@ -10,6 +10,7 @@ from shuhari.envs import Episode, Step
 from shuhari.loops.collect.controls import rewarded
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.source import Rng, Source
+from shuhari.loops.collect.worked_answers import as_markdown, decided, telling_ones
 from shuhari.loops.config import GroupsConfig
 from shuhari.loops.learn.batch import Batch
 from shuhari.policy.policy import LEARNING
@@ -101,6 +102,7 @@ class SamplingSource(Source):
         self.rollouts, self.cfg = rollouts, cfg
         self.hard: list[int] = []  # seeds of the hard problems, the newest last
         self._last: Episode | None = None  # shown by `sample`
+        self._shown: list[Episode] = []  # by `answers`
         self._fresh: list[Episode] = []
 
     def problems(self, n: int) -> list[int]:
@@ -153,25 +155,29 @@ class SamplingSource(Source):
     def grouped(self, episodes: Sequence[Episode]) -> Groups:
         """Groups of the episodes that have a verdict, and figures of all of them."""
         self.episodes += len(episodes)
-        self._last = episodes[0]
+        self._last, self._shown = episodes[0], telling_ones(episodes)
         groups = self.by_problem(episodes)
         without = [episode for episode in episodes if not episode.counts]
         if without and not self.trouble:
             self.trouble = str(without[0].info.get("verdict") or without[0].info.get("error"))
         unjudged = len(without)
         self.unjudged += unjudged
+        lengths = [len(s.completion) for e in episodes for s in e.steps if s.completion]
+        decisions = sum(len(episode.steps) for episode in episodes)
+        self.decisions, self.sampled = self.decisions + decisions, self.sampled + sum(lengths)
         self.figures = {
             "uncounted": unjudged / len(episodes),
             "overlong": float(np.mean([episode.stop == "overlong" for episode in episodes])),
-            "tokens_per_episode": float(np.mean([sum(len(s.completion) for s in e.steps) for e in episodes])),
-        }
+            "tokens_per_episode": sum(lengths) / len(episodes),
+            "completion_length": sum(lengths) / max(1, len(lengths)),
+            "plies": decisions / len(episodes),
+        } | decided(episodes)
         self.shares = completion_shares(episodes) | {
             "truncated": self.figures["overlong"],
             "unknown": self.figures["uncounted"],
         }
         if (mass := self.rollouts.legal_mass(episodes)) is not None:
-            self.figures["legal_mass"] = mass
-            self.shares["illegal"] = 1 - mass
+            self.figures["illegal_mass"] = self.shares["illegal"] = 1 - mass
         if groups:
             earned = [r for g in groups.values() for e in g for r in seat_rewards(e).values()]
             self.figures["reward"] = float(np.mean(earned or [0.0]))
@@ -181,6 +187,9 @@ class SamplingSource(Source):
         judged = by_name(e.info.get("metrics", {}) for g in groups.values() for e in g)
         self.figures |= {f"metrics/{name}": float(np.mean(values)) for name, values in judged.items()}
         return groups
+
+    def answers(self) -> str:
+        return as_markdown(self._shown, self.rollouts.generator.policy.decode)
 
     def sample(self) -> str:
         steps, decode = self._last.steps if self._last else (), self.rollouts.generator.policy.decode

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from shuhari.envs.games.board_view import BoardView, board_views
 from shuhari.envs.games.simulator import Simulator
 from shuhari.envs.player import Floats, Player, RandomPlayer
 from shuhari.envs.types import Turn
@@ -69,6 +70,9 @@ class FictitiousPlay(Source):
             return {}
         values = self._values(RandomPlayer(), np.random.default_rng(self.seed))
         return {"search_alone": TabularPlayer({(t.seat, t.observation): value for t, value in values})}
+
+    def boards(self) -> list[BoardView]:
+        return board_views(self.simulator(), self.player)
 
     def sample(self) -> str:
         return game_as_text(self.simulator(), self.player, self.episodes)

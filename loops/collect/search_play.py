@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from shuhari.envs.games.board_view import BoardView, board_views
 from shuhari.envs.games.simulator import Simulator, outcome_turn
 from shuhari.envs.games.symmetry import pick
 from shuhari.envs.player import Player
@@ -75,6 +76,7 @@ class SearchPlay(Source):
             seen = turn.observation, turn.legal_actions, turn.seat
             items.append((*seen, policy[: len(turn.legal_actions)], outcome.tolist()))
         self.replay.add(items)
+        self.decisions += len(met)
         self.figures = {
             "target_entropy": mean_entropy([policy for _, _, policy, _ in met]),
             "plies": len(met) / len(ends),
@@ -106,6 +108,9 @@ class SearchPlay(Source):
 
     def sample(self) -> str:
         return game_as_text(self.simulator, self.player, self.episodes)
+
+    def boards(self) -> list[BoardView]:
+        return board_views(self.simulator, self.player)
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"openings": self.openings.state()}

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from shuhari.envs.games.board_view import BoardView
 from shuhari.envs.games.simulator import Simulator
 from shuhari.envs.player import Player, draw
 from shuhari.envs.types import Turn
@@ -28,6 +29,7 @@ class Source:
     kept: names of the attributes that a subclass adds to the state
     figures: what describes the last round, for TensorBoard
     shares: what became of its episodes, by the names of `loops/health_table.py`
+    decisions, sampled: decisions in environments, and tokens that were sampled, since it was made
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -40,6 +42,7 @@ class Source:
         self.unjudged = 0  # those of them that have no verdict
         self.figures: dict[str, float] = {}
         self.shares: dict[str, float] = {}
+        self.decisions = self.sampled = 0
         self.taught = True  # whether a batch so far could teach something
         self.trouble = ""  # why the first episode without a verdict has none
 
@@ -58,6 +61,14 @@ class Source:
     def sample(self) -> str:
         """A recent episode, as text for a person."""
         raise NotImplementedError
+
+    def answers(self) -> str:
+        """Several answers of the last round, right and wrong, as Markdown; "" where nobody judges answers."""
+        return ""
+
+    def boards(self) -> list[BoardView]:
+        """What the policy would play in a few positions, always the same; none where no game is played."""
+        return []
 
     def players(self, before: bool) -> dict[str, Player]:
         """Players of this source that are measured beside the policy, before or after the phase."""

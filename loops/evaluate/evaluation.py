@@ -12,6 +12,7 @@ from shuhari.policy.lm_player import LMPlayer, Models
 
 Row = dict[str, Any]  # a player's figures, as in report.json
 Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
+Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
 MISTAKES = 6  # that a row keeps for a reader, under "mistakes"
 RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
@@ -89,6 +90,13 @@ class Evaluation(Generic[Contestant]):
     def skill(self) -> float:
         """The metric of the present policy, for the learning curve."""
         raise NotImplementedError
+
+    def interval(self, skill: float, scores: Scores | None = None) -> tuple[float, float]:
+        """The 95% interval of a point of the learning curve; the point itself where it is exact.
+
+        scores: of the problems behind it, where a gate has measured it; None: `skill` was asked last
+        """
+        return skill, skill
 
     def solved(self, skill: float) -> bool:
         """Whether a policy of this skill has nothing left to learn."""

@@ -8,14 +8,14 @@ import numpy.typing as npt
 from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import GreedyPlayer, Ints, Player
-from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Entrant, GameEvaluation, Row, Scores, versus
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.continuation_search import PolicyTable, Table
 from shuhari.policy.lm_player import Models
 from shuhari.policy.match import play_pairs, tally
 from shuhari.policy.policy import LEARNING
-from shuhari.rewards.statistics import share
+from shuhari.rewards.statistics import share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 MANY = 10_000  # a game with more positions has its shares estimated
@@ -90,6 +90,13 @@ class ListedGame(GameEvaluation):
 
     def skill(self) -> float:
         return self._optimal(self._present, self._watched) or 0.0
+
+    def interval(self, skill: float, scores: Scores | None = None) -> tuple[float, float]:
+        """Wilson's over the critical positions that are watched; exact where those are all that there are."""
+        if len(self._watched) == self.critical_N.sum():
+            return skill, skill
+        low, high = wilson(skill, len(self._watched))
+        return low, high
 
     def counts(self) -> dict[str, int]:
         return {

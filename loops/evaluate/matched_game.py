@@ -9,13 +9,13 @@ import numpy as np
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.games.solved_positions import STAGES, SolvedPosition
 from shuhari.envs.player import GreedyPlayer, Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, Scores, versus
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.lm_player import Models
 from shuhari.policy.match import play_pairs, tally
 from shuhari.policy.policy import LEARNING
-from shuhari.rewards.statistics import share
+from shuhari.rewards.statistics import share, wilson
 
 WATCHED = 32  # openings behind a point of the learning curve, each played from both seats
 WEIGHED = 256  # positions behind the mass of legal moves
@@ -79,6 +79,11 @@ class MatchedGame(GameEvaluation):
 
     def skill(self) -> float:
         return float(self._match(self._present, self.expert, self._watched)["score"])
+
+    def interval(self, skill: float, scores: Scores | None = None) -> tuple[float, float]:
+        """Wilson's over the games."""
+        low, high = wilson(skill, 2 * len(self._watched))
+        return low, high
 
     def counts(self) -> dict[str, int]:
         solved = {"solved_positions": n} if (n := sum(map(len, self.known.values()))) else {}

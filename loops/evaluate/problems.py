@@ -20,7 +20,7 @@ from shuhari.envs.problems.heldout import (
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Curves, Evaluation, Row
+from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Curves, Evaluation, Row, Scores
 from shuhari.loops.evaluate.samples import curves, sizes, worth_of_one_sample
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.rewards.statistics import metric_intervals, share, wilson
@@ -106,6 +106,7 @@ class Problems(Evaluation[Answerer]):
             Column("fixed", lambda row: percent(row.get("expert_failed_solved"))),
         )
         self._expert_failed: list[int] | None = None
+        self._watched: Scores = ()  # behind the last `skill`
         self.notes = (*notes(heldout), *([] if validation.apart else [NO_SIDE]))
 
     def references(self) -> dict[str, Answerer]:
@@ -121,7 +122,14 @@ class Problems(Evaluation[Answerer]):
         """Greedily, on the first validation problems."""
         fewest, most = VALIDATION
         n = min(len(self.seeds), max(fewest, min(most, len(self.seeds) // 4)))
-        return share(self.validation.scores(n)) or 0.0
+        self._watched = self.validation.scores(n)
+        return share(self._watched) or 0.0
+
+    def interval(self, skill: float, scores: Scores | None = None) -> tuple[float, float]:
+        """Wilson's."""
+        known = [score for score in (self._watched if scores is None else scores) if score is not None]
+        low, high = wilson(skill, len(known))
+        return low, high
 
     def counts(self) -> dict[str, int]:
         return {"heldout_problems": len(self.seeds), "samples_per_problem": self.n_samples}

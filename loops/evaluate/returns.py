@@ -10,7 +10,7 @@ from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.validation import reset_or_fault
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
+from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, Scores
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.rewards.statistics import mean_interval, metric_intervals
@@ -44,6 +44,7 @@ class Returns(Evaluation[PolicyAnswers]):
 
     def __init__(self, rollouts: Rollouts, heldout: HeldOutProblems, validation: Validation) -> None:
         self.rollouts, self.seeds, self.validation = rollouts, heldout.seeds, validation
+        self._watched: Scores = ()  # behind the last `skill`
         self.notes = (
             "this env is no TaskEnv: the mean return is measured",
             *notes(heldout),
@@ -59,9 +60,15 @@ class Returns(Evaluation[PolicyAnswers]):
 
     def skill(self) -> float:
         """Greedily, on the validation problems."""
-        scores = self.validation.scores()
-        returns = [score for score in scores if score is not None]
+        self._watched = self.validation.scores()
+        returns = [score for score in self._watched if score is not None]
         return float(np.mean(returns)) if returns else 0.0
+
+    def interval(self, skill: float, scores: Scores | None = None) -> tuple[float, float]:
+        """By the normal approximation."""
+        known = [score for score in (self._watched if scores is None else scores) if score is not None]
+        low, high = mean_interval(known)[1] if known else (skill, skill)
+        return low, high
 
     def counts(self) -> dict[str, int]:
         return {"episodes": len(self.seeds)}

@@ -46,6 +46,7 @@ class Gate:
     of_skill: whether their mean is the skill by which policies are measured
     mean: the mean score of the policy as it is, if that has been measured
     history: of each look its round, mean, p-value and what was decided
+    scores: behind that mean, one for each problem
     went_back: the rounds after which it went back
     stopped: whether that was so often that the phase ends
     """
@@ -57,6 +58,7 @@ class Gate:
         self.every, self.level = ceil(rounds / looks), LEVEL / looks
         self.stopped = False
         self.mean: float | None = None
+        self.scores: Scores | None = None
         self.went_back: list[int] = []
         self.history: list[dict[str, Any]] = []
         self._worse = 0  # looks in a row that found the policy worse
@@ -68,7 +70,7 @@ class Gate:
         """Before the first round: the policy that comes in is the best so far."""
         self._best = self._score()
         self._best_mean = _mean(self._best)
-        self.mean = self._best_mean if self.of_skill else None
+        self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
         self._note(0, self._best_mean, 1.0, "begins")
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
@@ -80,7 +82,7 @@ class Gate:
         pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
         mean, decision, restores = _mean(scores), "goes on", False
-        self.mean = mean if self.of_skill else None
+        self.mean, self.scores = mean if self.of_skill else None, scores
         self._worse = self._worse + 1 if p < self.level else 0
         if mean >= self._best_mean:  # of equals the later one, which has learned longer
             self._best, self._best_mean, self._best_round = scores, mean, number
@@ -99,7 +101,7 @@ class Gate:
             self._best, self._best_round, decision = scores, number, "ends"
         if restores:
             self.learner.restore(self._best_state)
-            self.mean = self._best_mean if self.of_skill else None
+            self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
         self._note(number, mean, p, decision)
         best, back = self._best_mean, float(len(self.went_back))
         return {"validation": mean, "validation_best": best, "went_back": back}

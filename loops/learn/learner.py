@@ -10,6 +10,7 @@ from torch import Tensor
 
 from shuhari.loops.distributed import RANKS_DIFFER, SINGLE_PROCESS, Ranks
 from shuhari.loops.learn.batch import Batch, Columns
+from shuhari.loops.learn.departures import DEPARTURES, departures
 from shuhari.loops.learn.memory import return_large_blocks
 from shuhari.loops.learn.objectives import OBJECTIVES, reference_of
 from shuhari.loops.learn.optimizer import Optimizer
@@ -17,7 +18,8 @@ from shuhari.policy.choice_scoring import masked_logprobs
 from shuhari.policy.policy import Policy
 from shuhari.policy.shared_scoring import SequenceLogprobs
 
-TOTALS = ("loss", "entropy", "tokens", "drift", "sampled")  # of a batch, by which its figures are made
+# Of a batch, by which its figures are made; from `sampled` on, of tokens whose sampler's view is known.
+TOTALS = ("loss", "entropy", "tokens", "sampled", *DEPARTURES)
 MARKS = 2**16  # batch checksums are below this, so that their sum over ranks is exact in fp32
 GIVEN = ("weights", "advantages", "groups", "sampler")  # columns that a source fills, or does not
 
@@ -71,8 +73,9 @@ class Learner:
         known = dict(zip(TOTALS, totals.tolist(), strict=True))
         entropy = known["entropy"] / known["tokens"]
         figures = {"loss": known["loss"], "gradient_norm": norm, "entropy": entropy}
+        figures["learning_rate"] = self.optimizer.rate
         if known["sampled"]:
-            figures["sampler_drift"] = known["drift"] / known["sampled"]
+            figures |= {name: known[name] / known["sampled"] for name in DEPARTURES}
         return figures
 
     def _gradients(self, batch: Batch) -> Tensor | None:
@@ -131,9 +134,10 @@ class Learner:
         loss = self.objective.loss(scored.logprobs_N, columns, self.cfg)
         loss.backward()  # type: ignore[no-untyped-call]
         known_N = scored.logprobs_N.detach()
-        drift_N = (known_N - columns.sampler_N).abs() if part.sampler else known_N[:0]
-        n, sampled = (known_N.new_tensor(len(x)) for x in (known_N, drift_N))
-        return torch.stack([loss.detach(), scored.entropy_N.detach().sum(), n, drift_N.sum(), sampled])
+        log_ratio_N = known_N - columns.sampler_N if part.sampler else known_N[:0]
+        n, sampled = (known_N.new_tensor(len(x)) for x in (known_N, log_ratio_N))
+        sums = torch.stack([loss.detach(), scored.entropy_N.detach().sum(), n, sampled])
+        return torch.cat([sums, departures(log_ratio_N, self.cfg)])
 
     def _add(self, totals: Tensor, batch: Batch) -> None:
         """Sum gradients and totals over the ranks in one message, with a checksum of the batch."""

@@ -44,6 +44,7 @@ class Optimizer:
         self.matrices, rest = list(matrices), list(rest)
         self.learning_rate, self.rest_learning_rate, self.steps = learning_rate, rest_learning_rate, steps
         self.made = 0  # steps so far
+        self.rate = 0.0  # learning rate of the last step
         self._by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
         for p in self.matrices:
             self._by_shape[tuple(p.shape)].append(p)
@@ -74,6 +75,7 @@ class Optimizer:
             raise FloatingPointError("the gradient is not finite: lower the learning rate")
         warmup = max(1, min(WARMUP, self.steps // 5))
         rate = min(1.0, (self.made + 1) / warmup) * max(LAST, 1 - self.made / self.steps)
+        self.rate = rate * (self.learning_rate if self.matrices else self.rest_learning_rate)
         with torch.no_grad():
             for shape, parameters in self._by_shape.items():
                 self._step_matrices(shape, parameters, rate * self.learning_rate)

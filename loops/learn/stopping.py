@@ -29,6 +29,7 @@ class EarlyStopping:
         self.patience, self.entropy_floor = patience, entropy_floor
         self.stopped = False
         self.mean: float | None = None  # it measures likelihood, not skill
+        self.scores: Sequence[float | None] | None = None
         self._best, self._worse = float("inf"), 0  # the best loss; scores since then
         self._best_state = learner.policy.state()
 

@@ -200,7 +200,7 @@ class Report:
             console.print(line, soft_wrap=True, markup=False, highlight=False)
         console.print(f"report: {folder / 'report.md'}", soft_wrap=True, markup=False)
         console.print(f"as a page: shuhari report {folder}", soft_wrap=True, markup=False)
-        console.print(f"TensorBoard: tensorboard --logdir {folder}", soft_wrap=True, markup=False)
+        console.print(f"dashboard: shuhari monitor {folder}", soft_wrap=True, markup=False)
 
     @staticmethod
     def _show_table(console: Console, title: str, heads: list[str], rows: list[list[str]]) -> None:
