@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
 
-.PHONY: help install train smollm2 check test test-all clean
+.PHONY: help install train smollm2 check test test-browser test-all clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,7 +39,10 @@ check: $(STAMP) ## format, lint and types
 	$(BIN)/mypy -p shuhari
 
 test: check ## check, then the tests that fit in minutes
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not browser'
+
+test-browser: $(STAMP) ## the report and TensorBoard of small runs in Chromium; skips where there is none
+	$(BIN)/python -m pytest -rs tests/browser
 
 test-all: check ## everything, long forms included
 	$(BIN)/python -m pytest
