@@ -3,8 +3,8 @@
     python benchmarks/search.py --threads 1            a table
     python benchmarks/search.py --threads 1 --json     one JSON object
 
-All search positions of Connect Four 4x4 with base `connect_four`: its probabilities of moves, and its word
-for who wins. `batched` is our search of all positions in lockstep; `one by one` the same code with one
+All search positions of Connect Four 4x4 with a base of 0.2M parameters: its probabilities of moves, and its
+word for who wins. `batched` is our search of all positions in lockstep; `one by one` the same code with one
 position at a time; `open_spiel` its MCTSBot with PUCT and our base as its evaluator, which asks for one state
 at a time. All remember what they have scored until the next round, and a leaf counts where the base was
 asked. They take turns, and each ratio is the median of the rounds' ratios.
@@ -34,7 +34,7 @@ from shuhari.policy.render import Renderer
 from shuhari.policy.search_rules import PUCT, Gumbel
 from shuhari.policy.tree_search import TreeSearch
 
-GAME, BASE = "connect_four(rows=4,columns=4)", "connect_four"
+GAME, BASE = "connect_four(rows=4,columns=4)", "boards"
 PLIES = range(2, 8)  # of the positions that are searched
 EXPLORATION = 1.25  # of OpenSpiel's PUCT, as ours
 

@@ -75,6 +75,8 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         openings = random_openings(
             game.root, range(1, OPENING_PLIES + 1), ceil(n / 2), house.rng(OPENINGS_STREAM)
         )
+        if not len(openings):
+            raise ValueError(f"{game.game}: is over after one move, so no match has an opening to begin with")
         return MatchedGame(
             house.simulator,
             game.expert,
@@ -142,7 +144,7 @@ def build_phase(
     given = _allowed(house, house.files[name], note)
     source = SOURCES[cfg.algorithm](house, name, cfg, rng, replays.get, given)
     learner = _learner(house, name, source)
-    return _phase(house, name, source, learner, _gate(house, name, cfg, learner))
+    return _phase(house, name, source, learner, _gate(house, name, cfg, learner, note))
 
 
 def _imitation(
@@ -164,13 +166,16 @@ def _phase(house: House, name: str, source: Source, learner: Learner, guard: Gua
     return Phase(name, source, learner, guard, PhaseHealth(learner, house.generator))
 
 
-def _gate(house: House, name: str, cfg: Any, learner: Learner) -> Gate | None:
+def _gate(house: House, name: str, cfg: Any, learner: Learner, note: Callable[[str], None]) -> Gate | None:
     """The gate of a phase that has one: of games, `search_play` alone has."""
     if not getattr(cfg, "gate", 0) or (house.game is not None and cfg.algorithm != "search_play"):
         return None
     if house.game is not None:
         player = GreedyPlayer(house.models(LEARNING))
         expert, openings = house.game.expert, _validation_openings(house)
+        if not len(openings):
+            note(f"{name}: no gate, because games are over by move {PLIES}")
+            return None
         score = ValidationMatches(house.simulator, player, expert, openings, house.cfg.seed).scores
     else:
         score = house.validation(name if name in house.own_envs() else "").scores

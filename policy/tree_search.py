@@ -16,7 +16,7 @@ from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player
 from shuhari.envs.types import Turn
 from shuhari.policy.leaf_evaluators import OUTCOMES, Evaluator, outcomes_of
-from shuhari.policy.search_rules import Root, SearchRule
+from shuhari.policy.search_rules import Root, SearchRule, softmax
 
 TREES = 512  # that grow in lockstep: more take more memory and are not faster
 
@@ -29,12 +29,14 @@ class Found:
     outcomes_NO: how likely each outcome is
     visits_NA: how often each move was tried
     moves_N: the moves to play
+    surprise_N: the divergence KL(improved policy || the policy as it is), in nats
     """
 
     policy_NA: Floats
     outcomes_NO: Floats
     visits_NA: Floats
     moves_N: Ints
+    surprise_N: Floats
 
 
 class Tree:
@@ -113,6 +115,12 @@ class Tree:
         return sign_M[:, None] * balance_MA / np.maximum(visits_MA, 1), raw_M
 
 
+def divergence(p_NA: Floats, q_NA: Floats) -> Floats:
+    """KL(p || q) of each row, [N], in nats."""
+    tiny = 1e-12
+    return np.asarray((p_NA * (np.log(np.maximum(p_NA, tiny)) - np.log(np.maximum(q_NA, tiny)))).sum(1))
+
+
 def _seen(simulator: Simulator, positions: Positions) -> list[str]:
     """What tells positions after one move apart: a board at a game's end may not say who has won."""
     ends = zip(simulator.seats(positions), simulator.returns(positions).tolist(), strict=True)
@@ -138,8 +146,9 @@ class TreeSearch:
             for of_parts in ([part.policy_NA for part in parts], [part.visits_NA for part in parts])
         )
         outcomes, moves = [part.outcomes_NO for part in parts], [part.moves_N for part in parts]
+        surprise = [part.surprise_N for part in parts]
         policy_NA, outcomes_NO, visits_NA = map(np.concatenate, (policies, outcomes, visits))
-        return Found(policy_NA, outcomes_NO, visits_NA, np.concatenate(moves))
+        return Found(policy_NA, outcomes_NO, visits_NA, np.concatenate(moves), np.concatenate(surprise))
 
     def _search(self, positions: Positions, rng: np.random.Generator, noise: bool) -> Found:
         tree, every = Tree(positions, self.simulations + 1), np.arange(len(positions))
@@ -151,7 +160,8 @@ class TreeSearch:
         visits_BA = tree.visits_BNA[:, 0]
         total_BO = tree.totals_BNAO[:, 0].sum(1) + tree.outcomes_BNO[:, 0]
         outcomes_BO, width = total_BO / (1 + visits_BA.sum(1, keepdims=True)), policy_BA.shape[1]
-        return Found(policy_BA, outcomes_BO, visits_BA[:, :width], moves_B)
+        surprise_B = divergence(policy_BA, softmax(tree.logits_BNA[:, 0, :width]))
+        return Found(policy_BA, outcomes_BO, visits_BA[:, :width], moves_B, surprise_B)
 
     def _simulate(self, tree: Tree, root: Root, number: int, rng: np.random.Generator) -> None:
         """Go from each root to a leaf, add the leaves, and add their outcomes to the moves on the way."""

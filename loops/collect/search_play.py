@@ -16,7 +16,7 @@ import numpy as np
 from shuhari.envs.games.board_view import BoardView, board_views
 from shuhari.envs.games.simulator import Simulator, outcome_turn
 from shuhari.envs.games.symmetry import pick
-from shuhari.envs.player import Player
+from shuhari.envs.player import Floats, Ints, Player
 from shuhari.envs.types import Turn
 from shuhari.loops.collect.openings import Openings
 from shuhari.loops.collect.source import Rng, Source, game_as_text, mean_entropy, move_batch
@@ -27,6 +27,11 @@ from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import REMEMBERED
 from shuhari.policy.search_rules import RULES
 from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
+
+# Of what enters the replay, the share that is chosen by how much a search has changed the policy's mind
+# (policy surprise weighting, Wu 2019, "Accelerating self-play learning in Go"). Where all moves are as good
+# there is little to learn, and so it is in two thirds of Connect Four's positions.
+SURPRISING = 0.5
 
 # What is seen of a position, its moves, the seat to move, and the targets of moves and of outcomes.
 Item = tuple[str, tuple[str, ...], int, list[float], list[float]]
@@ -60,29 +65,38 @@ class SearchPlay(Source):
     def _play(self) -> None:
         """Play a round's games, all in lockstep, and add what they teach to the replay."""
         simulator, current = self.simulator, self.openings.draw(self.cfg.games, self.rng)
-        games, met = np.arange(len(current)), list[tuple[int, Turn, list[float], Any]]()
+        games, met = np.arange(len(current)), list[tuple[int, Turn, list[float], Any, float]]()
         self.episodes += len(games)
         while len(games):
             found = self.search(current[games], self.rng)
             turns = simulator.views(current[games])
-            met += zip(games.tolist(), turns, found.policy_NA.tolist(), found.outcomes_NO, strict=True)
+            learned = found.policy_NA.tolist(), found.outcomes_NO, found.surprise_N.tolist()
+            met += zip(games.tolist(), turns, *learned, strict=True)
             current[games] = simulator.play(current[games], found.moves_N, self.rng)
             games = games[simulator.seats(current[games]) >= 0]
         ends, share, items = outcomes_of(simulator.returns(current)), self.cfg.root_value, list[Item]()
-        for game, turn, policy, expected in met:
+        times_M = self._times(np.array([surprise for *_, surprise in met]))
+        for (game, turn, policy, expected, _), times in zip(met, times_M.tolist(), strict=True):
             if self.withholds(turn.observation):
                 continue
             outcome = ends[game] * (1 - share) + expected * share
             seen = turn.observation, turn.legal_actions, turn.seat
-            items.append((*seen, policy[: len(turn.legal_actions)], outcome.tolist()))
+            items += [(*seen, policy[: len(turn.legal_actions)], outcome.tolist())] * times
         self.replay.add(items)
         self.decisions += len(met)
         self.figures = {
-            "target_entropy": mean_entropy([policy for _, _, policy, _ in met]),
+            "target_entropy": mean_entropy([policy for _, _, policy, *_ in met]),
+            "surprise": float(np.mean([surprise for *_, surprise in met])),
             "plies": len(met) / len(ends),
             "first_seat_wins": float(ends[:, 0].mean()),
             "draws": float(ends[:, 2].mean()),
         }
+
+    def _times(self, surprise_M: Floats) -> Ints:
+        """How many times each position enters the replay, [M]: once on average."""
+        relative_M = surprise_M / surprise_M.mean() if surprise_M.any() else np.ones_like(surprise_M)
+        weight_M = 1 - SURPRISING + SURPRISING * relative_M
+        return np.floor(weight_M + self.rng.random(len(weight_M))).astype(np.int64)
 
     def batches(self, number: int) -> Iterator[Batch]:
         self._play()

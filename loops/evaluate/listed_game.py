@@ -74,6 +74,7 @@ class ListedGame(GameEvaluation):
         self.graph = graph
         self.withheld_N, self.matches, self.seed = withheld_N, matches, seed
         self.playable = np.flatnonzero(graph.moves_N > 0)
+        self._value = float(backward_induction(graph)[0])  # of perfect play, for the first seat
         self.optimal_NA = optimal_moves(graph)
         self.critical_N = (graph.moves_N > 0) & (self.optimal_NA.sum(1) < graph.moves_N)
         self.nodes = self.playable
@@ -110,8 +111,11 @@ class ListedGame(GameEvaluation):
     def remark(self, row: Row) -> str:
         if _worst(row) is None:
             return ""
-        safe = min(row["worst_case"].values()) >= 0
-        return " and never loses, whatever the reply" if safe else " and can still be beaten"
+        first, second = row["worst_case"].values()
+        if first < self._value or second < -self._value:
+            return " and can still be beaten"
+        never = "never loses" if self._value == 0 else "gets all that the game allows"
+        return f" and {never}, whatever the reply"
 
     def measure(self, name: str, player: Entrant) -> Row:
         table = PolicyTable(self.graph, player.player)

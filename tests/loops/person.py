@@ -46,7 +46,8 @@ class Person:
             os.environ |= {"TERM": "dumb", "OMP_NUM_THREADS": "1"}
             if forked:
                 _go_on(arguments)
-            os.execv(sys.executable, [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments])
+            command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
+            os.execve(command[0], command, dict(os.environ))  # C's has what readline wrote into it, too
         self.read = ""
 
     def wait(self, text: str, seconds: float = 20.0) -> str:

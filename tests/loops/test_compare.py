@@ -87,11 +87,13 @@ def test_a_choice_is_kept_taken_back_and_never_asked_again(
     with out.open("a") as file:  # somebody adds a line, and no line break
         file.write(json.dumps({"prompt": d[0], "chosen": "1", "rejected": "2"}))
     before = out.read_text()
-    assert piped(monkeypatch, "1\nundo\n", out) == 0
+    assert piped(monkeypatch, "1\nundo\n2\n", out) == 0
     printed = capsys.readouterr().out
     assert "4 problems were compared before" in printed
     assert not {problem for problem, *_ in shown(printed)} & {a[0], b[0], c[0], d[0]}
-    assert out.read_text() == before
+    assert out.read_text().startswith(f"{before}\n")
+    assert rows(out)[3]["chosen"] == shown(printed)[0][2]
+    assert len(rows(out)) == 4
 
 
 def test_all_problems_of_the_training_side_are_compared_and_no_others(

@@ -20,6 +20,7 @@ from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings, rando
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import ImitateConfig, PolicyConfig, SearchPlayConfig
 from shuhari.loops.evaluate.evaluation import Entrant
+from shuhari.loops.evaluate.listed_game import ListedGame
 from shuhari.loops.evaluate.matched_game import MatchedGame
 from shuhari.loops.evaluate.search_curve import worth_of_no_search
 from shuhari.loops.train import train
@@ -247,3 +248,43 @@ def test_the_worth_of_no_search_by_hand() -> None:
     assert worth_of_no_search("b", 0.7, "a", curve)["text"] == "2.8"
     assert "more than 4 simulations" in worth_of_no_search("b", 0.9, "a", curve)["sentence"]
     assert "fewer than 1 simulations" in worth_of_no_search("b", 0.4, "a", curve)["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("game", "perfect"),
+    [("tic_tac_toe", "never loses"), ("hex(board_size=2)", "gets all that the game allows")],
+)
+def test_who_loses_where_nobody_could_win_cannot_be_beaten(game: str, perfect: str) -> None:
+    """Hex of 2 by 2 is lost for the second seat, whatever it does."""
+    graph = game_graph(game)
+    evaluation = ListedGame(
+        graph, RandomPlayer(), lambda adapter: LMPlayer(POLICY, Renderer(POLICY), adapter),
+        np.zeros(len(graph), dtype=bool), matches=4, seed=0,
+    )  # fmt: skip
+    row = evaluation.measure("perfect", Entrant(PerfectPlayer(graph)))
+    assert evaluation.remark(row) == f" and {perfect}, whatever the reply"
+    row = evaluation.measure("random", Entrant(RandomPlayer()))
+    assert evaluation.remark(row) == " and can still be beaten"
+
+
+def test_a_game_that_is_over_at_once_has_no_gate_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    game = small_game(
+        tmp_path,
+        env_args={"game": "hex(board_size=2)", "expert_simulations": 2},
+        policy=PolicyConfig(base="boards", rank=2),
+        only=["selfplay"],
+        phases={"selfplay": SearchPlayConfig(rounds=1, games=4, updates=1, batch=4, simulations=2, gate=1)},
+    )
+    report = train(game)
+    assert "gate" not in report["phases"][0]
+    assert any("no gate, because games are over by move 4" in note for note in report["notes"])
+
+
+def test_positions_that_surprise_the_policy_enter_the_replay_more_often() -> None:
+    part, surprise_M = source(0), np.array([0.0] * 900 + [1.0] * 100)
+    times_M = part._times(surprise_M)
+    assert times_M[:900].mean() == pytest.approx(0.5, abs=0.06)  # by hand: half of 1
+    assert times_M[900:].mean() == pytest.approx(5.5, abs=0.2)  # and half of 1 + 1 / 0.1
+    assert (part._times(np.zeros(10)) == 1).all()

@@ -12,7 +12,7 @@ from shuhari.envs.games.simulator import Referees, as_positions
 from shuhari.envs.types import Turn
 from shuhari.policy.leaf_evaluators import Leaves, RandomRollouts, Remembered, as_logits, outcomes_of
 from shuhari.policy.search_rules import PUCT, RULES, Gumbel, SearchRule, halving, improved_logits, softmax
-from shuhari.policy.tree_search import Found, Tree, TreeSearch, TreeSearchPlayer, _seen
+from shuhari.policy.tree_search import Found, Tree, TreeSearch, TreeSearchPlayer, _seen, divergence
 
 GRAPH = game_graph("tic_tac_toe")
 OPTIMAL, VALUES = optimal_moves(GRAPH), backward_induction(GRAPH)
@@ -247,3 +247,14 @@ def test_ends_that_look_alike_are_told_apart_by_who_has_won() -> None:
     first, second, going_on = _seen(Ended(), np.zeros(3))  # type: ignore[arg-type]
     assert first != second
     assert going_on == "20 0>"
+
+
+def test_surprise_is_the_divergence_of_what_is_found_from_what_was_thought() -> None:
+    p_NA, q_NA = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]), np.array([[0.25, 0.75, 0.0], [1.0, 0.0, 0.0]])
+    assert divergence(p_NA, q_NA) == pytest.approx([0.5 * np.log(2) + 0.5 * np.log(2 / 3), 0.0])
+    found = TreeSearch(GRAPH, RandomRollouts(GRAPH, np.random.default_rng(0)), Gumbel(), 8)(
+        np.zeros(3, dtype=np.int64), np.random.default_rng(0)
+    )
+    even_NA = np.full((3, 9), 1 / 9)  # what random games think of moves
+    assert found.surprise_N == pytest.approx(divergence(found.policy_NA, even_NA))
+    assert found.surprise_N.min() > 0
