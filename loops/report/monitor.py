@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from shuhari.envs.games.board_view import BoardView
@@ -91,8 +92,7 @@ class Monitor:
     def figures(self, phase: str, step: int, values: Mapping[str, float]) -> None:
         """Figures of a phase after `step` rounds, by the names under which they are measured."""
         tags = {tag_of(phase, name): value for name, value in values.items()}
-        for tag, value in tags.items():
-            self._writer.add_scalar(tag, value, step)
+        _add_scalars(self._writer, tags, step)
         self._lay_out(tags)
 
     def skill(self, phase: str, step: int, updates: int, value: float, interval: tuple[float, float]) -> None:
@@ -129,8 +129,7 @@ class Monitor:
     ) -> list[str]:
         """A skill and its interval. TensorBoard draws a band only where all three have the same steps."""
         tags = [f"{prefix}{name}" for name in SKILL]
-        for tag, x in zip(tags, (value, *interval), strict=True):
-            writer.add_scalar(tag, x, step)
+        _add_scalars(writer, dict(zip(tags, (value, *interval), strict=True)), step)
         return tags
 
     def _lay_out(self, tags: Iterable[str]) -> None:
@@ -193,10 +192,16 @@ def write_curves(folder: Path, over: str, curves: Mapping[str, Mapping[str, Mapp
             writer.add_image(f"curves/{over}", pictures.curves(over, lines), dataformats="HWC")
 
 
-def _add(writer: SummaryWriter, summary: Any) -> None:
+def _add(writer: SummaryWriter, summary: Any, step: int | None = None) -> None:
     """An event for which SummaryWriter has no method of its own."""
     file_writer: Any = writer.file_writer
-    file_writer.add_summary(summary)
+    file_writer.add_summary(summary, step)
+
+
+def _add_scalars(writer: SummaryWriter, values: Mapping[str, float], step: int) -> None:
+    """All of them as one event: one by one they would cost ten times as much, in each round."""
+    found = [Summary.Value(tag=tag, simple_value=float(value)) for tag, value in values.items()]
+    _add(writer, Summary(value=found), step)
 
 
 def _lines(path: Path) -> list[str]:

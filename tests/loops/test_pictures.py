@@ -22,6 +22,7 @@ def test_a_move_lands_on_the_one_free_cell_that_it_takes() -> None:
     column, *_ = board_views(Referees("connect_four"), RandomPlayer())
     assert column.cells == tuple((5, c) for c in range(7))  # a mark falls
     assert landing((".x", "o."), ("xx", "o.")) == (0, 0)
+    assert landing(("ox.",), ("ooo",)) == (0, 2)  # a disc that turns over is no landing
     assert landing((".x", "o."), ("xx", "oo")) is None
     assert landing(("xb",), ("bx",)) is None  # a capture
 
