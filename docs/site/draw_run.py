@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-WIDTH, TOP, BOTTOM = 560, 36, 270
+WIDTH, TOP, BOTTOM = 580, 36, 270
 PANELS = {"imitate": (48, 238), "selfplay": (238, 428)}  # left and right edge
 LEFT, RIGHT = PANELS["imitate"][0], PANELS["selfplay"][1]
 MIDDLE = PANELS["imitate"][1]
@@ -32,7 +32,9 @@ def picture(folder: Path) -> str:
     ]
     for share in (0, 0.5, 1):
         parts.append(f'<path class="axis" d="M{LEFT} {height(share)}H{RIGHT}"/>')
-        parts.append(f'<text class="faint" x="{LEFT - 8}" y="{height(share) + 4}" text-anchor="end">{share:.0%}</text>')
+        parts.append(
+            f'<text class="faint" x="{LEFT - 8}" y="{height(share) + 4}" text-anchor="end">{share:.0%}</text>'
+        )
     parts.append(f'<path class="axis" d="M{MIDDLE} {TOP}V{BOTTOM}"/>')
     expert = players["expert"]["greedy"]
     parts.append(f'<path class="level" d="M{LEFT} {height(expert)}H{RIGHT}"/>')
@@ -51,7 +53,9 @@ def picture(folder: Path) -> str:
             )
     for name, offset in (("selfplay", 4), ("imitation", 16)):
         skill = players[name]["greedy"]
-        parts.append(f'<text class="end" x="{RIGHT + 8}" y="{height(skill) + offset}">{name} {skill:.1%}</text>')
+        parts.append(
+            f'<text class="end" x="{RIGHT + 8}" y="{height(skill) + offset}">{name} {skill:.1%}</text>'
+        )
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
 

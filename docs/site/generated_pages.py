@@ -1,4 +1,4 @@
-"""The pages that are made from the code, so that they cannot say otherwise: configuration, commands, environments.
+"""The pages that are made from the code: configuration, commands, environments.
 
 `hooks.py` gives them to MkDocs. `python docs/site/generated_pages.py configuration.md` prints one.
 """
@@ -23,17 +23,19 @@ from shuhari.loops.cli.envs import rows
 from shuhari.loops.cli.main import HYDRA_COMMANDS, PLAIN_COMMANDS
 from shuhari.loops.config import CONF, PretrainConfig
 
-WIDTH = "92"  # columns of --help
+WIDTH = "80"  # columns of --help
 
 
 def configuration() -> str:
     """Experiments, and every key of the configuration with its default and its line."""
     parts = [
         "# Configuration",
-        "A key is set on the command line, `shuhari train experiment=addition seed=1 policy.rank=32`, or in an experiment of "
-        "your own. `shuhari train experiment=addition --cfg job` prints what a run would use, `shuhari train --help` this page.",
-        "An experiment names its phases and chooses an algorithm and an objective for each: `phase@phases.NAME=ALGORITHM`, "
-        "`objective@phases.NAME.objective=OBJECTIVE`. Behind a key stands its default, which experiments may change.",
+        "A key is set on the command line, `shuhari train experiment=addition seed=1 policy.rank=32`, or in "
+        "an experiment of your own. `shuhari train experiment=addition --cfg job` prints what a run would "
+        "use, `shuhari train --help` what this page says.",
+        "An experiment names its phases and chooses an algorithm and an objective for each: "
+        "`phase@phases.NAME=ALGORITHM`, `objective@phases.NAME.objective=OBJECTIVE`. Behind a key stands its "
+        "default, which experiments may change.",
         "## Experiments",
         _table(("`experiment=`", "what it is"), ((f"`{n}`", t) for n, t in described("experiment").items())),
     ]
@@ -50,8 +52,8 @@ def commands() -> str:
     """Every command, with what `--help` says of it."""
     parts = [
         "# Commands",
-        "`shuhari COMMAND`. Training commands take `key=value` ([Configuration](configuration.md)), the others `--options`. "
-        "A mistake of yours is answered in one line, with exit status 2.",
+        "`shuhari COMMAND`. Training commands take `key=value` ([Configuration](configuration.md)), the "
+        "others `--options`. A mistake of yours is answered in one line, with exit status 2.",
         "## Training",
     ]
     for name, text in HYDRA_COMMANDS.items():
@@ -75,8 +77,9 @@ def environments() -> str:
     """Every registered environment of ours: instructions, arguments, expert, an example, experiments."""
     parts = [
         "# Environments",
-        "`shuhari envs` prints this list, with yours in it; `shuhari envs --check ID` says whether one keeps the contract. "
-        "Any environment of OpenSpiel, Gymnasium or your own trains the same way: [Your domain](plugging-in.md).",
+        "`shuhari envs` prints this list, with yours in it; `shuhari envs --check ID` says whether one keeps "
+        "the contract. Games of OpenSpiel, environments of Gymnasium and your own go the same way: "
+        "[Your domain](plugging-in.md).",
     ]
     trained = dict[str, list[str]]()
     for path in sorted((CONF / "experiment").glob("*.yaml")):
@@ -96,7 +99,7 @@ def environments() -> str:
 
 def _environment(env_id: str, env: gymnasium.Env, experiments: list[str]) -> str:
     assert isinstance(env, TextEnv)
-    lines = [f"### {env_id.removeprefix('shuhari/')}", html.escape(env.instructions, quote=False), ""]
+    lines = [f"### {env_id.removeprefix('shuhari/')}", "", f"<p>{html.escape(env.instructions)}</p>", ""]
     if env.arguments_description:
         lines.append(f"- Arguments: {env.arguments_description}")
     if env.expert_description != "none":
@@ -110,7 +113,10 @@ def _environment(env_id: str, env: gymnasium.Env, experiments: list[str]) -> str
         return "\n".join(lines)
     shown = [f"observation:  {_indented(observation)}"]
     if traces := env.expert_traces(1, np.random.default_rng(0)):
-        shown = [f"observation:  {_indented(traces[0].prompt)}", f"expert:       {_indented(traces[0].completion)}"]
+        shown = [
+            f"observation:  {_indented(traces[0].prompt)}",
+            f"expert:       {_indented(traces[0].completion)}",
+        ]
     return "\n".join([*lines, "", "```text", *shown, "```"])
 
 
@@ -135,9 +141,9 @@ def _table(head: tuple[str, ...], body: Iterator[tuple[str, ...]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of a table's cell, which holds no bar and no tag."""
+    """Text of a table's cell: no bar, tag or star in it means anything."""
     plain = text.replace("|", "\\|")
-    return plain if text.startswith("`") else html.escape(plain, quote=False)
+    return plain if text.startswith("`") else html.escape(plain, quote=False).replace("*", "\\*")
 
 
 def _page(parts: list[str]) -> str:
