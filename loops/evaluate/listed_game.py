@@ -8,7 +8,15 @@ import numpy.typing as npt
 from shuhari.envs.games.graph import GameGraph, backward_induction, optimal_moves
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.player import GreedyPlayer, Ints, Player
-from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Entrant, GameEvaluation, Row, Scores, versus
+from shuhari.loops.evaluate.evaluation import (
+    MISTAKES,
+    Column,
+    Entrant,
+    GameEvaluation,
+    Row,
+    Scores,
+    versus,
+)
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.continuation_search import PolicyTable, Table

@@ -49,9 +49,10 @@ class PolicyAnswers:
         )
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
-        return [replace(answered(e), text=self._text(e)) for e in self.episodes(seeds, 0.0)]
+        return [replace(answered(e), text=self.shown(e)) for e in self.episodes(seeds, 0.0)]
 
-    def _text(self, episode: Episode) -> str:
+    def shown(self, episode: Episode) -> str:
+        """An episode as its reader saw it."""
         decode = self.rollouts.generator.policy.decode
         return "\n".join(f"{decode(step.prompt)}{step.text}" for step in episode.steps)[:LONGEST]
 

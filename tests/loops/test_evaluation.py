@@ -185,6 +185,9 @@ class Scripted(PolicyAnswers):
         super().__init__(None, None)  # type: ignore[arg-type]
         self.env, self.texts = env, texts
 
+    def shown(self, episode: Episode) -> str:
+        return episode.steps[0].text
+
     def episodes(self, seeds: Any, temperature: float) -> list[Episode]:
         found = []
         for number, seed in enumerate(seeds):

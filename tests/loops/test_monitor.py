@@ -233,7 +233,9 @@ def said(seed: int, text: str, verdict: Verdict | None, reward: float = 0.0) -> 
 def test_answers_are_several_right_and_wrong_ones_of_different_problems() -> None:
     right, wrong = Verdict("correct", rung="rational"), Verdict("wrong", "no number", "parse")
     episodes = [said(n // 2, "x", right if n % 2 else wrong) for n in range(20)]
-    chosen = telling_ones([*episodes[:2], *episodes])  # of one problem it takes one right and one wrong
+    chosen = telling_ones(
+        [said(0, "y", wrong), said(0, "y", right), *episodes]
+    )  # of one problem it takes one right and one wrong
     assert [(episode.seed, episode.info["verdict"]) for episode in chosen] == [
         *((n, right) for n in range(3)),
         *((n, wrong) for n in range(3)),

@@ -94,9 +94,7 @@ def test_damage_is_found_and_an_unfinished_event_is_none(tmp_path: Path) -> None
     path.write_bytes(sound[:-3])
     assert damage(path) == ""
     path.write_bytes(sound[:-20] + b"?" + sound[-19:])
-    assert (
-        damage(path) == "damaged after 5 events"
-    )  # the version, a figure, the layout, two parts of the skill
+    assert damage(path) == "damaged after 3 events"  # the version, the figures, the layout
     path.write_bytes(b"?" + sound[1:])
     assert damage(path) == "damaged after 0 events"
     path.unlink()
