@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS := .venv/.docs
 ARGS ?=
 
-.PHONY: help install train smollm2 check test test-browser test-all clean
+.PHONY: help install train smollm2 check test docs test-browser test-all clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -41,7 +42,14 @@ check: $(STAMP) ## format, lint and types
 test: check ## check, then the tests that fit in minutes
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not browser'
 
-test-browser: $(STAMP) ## the report and TensorBoard of small runs in Chromium; skips where there is none
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: $(DOCS) ## the site, in build/site: open build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -P -m mkdocs build --strict --quiet
+
+test-browser: $(DOCS) ## the site, the report and TensorBoard of small runs in Chromium; skips where there is none
 	$(BIN)/python -m pytest -rs tests/browser
 
 test-all: check ## everything, long forms included

@@ -1,0 +1,21 @@
+# Shuhari on a CPU. Built nowhere yet: its RUN steps were tried in a clean virtual environment alone.
+#   docker build -t shuhari .
+#   docker run --rm -it -v "$PWD/runs:/work/runs" --user "$(id -u)" shuhari train
+FROM python:3.11-slim
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
+
+# torch first and exactly, from PyTorch's index of CPU wheels: any looser request may pull gigabytes of CUDA.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /src
+COPY constraints.txt .
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
+COPY . .
+RUN pip install -c constraints.txt '.[gguf]'
+
+# Anyone may write here: with --user the runs belong to whoever started the container.
+RUN useradd --create-home shuhari && mkdir -m 777 /work /cache
+ENV SHUHARI_HOME=/cache HOME=/cache
+USER shuhari
+WORKDIR /work
+ENTRYPOINT ["shuhari"]
+CMD ["--help"]
