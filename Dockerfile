@@ -4,8 +4,9 @@
 FROM python:3.11-slim
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
-# torch first and exactly, from PyTorch's index of CPU wheels: any looser request may pull gigabytes of CUDA.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# torch first and exactly: any looser request may pull gigabytes of CUDA. Without TORCH_INDEX this takes the build that
+# the package index gives, on x86 one with CUDA; --build-arg TORCH_INDEX=URL takes PyTorch's own index of CPU wheels.
+ARG TORCH_INDEX=""
 WORKDIR /src
 COPY constraints.txt .
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)"
