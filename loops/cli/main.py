@@ -5,6 +5,7 @@ and answer at once. Heavy imports wait until a command is known.
 """
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -81,6 +82,7 @@ def _answer(command: Callable[[], int]) -> NoReturn:
         # when it exits, and would complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end it without its status
         status = INTERRUPTED
     sys.exit(status)
 

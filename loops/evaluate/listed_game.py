@@ -27,7 +27,7 @@ from shuhari.rewards.statistics import share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 MANY = 10_000  # a game with more positions has its shares estimated
-SAMPLE = 4_000  # on so many of its positions
+SAMPLE = 5_000  # on so many of its positions
 SEARCHED = 2_000  # critical positions behind each point of skill against simulations
 POSITIONS = 4  # for each match that is wanted, behind a point of the learning curve
 

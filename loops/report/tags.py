@@ -155,6 +155,13 @@ TAGS: tuple[Tag, ...] = (
         figure="target_entropy",
     ),
     _learning(
+        "train/surprise",
+        "divergence of what a search finds from what the policy thought, KL(search || policy)",
+        "nats a move",
+        "falls",
+        figure="surprise",
+    ),
+    _learning(
         "train/heldout_loss",
         "loss on traces that are not trained on; imitation stops when it rises",
         "nats a token",

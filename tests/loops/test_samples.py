@@ -101,6 +101,9 @@ class Says(PolicyAnswers):
     def __init__(self, *texts: str) -> None:
         self.texts = texts
 
+    def shown(self, episode: Episode) -> str:
+        return episode.steps[0].text
+
     def episodes(self, seeds: Any, temperature: float) -> list[Episode]:
         texts = [self.texts[i % len(self.texts)] if temperature else self.texts[0] for i in range(len(seeds))]
         return [said(text, seed) for seed, text in zip(seeds, texts, strict=True)]
