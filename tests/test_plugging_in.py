@@ -95,6 +95,7 @@ def test_the_problems_train_past_their_expert(python: str, tmp_path: Path) -> No
     assert players["selfplay"]["greedy"] > players["expert"]["greedy"]
 
 
+@pytest.mark.long
 def test_the_game_trains_by_its_experiment(python: str, tmp_path: Path) -> None:
     quick = ["phases.imitate.examples=200", "phases.imitate.steps=8", "phases.imitate.batch=32"]
     quick += ["phases.selfplay.rounds=2", "phases.selfplay.games=32", "evaluate_problems=20"]

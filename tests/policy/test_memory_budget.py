@@ -35,7 +35,7 @@ def kept_bytes(generator: Generator) -> int:
 TABLES = 2**14  # bytes of row numbers, temperatures and the like, which the budget does not count
 
 
-@pytest.mark.parametrize("engine", ["cpu", "gpu"])
+@pytest.mark.parametrize("engine", ["cpu", pytest.param("gpu", marks=pytest.mark.long)])
 def test_distinct_prompts_and_adapters_stay_within_the_budget(engine: Literal["cpu", "gpu"]) -> None:
     policy, size, rng = Policy("games", rank=2, alpha=4.0), 2**20, np.random.default_rng(0)
     adapters = [f"past{n}" for n in range(8)]
