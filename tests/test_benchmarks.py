@@ -94,6 +94,7 @@ def test_a_crash_a_hang_and_a_wrong_value_each_cost_one_item(tmp_path: Path) -> 
         assert word in done.stdout
 
 
+@pytest.mark.long
 def test_who_stops_it_keeps_the_rows_and_leaves_no_process(tmp_path: Path) -> None:
     out = tmp_path / "f.jsonl"
     command = [sys.executable, SCRIPT, "--dry-run", "--out", str(out), "--only", "shared", "training"]

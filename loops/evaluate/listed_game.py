@@ -107,6 +107,11 @@ class ListedGame(GameEvaluation):
         low, high = wilson(skill, len(self._watched))
         return low, high
 
+    def bound(self, row: Row) -> float:
+        """Of a game that is too large to be measured as a whole, the lower end of the sample's interval."""
+        share = super().bound(row)
+        return share if len(self.critical) == self.critical_N.sum() else wilson(share, len(self.critical))[0]
+
     def counts(self) -> dict[str, int]:
         return {
             "positions": len(self.playable),

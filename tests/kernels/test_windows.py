@@ -109,7 +109,9 @@ def test_shared(T: int, name: str, window: int | None, ragged: bool) -> None:
         torch.testing.assert_close(got, torch.stack([want[b] for b in rows]))
 
 
-@pytest.mark.parametrize("window", [*WINDOWS[1:-1], pytest.param(WINDOWS[-1], marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "window", [*WINDOWS[1:5], *(pytest.param(x, marks=pytest.mark.long) for x in WINDOWS[5:])]
+)
 @pytest.mark.parametrize("name", ["plain", "triton"])
 def test_decoding_reads_narrowed_ranges(name: str, window: int) -> None:
     """One token a row from a pool, as lengths grow: ranges cut to the window read what the mask lets see."""

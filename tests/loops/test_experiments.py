@@ -13,6 +13,7 @@ from shuhari.loops.config import CONF, TrainConfig, store_types
 from shuhari.loops.train import train
 
 ALIKE = [pytest.param(name, marks=pytest.mark.long) for name in ("differentiate", "countdown")]
+SLOW = ("dataset", "linear_equations")
 TASKS = ["linear_equations", "calculator", "dataset", *ALIKE]
 SMOKE = [
     "phases.imitate.steps=12",
@@ -51,7 +52,7 @@ def smoke(name: str, folder: Path, overrides: list[str]) -> dict[str, Any]:
     return report
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [pytest.param(x, marks=pytest.mark.long) if x in SLOW else x for x in TASKS])
 def test_problems(name: str, tmp_path: Path) -> None:
     report = smoke(name, tmp_path, SMOKE)
     assert {"base", "expert", "expert_mode", "imitation", "selfplay"} <= set(report["players"])

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from shuhari.envs.games.equilibrium import nash_conv
@@ -64,6 +65,7 @@ def phase_of(game: str, cfg: FictitiousPlayConfig) -> Phase:
     return Phase("selfplay", source, learner)
 
 
+@pytest.mark.long
 def test_it_comes_near_the_equilibrium() -> None:
     torch.set_num_threads(1)
     cfg = FictitiousPlayConfig(

@@ -55,6 +55,7 @@ def test_pairs_made_by_the_verifier_train_the_policy_above_imitation(tmp_path: P
     assert compare["greedy"] > imitation["greedy"]
 
 
+@pytest.mark.long
 def test_pairs_of_a_file_train_too(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"{a}+{b}=", "chosen": "1", "rejected": "2"} for a in range(9) for b in range(9)]

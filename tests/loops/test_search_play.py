@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from shuhari.loops.evaluate.matched_game import MatchedGame
 from shuhari.loops.evaluate.search_curve import worth_of_no_search
 from shuhari.loops.train import train
 from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
-from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.lm_player import LMPlayer, Models
 from shuhari.policy.match import play_match, tally
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
@@ -288,3 +288,16 @@ def test_positions_that_surprise_the_policy_enter_the_replay_more_often() -> Non
     assert times_M[:900].mean() == pytest.approx(0.5, abs=0.06)  # by hand: half of 1
     assert times_M[900:].mean() == pytest.approx(5.5, abs=0.2)  # and half of 1 + 1 / 0.1
     assert (part._times(np.zeros(10)) == 1).all()
+
+
+def test_a_lead_over_a_sampled_game_counts_beyond_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bound(share: float) -> float:
+        graph = game_graph("tic_tac_toe")
+        whole = np.zeros(len(graph), dtype=bool)
+        evaluation = ListedGame(graph, RandomPlayer(), cast(Models, str), whole, matches=4, seed=0)
+        return evaluation.bound({"optimal_critical": share})
+
+    assert bound(0.97) == 0.97
+    monkeypatch.setattr("shuhari.loops.evaluate.listed_game.MANY", 100)
+    monkeypatch.setattr("shuhari.loops.evaluate.listed_game.SAMPLE", 1000)
+    assert 0.94 < bound(0.97) < 0.965

@@ -61,7 +61,9 @@ def test_the_same_seed_gives_the_same_adapter(make: Any, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("make", [mirror, small_game])
-@pytest.mark.parametrize(("phase", "step"), [("imitate", 2), ("selfplay", 1)])
+@pytest.mark.parametrize(
+    ("phase", "step"), [pytest.param("imitate", 2, marks=pytest.mark.long), ("selfplay", 1)]
+)
 def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
     make: Any, phase: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -88,7 +90,10 @@ def test_ctrl_c_stops_after_the_step_and_resume_goes_on_as_if_never_stopped(
         assert {**mine, "seconds": 0} == {**theirs, "seconds": 0}
 
 
-@pytest.mark.parametrize("damage", ["checkpoint", "config", "nothing saved"])
+@pytest.mark.parametrize(
+    "damage",
+    ["checkpoint", *(pytest.param(x, marks=pytest.mark.long) for x in ("config", "nothing saved"))],
+)
 def test_a_damaged_run_cannot_be_resumed_and_says_so(damage: str, tmp_path: Path) -> None:
     train(small_game(tmp_path))
     folder = run_folder(tmp_path)
@@ -286,7 +291,7 @@ def accepted_answers(**changes: Any) -> AcceptedAnswersConfig:
     return AcceptedAnswersConfig(rounds=15, problems=32, samples=8, updates=[4, 4], batch=64, **changes)
 
 
-@pytest.mark.parametrize("make", [accepted_answers, sample_groups])
+@pytest.mark.parametrize("make", [pytest.param(accepted_answers, marks=pytest.mark.long), sample_groups])
 def test_both_sources_learn_from_reward_alone(make: Any, tmp_path: Path) -> None:
     cfg = mirror(tmp_path)
     cfg.phases["imitate"].steps = 80  # enough to try the right answer, not enough to give it
@@ -295,6 +300,7 @@ def test_both_sources_learn_from_reward_alone(make: Any, tmp_path: Path) -> None
     assert players["selfplay"]["pass_at"]["1"] > players["imitation"]["pass_at"]["1"]
 
 
+@pytest.mark.long
 def test_what_is_solved_already_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg = mirror(tmp_path)
     cfg.phases["selfplay"] = SampleGroupsConfig(rounds=1, problems=4, samples=4)

@@ -134,7 +134,10 @@ def test_special_tokens_beyond_the_embedding_are_never_made_of_text(tmp_path: Pa
 
 
 @pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize(("kind", "engine"), [("llama", "cpu"), ("llama", "gpu"), ("gpt_neox", "cpu")])
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [("llama", "cpu"), ("gpt_neox", "cpu"), pytest.param("llama", "gpu", marks=pytest.mark.long)],
+)
 def test_padding_of_the_vocabulary_is_never_said(tmp_path: Path, kind: str, engine: Any, tied: bool) -> None:
     """By sampler and learner alike: rows beyond the tokenizer stand for no text."""
     checkpoints.write_checkpoint(tmp_path, kind, vocab_size=400, tie_word_embeddings=tied)
@@ -176,7 +179,9 @@ ROTARY: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("scaling", ROTARY)
+@pytest.mark.parametrize(
+    "scaling", [x if x == "llama3" else pytest.param(x, marks=pytest.mark.long) for x in ROTARY]
+)
 def test_rotary_scaling_is_transformers_as_far_as_a_text_may_go(tmp_path: Path, scaling: str) -> None:
     rope = {"rope_type": scaling, "rope_theta": 10000.0, **ROTARY[scaling]}
     policy = checkpoints.random_policy(tmp_path, "llama", rope_parameters=rope)

@@ -35,6 +35,7 @@ def test_every_pair_of_a_group(group: str) -> None:
     assert not wrong
 
 
+@pytest.mark.long
 def test_a_verdict_is_the_same_in_every_process() -> None:
     """The primes and hashes differ from process to process, and the verdicts do not."""
     sampled = [pair for pair in PAIRS if "break" in pair["group"] or "sum" in pair["group"]]

@@ -69,8 +69,8 @@ def _run(seconds: float, seed: int) -> int:
     return n
 
 
-def test_fuzz_15_seconds() -> None:
-    assert _run(12, seed=0) > 100
+def test_fuzz_5_seconds() -> None:
+    assert _run(5, seed=0) > 40
 
 
 @pytest.mark.long

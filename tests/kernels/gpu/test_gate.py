@@ -82,6 +82,7 @@ def modules() -> set[str]:
     return {x.stem for x in (ROOT / "kernels" / "gpu").glob("*.py") if "def shipped()" in x.read_text()}
 
 
+@pytest.mark.long
 def test_one_configuration_of_each_kernel_passes() -> None:
     done, found = gate("--few", "1", "--target", "90")
     all_well(done, found)
