@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ from shuhari.loops.evaluate.matched_game import MatchedGame
 from shuhari.loops.evaluate.search_curve import worth_of_no_search
 from shuhari.loops.train import train
 from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
-from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.match import play_match, tally
 from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
@@ -294,7 +294,10 @@ def test_a_lead_over_a_sampled_game_counts_beyond_the_sample(monkeypatch: pytest
     def bound(share: float) -> float:
         graph = game_graph("tic_tac_toe")
         whole = np.zeros(len(graph), dtype=bool)
-        evaluation = ListedGame(graph, RandomPlayer(), cast(Models, str), whole, matches=4, seed=0)
+        evaluation = ListedGame(
+            graph, RandomPlayer(), lambda adapter: LMPlayer(POLICY, Renderer(POLICY), adapter), whole,
+            matches=4, seed=0,
+        )  # fmt: skip
         return evaluation.bound({"optimal_critical": share})
 
     assert bound(0.97) == 0.97
