@@ -79,6 +79,7 @@ def test_its_own_test_passes(written: Path, python: str) -> None:
     subprocess.run(command, check=True, capture_output=True, cwd=written)
 
 
+@pytest.mark.long
 def test_the_problems_train_by_their_experiment(python: str, tmp_path: Path) -> None:
     quick = ["phases.imitate.steps=140", "phases.imitate.examples=1000", "phases.selfplay.rounds=1"]
     quick += ["phases.selfplay.problems=32", "evaluate_problems=20", "threads=1", f"out={tmp_path}"]

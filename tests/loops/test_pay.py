@@ -82,6 +82,7 @@ def test_legal_actions_are_learned_from_pay_that_is_never_above_0(tmp_path: Path
     assert "| legal |" in text
 
 
+@pytest.mark.long
 def test_best_of_a_group_is_learned_from_pay_that_is_never_above_0(tmp_path: Path) -> None:
     cfg = paying(tmp_path, "toy/Signs-v0")
     cfg.phases = {

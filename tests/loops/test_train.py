@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_adapter(make: Any, tmp_path: Path) -> None
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@pytest.mark.parametrize("make", [mirror, small_game])
+@pytest.mark.parametrize("make", [pytest.param(mirror, marks=pytest.mark.long), small_game])
 @pytest.mark.parametrize(
     ("phase", "step"), [pytest.param("imitate", 2, marks=pytest.mark.long), ("selfplay", 1)]
 )

@@ -39,7 +39,7 @@ CASES = {  # name: architecture, its windows, path
 WHERE = [(case, "cpu") for case in CASES] + [
     (case, "gpu") for case, (*_, path) in CASES.items() if path == "fused"
 ]
-FEW = (("qwen3", "cpu"), ("qwen3", "gpu"), ("gemma3", "cpu"), ("narrow", "gpu"))
+FEW = (("qwen3", "cpu"), ("narrow", "gpu"))
 ENGINES = [where if where in FEW else pytest.param(*where, marks=pytest.mark.long) for where in WHERE]
 
 

@@ -89,6 +89,7 @@ def test_one_configuration_of_each_kernel_passes() -> None:
     assert {x["module"] for x in found["reports"]} == modules()
 
 
+@pytest.mark.long
 def test_bad_kernels_are_caught_and_named(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(BAD)
     done = run(str(tmp_path / "bad.py"))
