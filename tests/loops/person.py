@@ -4,39 +4,16 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
 import sys
 import termios
 import time
-import traceback
-from typing import NoReturn
-
-from shuhari.loops.cli.main import main
-
-
-def _go_on(arguments: tuple[str, ...]) -> NoReturn:
-    """In a copy of the tests' process: `shuhari` on the terminal at its descriptors, and nothing after it."""
-    status = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
-        sys.argv = ["shuhari", *arguments]
-        main()
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
 
 
 class Person:
     """Types to `shuhari` on a terminal of its own, of so many columns, and reads what it writes."""
 
-    def __init__(self, columns: int, *arguments: str, forked: bool = False) -> None:
-        """`forked`: it is no new process but a copy of this one, where a model takes long to be imported."""
+    def __init__(self, columns: int, *arguments: str) -> None:
         self.child, self.terminal = pty.fork()
         if not self.child:
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -44,13 +21,11 @@ class Person:
             for name in ("COLUMNS", "LINES"):
                 os.environ.pop(name, None)
             os.environ |= {"TERM": "dumb", "OMP_NUM_THREADS": "1"}
-            if forked:
-                _go_on(arguments)
             command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
             os.execve(command[0], command, dict(os.environ))  # C's has what readline wrote into it, too
         self.read = ""
 
-    def wait(self, text: str, seconds: float = 20.0) -> str:
+    def wait(self, text: str, seconds: float = 60.0) -> str:
         """What has been written since, up to and with this text; "" stands for the end."""
         start, until = len(self.read), time.monotonic() + seconds
         while not text or text not in self.read[start:]:

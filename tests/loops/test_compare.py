@@ -46,7 +46,7 @@ def test_on_a_terminal_with_nonsense_the_end_of_the_input_and_ctrl_c(
     columns: int, end: str, tmp_path: Path
 ) -> None:
     out = tmp_path / "pairs.jsonl"
-    person = Person(columns, "compare", *ADDITION, "--out", str(out), forked=True)
+    person = Person(columns, "compare", *ADDITION, "--out", str(out))
     person.wait("better> ")
     person.type("zz\r")
     person.wait("'zz' is none of 1, 2, tie,")
