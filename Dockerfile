@@ -1,6 +1,6 @@
 # Shuhari on a CPU. Built nowhere yet: its RUN steps were tried in a clean virtual environment alone.
 #   docker build -t shuhari .
-#   docker run --rm -it -v "$PWD/runs:/work/runs" --user "$(id -u)" shuhari train
+#   docker run --rm -it -v "$PWD/runs:/home/shuhari/runs" --user "$(id -u)" shuhari train
 FROM python:3.11-slim
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 
@@ -14,9 +14,9 @@ COPY . .
 RUN pip install -c constraints.txt '.[gguf]'
 
 # Anyone may write here: with --user the runs belong to whoever started the container.
-RUN useradd --create-home shuhari && mkdir -m 777 /work /cache
+RUN useradd --create-home shuhari && chmod 777 /home/shuhari && mkdir -m 777 /cache
 ENV SHUHARI_HOME=/cache HOME=/cache
 USER shuhari
-WORKDIR /work
+WORKDIR /home/shuhari
 ENTRYPOINT ["shuhari"]
 CMD ["--help"]

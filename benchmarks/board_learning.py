@@ -70,7 +70,7 @@ class Board:
 def head_logits(policy: Policy, head: nn.Linear, renderer: Renderer, observations: list[str]) -> Tensor:
     """How each position ends, as logits [N, 3], from the hidden state of its last token."""
     prompts_BT = torch.tensor([renderer.first(observation) for observation in observations])
-    return head(llama.hidden(policy.weights(), prompts_BT, 1)[:, 0])  # type: ignore[no-any-return]
+    return head(llama.hidden(policy.weights(), prompts_BT, 1)[:, 0])
 
 
 def measure(board: Board, policy: Policy, head: nn.Linear | None) -> dict[str, float]:

@@ -16,8 +16,9 @@ import time
 
 from bitbully.bitbully_core import BitBullyCore, BoardCore
 
+from shuhari.envs.games.solved_positions import STAGES
+
 EACH = 400
-STAGES = {"12-16": range(12, 17), "17-24": range(17, 25), "25-36": range(25, 37)}
 COLUMNS, FULL = 7, -1000  # BitBully's score of a column without room
 
 

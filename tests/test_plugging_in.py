@@ -9,6 +9,7 @@ import venv
 from pathlib import Path
 
 import pytest
+from mistakes import mistake
 
 import shuhari
 from shuhari.loops.cli.new import KINDS, main
@@ -140,13 +141,7 @@ def test_a_name_that_cannot_be_is_one_line_and_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "here").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in error
-    assert error.startswith("shuhari: ")
-    assert error.count("\n") == 1
+    assert message in mistake(main, arguments, capsys)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "here"]
 
 

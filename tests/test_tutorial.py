@@ -18,6 +18,7 @@ import shuhari
 from shuhari.envs.env_checker import check_environment
 from shuhari.loops.cli.config_help import described, sections
 from shuhari.loops.cli.new import main
+from shuhari.loops.config import CONF
 
 PAGE = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text()
 ((PLACE, CODE),) = re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, re.DOTALL)
@@ -53,7 +54,7 @@ def test_the_page_of_the_configuration_has_every_key_and_experiment() -> None:
     for prefix, _, keys in sections():
         for key in keys:
             assert f"| `{prefix}{key.name}` |" in page
-    assert all(f"| `{name}` |" in page for name in described("experiment"))
+    assert all(f"| `{name}` |" in page for name in described((CONF / "experiment").glob("*.yaml")))
 
 
 @pytest.fixture

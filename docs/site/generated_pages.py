@@ -28,6 +28,7 @@ WIDTH = "80"  # columns of --help
 
 def configuration() -> str:
     """Experiments, and every key of the configuration with its default and its line."""
+    ours = described((CONF / "experiment").glob("*.yaml"))
     parts = [
         "# Configuration",
         "A key is set on the command line, `shuhari train experiment=addition seed=1 policy.rank=32`, or in "
@@ -37,13 +38,16 @@ def configuration() -> str:
         "`phase@phases.NAME=ALGORITHM`, `objective@phases.NAME.objective=OBJECTIVE`. Behind a key stands its "
         "default, which experiments may change.",
         "## Experiments",
-        _table(("`experiment=`", "what it is"), ((f"`{n}`", t) for n, t in described("experiment").items())),
+        _table(
+            ("`experiment=`", "what it is"),
+            ((f"`{n}`", t) for n, t in ours.items()),
+        ),
     ]
     for prefix, title, keys in sections():
         short, _, rest = title.partition(". ")
         parts += [f"## Keys {short}", rest, _keys(prefix, keys)]
     parts += ["## Keys of pretrain", _keys("", config_help.keys(PretrainConfig))]
-    recipes = ((f"`{n}`", t) for n, t in described("recipe").items())
+    recipes = ((f"`{n}`", t) for n, t in described((CONF / "recipe").glob("*.yaml")).items())
     parts += ["## Recipes of pretrain", _table(("`recipe=`", "what it is"), recipes)]
     return _page(parts)
 

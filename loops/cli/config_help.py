@@ -9,15 +9,17 @@ import io
 import shutil
 import textwrap
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING as REQUIRED
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
 
 from shuhari.loops import config
+from shuhari.loops.cli.experiments import experiments
 from shuhari.loops.config import (
     ALGORITHMS,
     CONF,
@@ -135,10 +137,10 @@ def _first_line(cls: type) -> str:
     return (inspect.getdoc(cls) or "").partition("\n")[0]
 
 
-def described(group: str) -> dict[str, str]:
-    """The files of a group of `conf/`, with the comment that each begins with."""
+def described(files: Iterable[Path]) -> dict[str, str]:
+    """Configuration files by their names, with the comment that each begins with."""
     found = {}
-    for path in sorted((CONF / group).glob("*.yaml")):
+    for path in sorted(files, key=lambda path: path.stem):
         lines = path.read_text(encoding="utf-8").splitlines()[1:]
         comment = []
         for line in lines:
@@ -158,10 +160,18 @@ def main(command: str, usage: str) -> int:
     for example in EXAMPLES[command]:
         print(f"  {example}")
     if command == "pretrain":
-        _print("\nrecipes: recipe=NAME", [(n, t) for n, t in described("recipe").items()], width)
+        _print(
+            "\nrecipes: recipe=NAME",
+            [*described((CONF / "recipe").glob("*.yaml")).items()],
+            width,
+        )
         _print("\nkeys", [(_name("", k), k.text) for k in keys(PretrainConfig)], width)
         return 0
-    _print("\nexperiments: experiment=NAME", [(n, t) for n, t in described("experiment").items()], width)
+    _print(
+        "\nexperiments: experiment=NAME",
+        [*described(experiments().values()).items()],
+        width,
+    )
     print(f"\n{textwrap.fill(PHASES, width)}")
     for prefix, title, found in sections():
         _print(f"\nkeys {title}", [(_name(prefix, key), key.text) for key in found], width)

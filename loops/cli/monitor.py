@@ -10,7 +10,8 @@ from pathlib import Path
 from tensorboard import program
 
 from shuhari.loops.cli.messages import fail
-from shuhari.loops.report.event_files import damage, event_files, newest_run
+from shuhari.loops.report.event_files import damage, event_files
+from shuhari.loops.report_page.run_reader import newest_run
 
 HOST = "127.0.0.1"  # whoever wants it from elsewhere has a tunnel: TensorBoard asks nobody who they are
 STORY = "#custom_scalars"  # the page that opens
@@ -89,7 +90,3 @@ def serve(folder: Path, port: int | None) -> str:
         return str(server.launch())
     except program.TensorBoardServerException as error:
         fail(f"--port {port}: cannot be taken ({error.msg}); leave it out, and a free one is found")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -17,13 +17,11 @@ NAME = "report.html"
 def main(arguments: Sequence[str]) -> int:
     """Exit status 0, or 2 with one line for what the user got wrong."""
     options = _parser().parse_args(arguments)
-    given = [text for text in options.runs if not text.startswith("out=")]
-    out = options.out or next((text[4:] for text in options.runs if text.startswith("out=")), "")
     try:
-        runs = [read_run(Path(text)) for text in given] or [read_run(_newest(Path("runs")))]
+        runs = [read_run(Path(text)) for text in options.runs] or [read_run(_newest(Path("runs")))]
     except NoRunError as error:
         fail(str(error))
-    path = Path(out) if out else _usual_place(runs)
+    path = Path(options.out) if options.out else _usual_place(runs)
     try:
         page = run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:  # of files by others
@@ -66,7 +64,3 @@ def _newest(folder: Path) -> Path:
 
 def _usual_place(runs: Sequence[RunRecord]) -> Path:
     return runs[0].folder / NAME if len(runs) == 1 else Path(NAME)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

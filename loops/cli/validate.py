@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             fail(f"{'-' if name == 'n' else '--'}{name.replace('_', '-')} {value}: a number from {least}")
     env = open_text_env(options.env, options.arguments)
     inner = env.unwrapped
-    own = _own_policy(options.env)
+    own = _own_policy(options.env, parse_arguments(options.arguments))
     generic = "games" if isinstance(inner, OpenSpielEnv) else "math"
     options.base = options.base or own.get("base", generic if _is_known(inner) else "gymnasium")
     options.max_new_tokens = options.max_new_tokens or int(own.get("max_new_tokens", MAX_NEW_TOKENS))
@@ -91,8 +92,8 @@ def _is_known(inner: Any) -> bool:
     return isinstance(inner, OpenSpielEnv | TaskEnv)
 
 
-def _own_policy(env_id: str) -> dict[str, Any]:
-    """What the first experiment of this environment says of its policy."""
+def _own_policy(env_id: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the first experiment of this environment, and of this game if it names one, says of its policy."""
     known: dict[str, Any] = {
         name: OmegaConf.to_container(OmegaConf.load(path)) for name, path in experiments().items()
     }
@@ -104,7 +105,9 @@ def _own_policy(env_id: str) -> dict[str, Any]:
         found |= said.get("policy", {})
         return found
 
-    return next((of(said) for said in known.values() if said.get("env") == env_id), {})
+    wanted = env_id, arguments.get("game")
+    own = (s for s in known.values() if (s.get("env"), s.get("env_args", {}).get("game")) == wanted)
+    return next(map(of, own), {})
 
 
 def _of_problems(
@@ -143,7 +146,10 @@ def _second_phase(inner: Any, options: argparse.Namespace) -> str:
         except (MemoryError, ValueError) as error:
             return f"none: {error}"
     by = {"board_game": "tree search", "hidden_game": "fictitious play", "returns": "its rewards"}
-    return f"{by[experiment]}: shuhari train experiment={experiment} env={options.env}"
+    command = ["shuhari", "train", f"experiment={experiment}", f"env={options.env}"]
+    return (
+        f"{by[experiment]}: {shlex.join([*command, *(f'env_args.{given}' for given in options.arguments)])}"
+    )
 
 
 def _lengths(

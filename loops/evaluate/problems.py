@@ -49,7 +49,9 @@ class PolicyAnswers:
         )
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
-        return [replace(answered(e), text=self.shown(e)) for e in self.episodes(seeds, 0.0)]
+        """Wrong ones with their text, which a row keeps of some."""
+        found = [(answered(e), e) for e in self.episodes(seeds, 0.0)]
+        return [replace(a, text=self.shown(e)) if a.solved is False else a for a, e in found]
 
     def shown(self, episode: Episode) -> str:
         """An episode as its reader saw it."""

@@ -1,4 +1,4 @@
-"""The event files of runs: which there are, which run was written last, and which files are damaged."""
+"""The event files of runs: which there are, and which are damaged."""
 
 import struct
 from itertools import count
@@ -13,12 +13,6 @@ HEAD, CHECKSUM = struct.Struct("<QI"), struct.Struct("<I")  # length and its che
 def event_files(folder: Path) -> list[Path]:
     """All of a run, or of all runs in a folder."""
     return sorted(path for path in folder.glob(PATTERN) if path.is_file())
-
-
-def newest_run(runs: Path) -> Path | None:
-    """Of the runs in a folder, EXPERIMENT/TIME/, the one that was written last; None where there is none."""
-    written = [(path.stat().st_mtime, path) for path in runs.glob(f"*/*/tensorboard/{PATTERN}")]
-    return runs / Path(*max(written)[1].relative_to(runs).parts[:2]) if written else None
 
 
 def damage(path: Path) -> str:

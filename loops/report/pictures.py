@@ -1,6 +1,7 @@
 """Pictures for TensorBoard, drawn by Pillow: boards with move probabilities, and skill against a number."""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import log2
 from typing import Any
 
@@ -20,6 +21,7 @@ MOST_MOVES = 9  # bars of a position, of the most probable moves
 Draw = ImageDraw.ImageDraw
 
 
+@cache
 def _font(size: int) -> Any:
     return ImageFont.load_default(size)
 

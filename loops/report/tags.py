@@ -112,7 +112,7 @@ TAGS: tuple[Tag, ...] = (
     ),
     _learning(
         "train/learning_rate",
-        "of the last optimizer step: warm-up, then linear decay",
+        "mean over a round's optimizer steps: warm-up, then linear decay",
         "",
         figure="learning_rate",
     ),

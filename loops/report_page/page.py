@@ -38,11 +38,17 @@ def run_page(run: RunRecord) -> str:
         against=_skill_curves(curves, unit),
         curves=curves,
         games=games,
-        hexagons=str((run.config.get("env_args") or {}).get("game", "")).startswith("hex"),
+        hexagons=_is_hex(run.config),
         answers=answers,
         wrong=_still_wrong(run),
         settings=OmegaConf.to_yaml(run.config) if run.config else "",
     )
+
+
+def _is_hex(config: dict[str, Any]) -> bool:
+    """Whether a run's game is Hex, by the game's name or the environment's, such as shuhari/Hex5x5-v0."""
+    game = (config.get("env_args") or {}).get("game") or str(config.get("env", "")).rpartition("/")[2]
+    return str(game).lower().startswith("hex")
 
 
 def comparison_page(runs: Sequence[RunRecord]) -> str:

@@ -107,9 +107,9 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def newest_run(folder: Path) -> Path | None:
-    """The run below a folder that was begun last, by what its folder is called, or None."""
-    found = {path.parent for mark in MARKS for path in folder.glob(f"*/**/{mark}")}
-    return max(found, key=lambda run: (run.name, run.stat().st_mtime), default=None)
+    """The run below a folder that was written last, or None."""
+    written = [path for mark in MARKS for path in folder.glob(f"*/**/{mark}")]
+    return max(written, key=lambda path: path.stat().st_mtime).parent if written else None
 
 
 def _read(run: RunRecord, name: str, parse: Any) -> Figures | None:

@@ -52,7 +52,7 @@ def read_sample(record: dict[str, Any]) -> Sample:
         rest = [line for line in lines if not MOVE.fullmatch(line)]
         return Sample(phase, step, "\n".join(rest), _game(moves))
     rewards = [_number(found) for found in REWARD.findall(text)]
-    verdict = _verdict(record, math.fsum(rewards)) if rewards else ""
+    verdict = _verdict(math.fsum(rewards)) if rewards else ""
     return Sample(phase, step, REWARD.sub("", text), verdict=verdict)
 
 
@@ -77,9 +77,7 @@ def chosen(records: Sequence[dict[str, Any]]) -> tuple[list[Sample], list[Sample
     return games[::-1], [*right[::-1], *wrong[::-1]]
 
 
-def _verdict(record: dict[str, Any], reward: float) -> str:
-    if said := record.get("verdict"):
-        return {"correct": "right"}.get(str(said), str(said))
+def _verdict(reward: float) -> str:
     return {1.0: "right", 0.0: "wrong"}.get(reward, f"reward {reward:g}")
 
 

@@ -8,6 +8,7 @@ from math import log10, sqrt
 
 import numpy as np
 import pytest
+from mistakes import mistake
 
 from shuhari.loops.cli.arena import main
 from shuhari.loops.play.elo import SCALE, ratings
@@ -134,10 +135,4 @@ def test_fewer_openings_than_were_asked_for_are_told(capsys: pytest.CaptureFixtu
 def test_what_a_user_gets_wrong_is_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in error
-    assert error.startswith("shuhari: ")
-    assert error.count("\n") == 1
+    assert message in mistake(main, arguments, capsys)

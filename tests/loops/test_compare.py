@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from mistakes import mistake
 from person import Person
 
 from shuhari.envs import register_env
@@ -174,11 +175,5 @@ def test_what_a_user_gets_wrong_is_one_line_and_no_file(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1\n"), encoding="utf-8"))
     (tmp_path / "foreign.jsonl").write_text('{"question": "1+1", "answer": "2"}\n')
     (tmp_path / "broken.ties.jsonl").write_text("[]\n")
-    with pytest.raises(SystemExit) as stop:
-        main([argument.format(folder=tmp_path) for argument in arguments])
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in error
-    assert error.startswith("shuhari: ")
-    assert error.count("\n") == 1
+    assert message in mistake(main, [argument.format(folder=tmp_path) for argument in arguments], capsys)
     assert {path.name for path in tmp_path.iterdir()} == {"foreign.jsonl", "broken.ties.jsonl"}

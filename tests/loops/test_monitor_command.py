@@ -11,10 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from mistakes import mistake
 
 from shuhari.loops.cli import monitor as command
-from shuhari.loops.report.event_files import damage, event_files, newest_run
+from shuhari.loops.report.event_files import damage, event_files
 from shuhari.loops.report.monitor import Monitor
+from shuhari.loops.report_page.run_reader import newest_run
 
 
 def run_of(folder: Path) -> Path:
@@ -55,34 +57,27 @@ def test_it_serves_the_newest_run_and_ctrl_c_ends_it_quietly(tmp_path: Path) -> 
     assert (served.returncode, out.strip(), err) == (0, "", "")
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as stop:
-        command.main(arguments)
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    return line
-
-
 def test_what_is_wrong_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     empty = str(tmp_path)
-    assert "there are no runs; start one with shuhari train" in refused(capsys, "--runs", empty)
-    assert "there are no runs" in refused(capsys, "--runs", "/nosuch")
-    assert "/nosuch: there is no such folder" in refused(capsys, "/nosuch")
-    assert "has no TensorBoard events" in refused(capsys, empty)
-    assert "has no TensorBoard events" in refused(capsys, "--all", "--runs", empty)
-    assert "leave out" in refused(capsys, "--all", empty)
-    assert "--port 65536: a number from 0" in refused(capsys, "--port", "65536")
+    assert "there are no runs; start one with shuhari train" in mistake(
+        command.main, ["--runs", empty], capsys
+    )
+    assert "there are no runs" in mistake(command.main, ["--runs", "/nosuch"], capsys)
+    assert "/nosuch: there is no such folder" in mistake(command.main, ["/nosuch"], capsys)
+    assert "has no TensorBoard events" in mistake(command.main, [empty], capsys)
+    assert "has no TensorBoard events" in mistake(command.main, ["--all", "--runs", empty], capsys)
+    assert "leave out" in mistake(command.main, ["--all", empty], capsys)
+    assert "--port 65536: a number from 0" in mistake(command.main, ["--port", "65536"], capsys)
     run = run_of(tmp_path / "runs" / "addition" / "a")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"--port {port}: cannot be taken" in refused(capsys, "--port", port, str(run))
+        assert f"--port {port}: cannot be taken" in mistake(command.main, ["--port", port, str(run)], capsys)
 
 
 def test_the_newest_run_is_the_one_that_was_written_last(tmp_path: Path) -> None:
     first, second = (run_of(tmp_path / name / "a") for name in ("b", "a"))
     for age, run in enumerate((second, first)):
-        for path in event_files(run):
-            os.utime(path, (1000 + age, 1000 + age))
+        os.utime(run / "metrics.jsonl", (1000 + age, 1000 + age))
     assert newest_run(tmp_path) == first
     assert newest_run(tmp_path / "c") is None
 

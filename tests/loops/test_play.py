@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mistakes import mistake
 from person import Person
 
 from shuhari.envs.games.referee import Referee
@@ -242,10 +243,4 @@ def test_what_a_user_gets_wrong_is_one_line(
         (tmp_path / name).mkdir()
         (tmp_path / name / "adapter_config.json").write_text(f'{{"base_model_name_or_path": {base}}}')
     places = {"folder": folder, "orphan": tmp_path / "orphan", "moved": tmp_path / "moved"}
-    with pytest.raises(SystemExit) as stop:
-        main([argument.format(**places) for argument in arguments])
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in error
-    assert error.startswith("shuhari: ")
-    assert error.count("\n") == 1
+    assert message in mistake(main, [argument.format(**places) for argument in arguments], capsys)

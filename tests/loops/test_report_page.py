@@ -1,6 +1,7 @@
 """`shuhari report`: the page holds what the run holds, needs nothing else, and says what is missing."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from shuhari.loops.cli import report
+from shuhari.loops.report_page.page import _is_hex
 from shuhari.loops.report_page.run_reader import read_run
 from shuhari.loops.report_page.sample_episodes import read_mistake, read_sample
 from shuhari.loops.report_page.seeds import bootstrap_interval, group, interquartile_mean
@@ -205,7 +207,16 @@ def test_mistakes_end_in_one_line_with_a_remedy(
 
 def test_without_a_run_the_newest_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("b/2026-01-31_12-00-00", "a/2026-02-01_12-00-00"):
+    for age, name in enumerate(("b/2026-02-01_12-00-00", "a/2026-01-31_12-00-00")):
         write_run(tmp_path / "runs" / name)
+        for path in (tmp_path / "runs" / name).iterdir():
+            os.utime(path, (1000 + age, 1000 + age))
     assert report.main([]) == 0
     assert [page.parent.parent.name for page in tmp_path.glob("runs/*/*/report.html")] == ["a"]
+
+
+def test_hex_is_drawn_in_hexagons_by_whatever_name() -> None:
+    assert _is_hex({"env": "shuhari/OpenSpiel-v0", "env_args": {"game": "hex(board_size=5)"}})
+    assert _is_hex({"env": "shuhari/Hex5x5-v0", "env_args": {}})
+    assert not _is_hex({"env": "shuhari/OpenSpiel-v0", "env_args": {"game": "othello"}})
+    assert not _is_hex({})

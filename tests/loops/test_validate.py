@@ -7,10 +7,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from mistakes import mistake
 
 from shuhari.envs import FreeText, Task, TaskEnv
 from shuhari.envs.content_checker import RandomEpisode, pays
-from shuhari.loops.cli.validate import main
+from shuhari.loops.cli.validate import _own_policy, main
 from shuhari.rewards import Verdict
 
 
@@ -161,7 +162,11 @@ def test_what_is_no_fault_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         (["TicTacToe-v0"], "tree search: shuhari train experiment=board_game", "zero-sum; mean return +"),
         (["KuhnPoker-v0"], "fictitious play: ", "zero-sum; "),
         (["OpenSpiel-v0", "game=kuhn_poker(players=3)"], "none: kuhn_poker(players=3): has 3 seats", "zero"),
-        (["OpenSpiel-v0", "game=catch"], "its rewards: shuhari train experiment=returns", "mean return"),
+        (
+            ["OpenSpiel-v0", "game=catch"],
+            "its rewards: shuhari train experiment=returns env=shuhari/OpenSpiel-v0 env_args.game=catch",
+            "mean return",
+        ),
         (["FrozenLake-v0"], "its rewards: ", "mean return +0"),
     ],
 )
@@ -202,10 +207,11 @@ def test_a_game_that_is_called_zero_sum_and_is_not() -> None:
 def test_what_a_user_gets_wrong_is_one_line(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    error = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert message in error
-    assert error.startswith("shuhari: ")
-    assert error.count("\n") == 1
+    assert message in mistake(main, arguments, capsys)
+
+
+def test_an_experiment_counts_for_its_own_game_alone() -> None:
+    hex_game = "hex(board_size=5)"
+    assert _own_policy("shuhari/OpenSpiel-v0", {"game": hex_game})["base"] == "boards"
+    assert _own_policy("shuhari/OpenSpiel-v0", {"game": "kuhn_poker"}) == {}
+    assert _own_policy("shuhari/Countdown-v0", {"difficulty": 2})["base"] == "algebra"
