@@ -40,7 +40,8 @@ check: $(STAMP) ## format, lint and types
 	$(BIN)/mypy -p shuhari
 
 test: check ## check, then the tests that fit in minutes
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not browser'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long and not browser' \
+		-o faulthandler_timeout=180 -o faulthandler_exit_on_timeout=true
 
 $(DOCS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'

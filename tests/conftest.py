@@ -4,6 +4,7 @@ Kernels run in Triton's interpreter; `tests/kernels/conftest.py` mends its bf16.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, in whichever order files are collected
@@ -11,3 +12,6 @@ os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, in which
 import torch
 
 torch.set_num_threads(1)
+
+# A shell ignores Ctrl-C for what it starts in the background, and processes that tests start inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)

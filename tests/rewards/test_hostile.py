@@ -19,9 +19,13 @@ from shuhari.rewards import verify
 rows = []
 for case in hostile.cases():
     options = {key: case[key] for key in ("kind", "form", "prompt") if key in case}
-    start = time.perf_counter()
-    verdict = verify(case["answer"], case["gold"], **options)
-    seconds = time.perf_counter() - start
+    seconds = float("inf")
+    for _ in range(3):  # the machine is shared: a case is slow that is late three times
+        start = time.perf_counter()
+        verdict = verify(case["answer"], case["gold"], **options)
+        seconds = min(seconds, time.perf_counter() - start)
+        if seconds < hostile.limit_s(case):
+            break
     rows.append([verdict.status, verdict.rung, seconds, verdict.reason])
 # Not ru_maxrss, which a child inherits from the process that forked it.
 (line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -41,10 +45,7 @@ def test_the_hostile_corpus() -> None:
         allowed = ("error",) if case.get("expect") == "error" else ("wrong", "unknown")
         if case.get("expect") == "any":
             allowed = ("wrong", "unknown", "error")
-        # Twice the documented limits, because tests share their machine.
-        asked = any(word in case["answer"] for word in ("\\int", "\\sum", "\\prod", "\\lim", "\\frac{d}"))
-        slow = seconds > (2 if asked else 0.1)
-        if status not in allowed or slow:
+        if status not in allowed or seconds > hostile.limit_s(case):
             faults.append((case["group"], case["answer"][:60], case["gold"], status, rung, reason, seconds))
     assert not faults
     assert 10 < report["peak_mb"] < 300
