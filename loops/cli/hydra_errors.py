@@ -47,16 +47,18 @@ def _unknown(key: str, schema: type) -> str:
     known = _known_keys(schema, key)
     if key in known:  # from the user, or from the experiment's own values
         return "this phase's algorithm and objective have no such option; --cfg job shows those there are"
-    return f"there is no such key; {suggest(key, known)}"
+    beside = [other for other in known if other.rpartition(".")[0] == parent]
+    elsewhere = [other for other in known if other.rpartition(".")[2] == name or not beside]
+    return f"there is no such key; {suggest(key, elsewhere or beside)}"
 
 
-def _known_keys(schema: type, key: str) -> list[str]:
+def _known_keys(schema: type, key: str) -> set[str]:
     """The keys that could be meant by `key`: those of the schema, and those of a phase of any algorithm."""
     keys = _dotted(asdict(schema())) + [path.name for path in CONF.iterdir() if path.is_dir()]
     named = key.split(".")[1:2] if key.startswith("phases.") else ["imitate", "selfplay"]
     for phase in named if schema is TrainConfig else ():
         keys += [k for kind in ALGORITHMS.values() for k in _dotted(asdict(kind()), f"phases.{phase}.")]
-    return keys
+    return set(keys)
 
 
 def _dotted(node: dict[str, Any], prefix: str = "") -> list[str]:
