@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 import numpy as np
 
 from shuhari.envs import validation
+from shuhari.envs.progress import counted
 from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict
@@ -81,7 +82,7 @@ class TaskEnv(TextEnv):
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """Worked examples by the expert on `n` training problems; empty if there is no expert."""
-        tasks = (self.draw(rng, "train") for _ in range(n))
+        tasks = (self.draw(rng, "train") for _ in counted("traces", range(n)))
         answers = ((task, validation.expert_answer(self, task, rng)) for task in tasks)
         return [Trace(task.prompt, answer) for task, answer in answers if answer is not None]
 

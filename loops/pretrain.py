@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from shuhari.envs.registry import draw_documents
 from shuhari.loops.config import PretrainConfig
 from shuhari.loops.learn.optimizer import Optimizer
-from shuhari.loops.report.monitor import progress_bar
+from shuhari.loops.report.progress import progress_bar
 from shuhari.policy.character_tokenizer import build_tokenizer
 from shuhari.policy.model import llama
 

@@ -16,7 +16,8 @@ from shuhari.loops.distributed import Ranks, join
 from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
-from shuhari.loops.report.monitor import progress_bar, working, write_curves
+from shuhari.loops.report.monitor import write_curves
+from shuhari.loops.report.progress import progress_bar, working
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shuhari.envs.player import Floats, Player
+from shuhari.envs.progress import counting
 from shuhari.envs.types import Turn
 from shuhari.policy.policy import LEARNING, REMEMBERED, Policy
 from shuhari.policy.render import Renderer
@@ -46,9 +47,11 @@ class LMPlayer(Player):
             self._known, self._known_at = {}, self.version
         asked = {(turn.observation, turn.legal_actions): turn for turn in turns}
         new = [(key, turn) for key, turn in asked.items() if key not in self._known]
-        for i in range(0, len(new), MOST):
-            keys, chunk = zip(*new[i : i + MOST], strict=True)
-            self._known.update(zip(keys, self._logprobs(chunk), strict=True))
+        with counting("positions", len(new)) as tell:
+            for i in range(0, len(new), MOST):
+                tell(i)
+                keys, chunk = zip(*new[i : i + MOST], strict=True)
+                self._known.update(zip(keys, self._logprobs(chunk), strict=True))
 
     def _logprobs(self, turns: Sequence[Turn]) -> list[Floats]:
         """The log-probability of each legal move of each turn, as the text that the model would write."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Player
+from shuhari.envs.progress import counting
 from shuhari.rewards.statistics import wilson
 
 
@@ -17,17 +18,19 @@ def play_match(
     """The return of seat 0, where the first player sits, in one game from each position, [N]."""
     current = positions.copy()
     moves_N = np.zeros(len(current), dtype=np.int64)
-    while len(live := np.flatnonzero((seats_N := simulator.seats(current)) >= 0)):
-        for seat, player in enumerate(players):
-            movers = live[seats_N[live] == seat]
-            if not len(movers):
-                continue
-            seeds = rng.integers(2**31, size=len(movers)).tolist()
-            asked = zip(simulator.views(current[movers], whole=True), seeds, strict=True)
-            turns = [replace(turn, seed=seed) for turn, seed in asked]
-            said = zip(turns, player.act(turns), strict=True)
-            moves_N[movers] = [turn.legal_actions.index(move) for turn, move in said]
-        current[live] = simulator.play(current[live], moves_N[live], rng)
+    with counting("games", len(current)) as tell:
+        while len(live := np.flatnonzero((seats_N := simulator.seats(current)) >= 0)):
+            tell(len(current) - len(live))
+            for seat, player in enumerate(players):
+                movers = live[seats_N[live] == seat]
+                if not len(movers):
+                    continue
+                seeds = rng.integers(2**31, size=len(movers)).tolist()
+                asked = zip(simulator.views(current[movers], whole=True), seeds, strict=True)
+                turns = [replace(turn, seed=seed) for turn, seed in asked]
+                said = zip(turns, player.act(turns), strict=True)
+                moves_N[movers] = [turn.legal_actions.index(move) for turn, move in said]
+            current[live] = simulator.play(current[live], moves_N[live], rng)
     return np.asarray(simulator.returns(current)[:, 0])
 
 

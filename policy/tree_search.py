@@ -14,6 +14,7 @@ import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player
+from shuhari.envs.progress import counting
 from shuhari.envs.types import Turn
 from shuhari.policy.leaf_evaluators import OUTCOMES, Evaluator, outcomes_of
 from shuhari.policy.search_rules import Root, SearchRule, softmax
@@ -139,7 +140,11 @@ class TreeSearch:
 
         `rng`: of that noise, and of chance in the game.
         """
-        parts = [self._search(positions[i : i + TREES], rng, noise) for i in range(0, len(positions), TREES)]
+        parts: list[Found] = []
+        with counting("positions", len(positions)) as tell:
+            for i in range(0, len(positions), TREES):
+                tell(i)
+                parts.append(self._search(positions[i : i + TREES], rng, noise))
         width = max(part.policy_NA.shape[1] for part in parts)
         policies, visits = (
             [np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in of_parts]

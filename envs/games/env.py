@@ -11,6 +11,7 @@ from shuhari.envs.games.players import GainPlayer, MCTSPlayer
 from shuhari.envs.games.referee import IllegalMove, Referee
 from shuhari.envs.games.text import DRAW, asks_outcome
 from shuhari.envs.player import Player
+from shuhari.envs.progress import counting
 from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
 
@@ -164,19 +165,26 @@ class OpenSpielEnv(TextEnv):
         """
         traces: list[Trace] = []
         try:
-            while len(traces) < n:
-                referee, met = self.random_position(rng), []
-                while not referee.over:
-                    move = self.expert.act([referee.turn(int(rng.integers(2**31)))])[0]
-                    met.append(referee.observation)
-                    traces.append(Trace(referee.observation, move))
-                    referee.apply(move)
-                    referee.resolve_chance(rng)
-                if referee.perfect_information and len(referee.returns) == 2:
-                    traces.append(Trace(asks_outcome(met[rng.integers(len(met))]), referee.outcome))
+            with counting("traces", n) as tell:
+                while len(traces) < n:
+                    traces += self._expert_game(rng)
+                    tell(min(n, len(traces)))
         except (MemoryError, Unsolved):
             return []
         return traces[:n]
+
+    def _expert_game(self, rng: np.random.Generator) -> list[Trace]:
+        """The traces of one game."""
+        referee, traces, met = self.random_position(rng), [], []
+        while not referee.over:
+            move = self.expert.act([referee.turn(int(rng.integers(2**31)))])[0]
+            met.append(referee.observation)
+            traces.append(Trace(referee.observation, move))
+            referee.apply(move)
+            referee.resolve_chance(rng)
+        if referee.perfect_information and len(referee.returns) == 2:
+            traces.append(Trace(asks_outcome(met[rng.integers(len(met))]), referee.outcome))
+        return traces
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
         """A random position with a random legal move, or with the winner of a random game from there."""

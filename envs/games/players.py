@@ -10,6 +10,7 @@ import pyspiel
 from shuhari.envs.games.graph import GameGraph, optimal_moves
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.player import Floats, Player
+from shuhari.envs.progress import counted
 from shuhari.envs.types import Turn
 
 UCT_C = 2.0  # OpenSpiel's own default exploration constant
@@ -36,7 +37,7 @@ class MCTSPlayer(Player):
 
     def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
         """Move frequencies in `RUNS` seeded searches, which estimate the distribution of `act`."""
-        return [self._search_often(turn.state) for turn in turns]
+        return [self._search_often(turn.state) for turn in counted("positions", turns)]
 
     def _search_often(self, state: str) -> Floats:
         known = _FREQUENCIES.setdefault(self.simulations, {})

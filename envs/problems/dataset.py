@@ -19,6 +19,7 @@ from shuhari.envs.files.columns import parse_columns
 from shuhari.envs.files.errors import DataError
 from shuhari.envs.problems.math_env import scrambled
 from shuhari.envs.problems.question_file import open_questions
+from shuhari.envs.progress import counted
 from shuhari.envs.task_env import Split, Task, TaskEnv
 from shuhari.envs.types import Trace
 from shuhari.rewards import Verdict, verify
@@ -84,7 +85,7 @@ class DatasetEnv(TaskEnv):
         return works[int(rng.integers(len(works))) if len(works) > 1 else 0] if works else None
 
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
-        tasks = (self.draw(rng, "train") for _ in range(n))
+        tasks = (self.draw(rng, "train") for _ in counted("traces", range(n)))
         answers = ((task, validation.expert_answer(self, task, rng)) for task in tasks)
         return [
             Trace(task.prompt, answer, instructions=task.gold.instructions, where=task.gold.where)

@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 
 from shuhari.envs import validation
+from shuhari.envs.progress import counted
 from shuhari.envs.task_env import Split, TaskEnv
 from shuhari.envs.types import Episode
 from shuhari.envs.validation import EnvFault
@@ -113,11 +114,12 @@ class ExpertAnswers:
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
         """The greedy answer to each problem, given by its seed."""
-        return [self._judge(seed, *self._completions(seed, 1)) for seed in seeds]
+        return [self._judge(seed, *self._completions(seed, 1)) for seed in counted("problems", seeds)]
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Answered]]:
         """`n` sampled answers to each problem."""
-        return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in seeds]
+        numbered = counted("problems", seeds)
+        return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in numbered]
 
 
 class ExpertMode(ExpertAnswers):
@@ -128,7 +130,7 @@ class ExpertMode(ExpertAnswers):
         self._known: dict[int, Answered] = {}
 
     def greedy(self, seeds: Sequence[int]) -> list[Answered]:
-        for seed in seeds:
+        for seed in counted("problems", seeds):
             if seed not in self._known:
                 ((mode, _),) = Counter(self._completions(seed, MODE_RUNS)).most_common(1)
                 self._known[seed] = self._judge(seed, mode)

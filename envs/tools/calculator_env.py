@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from shuhari.envs.problems.math_env import between
+from shuhari.envs.progress import counted
 from shuhari.envs.task_env import Task, TaskEnv
 from shuhari.envs.tools.calculator import calculate
 from shuhari.envs.types import Trace
@@ -113,7 +114,7 @@ class CalculatorEnv(TaskEnv):
     def expert_traces(self, n: int, rng: np.random.Generator) -> list[Trace]:
         """`n` traces from conversations of two messages, a call and the answer. Each message is a trace."""
         traces: list[Trace] = []
-        while len(traces) < n:
+        for _ in counted("conversations", range((n + 1) // 2)):
             task = self.draw(rng, "train")
             call = self.call(task.gold)
             shown = self._respond(call)

@@ -15,6 +15,7 @@ from typing import Any
 import gymnasium
 
 from shuhari.envs import Player, validation
+from shuhari.envs.progress import counting
 from shuhari.envs.text_env import turn_of
 from shuhari.envs.types import Episode, Step, StopReason
 from shuhari.envs.validation import EnvFault, env_name, error_line
@@ -162,9 +163,13 @@ class Rollouts:
         asked: dict[int, _Running] = {}  # by ticket
         waiting: dict[Player, list[_Running]] = defaultdict(list)  # those whose mover is a player
 
+        done = 0
+
         def ask(episode: _Running) -> None:
+            nonlocal done
             if episode.result is not None:
                 self._idle.append(episode.env)
+                done += 1
                 return
             if episode.seat in episode.seats.players:
                 waiting[episode.seats.players[episode.seat]].append(episode)
@@ -177,20 +182,22 @@ class Rollouts:
             request = Request(episode.prompt + begin, *limits, choices=choices, explore=explore)
             asked[self.generator.submit(request)] = episode
 
-        while asked or waiting or to_begin:
-            while to_begin and (self._idle or self._made < MOST):
-                episode = to_begin.popleft()
-                episode.env = self._idle.pop() if self._idle else self._make()
-                self._guard(episode, lambda e: self._reset(e, options))
-                ask(episode)
-            for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
-                self._move(player, movers)
-                for episode in movers:
+        with counting("episodes", len(episodes)) as tell:
+            while asked or waiting or to_begin:
+                tell(done)
+                while to_begin and (self._idle or self._made < MOST):
+                    episode = to_begin.popleft()
+                    episode.env = self._idle.pop() if self._idle else self._make()
+                    self._guard(episode, lambda e: self._reset(e, options))
                     ask(episode)
-            for ticket, completion in self.generator.step() if asked else ():
-                episode = asked.pop(ticket)
-                self._guard(episode, lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
-                ask(episode)
+                for player, movers in [waiting.popitem() for _ in range(len(waiting))]:
+                    self._move(player, movers)
+                    for episode in movers:
+                        ask(episode)
+                for ticket, completion in self.generator.step() if asked else ():
+                    episode = asked.pop(ticket)
+                    self._guard(episode, lambda e, c=completion: self._say(e, c))  # type: ignore[misc]
+                    ask(episode)
         return [episode.result for episode in episodes if episode.result is not None]
 
     def legal_mass(self, episodes: Sequence[Episode]) -> float | None:

@@ -1,25 +1,10 @@
-"""How a run is watched: TensorBoard, a metrics file for the learning curve, and a progress bar."""
+"""How a run is watched: TensorBoard, and a metrics file for the learning curve."""
 
 import json
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
@@ -29,44 +14,6 @@ from shuhari.loops.report.layout import SKILL
 from shuhari.loops.report.tags import tag_of
 
 POLICY = "policy"  # the run of events of the policy
-LONG = 2.0  # seconds, after which a line says what took them
-
-
-class _Rate(ProgressColumn):
-    """Steps per second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f}/s")
-
-
-def progress_bar(console: Console) -> Progress:
-    """It shows the phase, a bar, the count of steps, their rate, the remaining time and the field `skill`."""
-    columns = (
-        TextColumn("{task.description:<16}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[skill]}"),
-    )
-    return Progress(*columns, console=console, refresh_per_second=4)
-
-
-@contextmanager
-def working(console: Console, text: str) -> Iterator[None]:
-    """Say what is being done while it is: on a terminal with the time so far, elsewhere in a line at its end,
-    if it took longer than `LONG` seconds."""
-    started = time.monotonic()
-    if console.is_terminal:
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        with Progress(*columns, console=console, transient=True) as shown:
-            shown.add_task(text)
-            yield
-    else:
-        yield
-        if (seconds := time.monotonic() - started) > LONG:
-            console.print(f"{text}: {seconds:.0f} s", markup=False)
 
 
 class Monitor:

@@ -33,7 +33,10 @@ QUICK = ["phases.imitate.examples=50", "phases.imitate.steps=1", "phases.selfpla
         (["trian"], "did you mean 'train'?"),
         (["train", "experiment=tic_tac_to"], "did you mean 'tic_tac_toe'?"),
         (["train", "sed=1"], "sed: there is no such key; did you mean 'seed'?"),
-        (["train", "runs=a"], "runs: there is no such key; known: adapter, env, env_args, evaluate_problems, "),
+        (
+            ["train", "runs=a"],
+            "runs: there is no such key; known: adapter, env, env_args, evaluate_problems, ",
+        ),
         (["train", "rank=8"], "did you mean 'policy.rank'?"),
         (["train", "phases.selfplay.round=1"], "did you mean 'phases.selfplay.rounds'?"),
         (["train", "seed=abc"], "seed: Value 'abc'"),

@@ -1,12 +1,14 @@
 """Long work is said: as it is done on a terminal, in one line elsewhere."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from shuhari.loops.report import monitor
-from shuhari.loops.report.monitor import working
+from shuhari.envs.progress import counted, counting
+from shuhari.loops.report import progress
+from shuhari.loops.report.progress import working
 
 
 def said(terminal: bool, text: str = "measuring [expert]") -> str:
@@ -18,12 +20,41 @@ def said(terminal: bool, text: str = "measuring [expert]") -> str:
 
 def test_a_log_gets_a_line_for_what_took_long_and_none_for_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(terminal=False) == ""
-    monkeypatch.setattr(monitor, "LONG", -1.0)
+    monkeypatch.setattr(progress, "LONG", -1.0)
     assert said(terminal=False) == "measuring [expert]: 0 s\n"
 
 
 def test_a_terminal_shows_the_work_and_takes_it_away_at_the_end() -> None:
     shown = said(terminal=True, text="measuring expert")
     assert "measuring expert" in shown
-    assert "0:00:00" in shown
+    assert "0:00" in shown
     assert shown.endswith("\x1b[2K")  # the line is cleared
+
+
+def counts(terminal: bool, width: int = 100) -> str:
+    """What is shown of three games within which two positions are asked about."""
+    file = io.StringIO()
+    with working(Console(file=file, force_terminal=terminal, width=width), "measuring expert"):
+        for _ in counted("games", range(3)):
+            with counting("positions", 2) as tell:
+                tell(2)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "count"), [(40, "100%"), (100, "3/3 games")])
+def test_a_terminal_shows_how_far_the_outermost_count_is(width: int, count: str) -> None:
+    shown = counts(terminal=True, width=width)
+    assert count in shown
+    assert "positions" not in shown
+    assert all(len(line) <= width for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown).split("\r"))
+
+
+def test_a_log_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert counts(terminal=False) == ""
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    lines = counts(terminal=False).splitlines()
+    assert lines == [f"measuring expert: {done} of 3 games, 0 s so far" for done in (1, 2, 3)]
+
+
+def test_nobody_needs_to_listen() -> None:
+    assert list(counted("games", "abc")) == ["a", "b", "c"]
