@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import validation
+from shuhari.envs.progress import counted
 from shuhari.envs.task_env import Split, Task, TaskEnv
 
 LONGEST = 5000  # steps of an episode, after which it is said not to end
@@ -41,11 +42,11 @@ def draw_problems(env: Any, n: int, side: Split, seed: int) -> list[DrawnProblem
     """`n` problems of a side. Raises EnvFault where the environment fails."""
     inner: TaskEnv = env.unwrapped
     found, rng = [], np.random.default_rng([seed, len(side)])
-    for drawn in rng.integers(2**31, size=n):
-        validation.reset_or_fault(env, int(drawn), {"split": side})
+    for drawn in counted("problems", rng.integers(2**31, size=n).tolist()):
+        validation.reset_or_fault(env, drawn, {"split": side})
         task, right = inner.task, inner.solution(inner.task)
         expert = validation.expert_answer(inner, task, rng)
-        judged = [_accepted(env, int(drawn), side, text) for text in (right, expert)]
+        judged = [_accepted(env, drawn, side, text) for text in (right, expert)]
         found.append(DrawnProblem(task, right, expert, *judged))
     return found
 
@@ -137,8 +138,8 @@ class RandomEpisode:
 def random_episodes(env: Any, n: int, seed: int) -> list[RandomEpisode]:
     """Raises ValueError for an episode that does not end, or whose actions are not listed, and EnvFault."""
     found, rng = [], np.random.default_rng(seed)
-    for drawn in rng.integers(2**31, size=n):
-        text, info = validation.reset_or_fault(env, int(drawn))
+    for drawn in counted("episodes", rng.integers(2**31, size=n).tolist()):
+        text, info = validation.reset_or_fault(env, drawn)
         texts, actions, earned, legal, over = list[str](), set[str](), 0.0, 0, False
         while not over:
             if len(texts) == LONGEST:

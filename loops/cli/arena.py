@@ -3,9 +3,7 @@
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from shuhari.loops.cli.players import PLAYERS, Players, add_options, open_text_e
 from shuhari.loops.play.elo import Rating, ratings
 from shuhari.loops.play.standings import table
 from shuhari.loops.play.tournament import Pairing, play_all, scores
+from shuhari.loops.report.progress import busy
 from shuhari.policy.match import tally
 
 OPENING_PLIES = range(1, 4)  # random moves before a game of two players who know the same begins
@@ -53,11 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     players = Players(env, names, options, options.seed)
     seated = [players.seated(name) for name in names]
     openings = _openings(env, options.games // 2, options.seed)
-    progress = _Progress(names, 2 * len(openings))
-    try:
-        met = play_all(Referees(env.game), [s.player for s in seated], openings, options.seed, progress.tell)
-    finally:
-        progress.end()
+    with busy("playing"):
+        met = play_all(Referees(env.game), [s.player for s in seated], openings, options.seed)
     rated = ratings(scores(met, len(names)), anchor)
     if options.json:
         print(json.dumps(_as_json(options, names, anchor, met, rated)))
@@ -95,27 +91,6 @@ def _openings(env: OpenSpielEnv, n: int, seed: int) -> Positions:
     if not len(found):
         fail(f"{env.game}: every game is over after {OPENING_PLIES[-1]} moves")
     return found
-
-
-class _Progress:
-    """One line that is written again and again, on a terminal only."""
-
-    def __init__(self, names: Sequence[str], games: int) -> None:
-        self.names, self.games, self.number = names, games, count(1)
-        self.pairs, self.pair = len(names) * (len(names) - 1) // 2, 0
-        self.shown = sys.stderr.isatty()
-
-    def tell(self, first: int, second: int, done: int) -> None:
-        self.pair += done == 0
-        if self.shown:
-            width = shutil.get_terminal_size().columns - 1
-            text = f"pair {self.pair}/{self.pairs}, game {done}/{self.games}: {self.names[first]} - "
-            print(f"\r{f'{text}{self.names[second]}'[:width]:<{width}}", end="", file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        if self.shown:
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{' ' * width}\r", end="", file=sys.stderr, flush=True)
 
 
 def _as_json(

@@ -18,6 +18,7 @@ from shuhari.envs.registry import load_plugins
 from shuhari.envs.validation import first_line
 from shuhari.loops.config import processors
 from shuhari.loops.learn.memory import GIB, free_memory
+from shuhari.loops.report.progress import busy
 from shuhari.loops.run_folder import hardware, versions
 from shuhari.policy.base_source import MADE_BY, SHIPPED, names_in, prepared_bases
 from shuhari.policy.inference.generator import Generator
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--base", default="math", help="what policy.base will be; default: a shipped one")
     parser.add_argument("--json", action="store_true", help="for programs")
     options = parser.parse_args(arguments)
-    findings = list(examine(options.base))
+    with busy("examining"):
+        findings = list(examine(options.base))
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

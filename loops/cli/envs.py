@@ -12,6 +12,7 @@ from shuhari.envs.env_checker import check_environment
 from shuhari.envs.registry import load_plugins, parse_arguments
 from shuhari.envs.text_env import TextEnv
 from shuhari.envs.validation import first_line
+from shuhari.loops.report.progress import busy
 
 
 def _first_sentence(text: str) -> str:
@@ -67,7 +68,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         given = parse_arguments(options.arguments)
-        findings = check_environment(options.check, given)
+        with busy("checking"):
+            findings = check_environment(options.check, given)
     except ValueError as error:
         print(f"shuhari: {error}", file=sys.stderr)
         return 2

@@ -16,6 +16,7 @@ from shuhari.loops.export.model_card import model_card
 from shuhari.loops.export.run_facts import RunFacts, base_of, public_name, read_run
 from shuhari.loops.export.two_files import PromptForm, write_two_files
 from shuhari.loops.house import open_run_env
+from shuhari.loops.report.progress import busy
 from shuhari.policy.load import BASE_MARK, CheckpointError
 from shuhari.policy.policy import Policy
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         _check(options)
         run = read_run(options.adapter)
         base = options.base or base_of(run)
-        with new_files(options.out) as folder:
+        with new_files(options.out) as folder, busy(f"writing {options.form}"):
             said = WRITERS[options.form](options, run, base, folder)
     except CheckpointError as error:
         named = "" if error.argument == "adapter" else f"--{error.argument} "

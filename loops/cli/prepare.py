@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from shuhari.loops.report.progress import busy
 from shuhari.policy.base_source import prepared_bases
 from shuhari.policy.prepare_base import CannotPrepareError, prepare
 
@@ -22,7 +23,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("name", help="what policy.base will call it")
     options = parser.parse_args(arguments)
     try:
-        made = prepare(options.file, options.name)
+        with busy("dequantising"):
+            made = prepare(options.file, options.name)
     except CannotPrepareError as error:
         print(f"shuhari: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from shuhari.loops.cli.messages import fail
+from shuhari.loops.report.progress import busy
 from shuhari.loops.report_page.page import comparison_page, run_page
 from shuhari.loops.report_page.run_reader import NoRunError, RunRecord, newest_run, read_run
 
@@ -23,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
         fail(str(error))
     path = Path(options.out) if options.out else _usual_place(runs)
     try:
-        page = run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
+        with busy("drawing"):
+            page = run_page(runs[0]) if len(runs) == 1 else comparison_page(runs)
     except (LookupError, TypeError, ValueError, AttributeError, TemplateError) as error:  # of files by others
         where = " or ".join(str(run.folder / "report.json") for run in runs)
         fail(f"{where}: is no report that this version can read ({error}); make it anew, or move it away")

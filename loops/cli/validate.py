@@ -30,6 +30,7 @@ from shuhari.envs.types import Trace
 from shuhari.loops.cli.experiments import experiments
 from shuhari.loops.cli.messages import fail
 from shuhari.loops.cli.players import Players, add_policy_options, open_text_env
+from shuhari.loops.report.progress import busy
 
 if TYPE_CHECKING:
     from shuhari.policy.policy import Policy
@@ -69,8 +70,18 @@ def main(arguments: Sequence[str]) -> int:
     options.base = options.base or own.get("base", generic if _is_known(inner) else "gymnasium")
     options.max_new_tokens = options.max_new_tokens or int(own.get("max_new_tokens", MAX_NEW_TOKENS))
     policy, renderer, _ = Players(env, ["base"], options, 0).language_model("base")
+    with busy("checking"):
+        findings, shown = _check(env, policy, renderer, options)
+    _print(findings, shown, options)
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _check(
+    env: Any, policy: "Policy", renderer: "Renderer", options: argparse.Namespace
+) -> tuple[list[Finding], Sequence[DrawnProblem]]:
+    """What is found, and problems to show."""
     findings = check_environment(options.env, parse_arguments(options.arguments))
-    shown = list[DrawnProblem]()
+    inner, shown = env.unwrapped, list[DrawnProblem]()
     try:
         if isinstance(inner, TaskEnv):
             train = draw_problems(env, options.n, "train", options.seed)
@@ -84,8 +95,7 @@ def main(arguments: Sequence[str]) -> int:
             findings.append(checked("positions fit the base", _positions_fit, policy, renderer, episodes))
     except ValueError as error:  # the environment fails: what it does is told, and nothing more can be known
         findings.append(Finding("problems or games can be drawn", False, str(error)))
-    _print(findings, shown, options)
-    return 0 if all(finding.ok for finding in findings) else 1
+    return findings, shown
 
 
 def _is_known(inner: Any) -> bool:

@@ -1,6 +1,6 @@
 """Everyone against everyone: every opening from both seats, in every pair."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -9,6 +9,7 @@ import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Player
+from shuhari.envs.progress import counting
 from shuhari.policy.match import play_pairs
 
 CHUNK = 25  # openings that are played at once, so that there is progress to tell
@@ -28,22 +29,18 @@ def play_all(
     players: Sequence[Player],
     openings: Positions,
     seed: int,
-    tell: Callable[[int, int, int], None],
 ) -> list[Pairing]:
-    """The games of every pair.
-
-    seed: of all luck; each pair has its own
-    tell: takes the numbers of two players who meet, and how many of their games are over
-    """
-    met = []
-    for number, (i, j) in enumerate(combinations(range(len(players)), 2)):
-        parts: list[Floats] = []
-        for start in range(0, len(openings), CHUNK):
-            tell(i, j, 2 * start)
-            luck = partial(_luck, seed, number, start)
-            some = openings[start : start + CHUNK]
-            parts.append(play_pairs(simulator, players[i], players[j], some, luck))
-        met.append(Pairing(i, j, np.concatenate(parts)))
+    """The games of every pair. seed: of all luck; each pair has its own."""
+    met, pairs = [], list(combinations(range(len(players)), 2))
+    with counting("games", 2 * len(openings) * len(pairs)) as tell:
+        for number, (i, j) in enumerate(pairs):
+            parts: list[Floats] = []
+            for start in range(0, len(openings), CHUNK):
+                tell(2 * (number * len(openings) + start))
+                luck = partial(_luck, seed, number, start)
+                some = openings[start : start + CHUNK]
+                parts.append(play_pairs(simulator, players[i], players[j], some, luck))
+            met.append(Pairing(i, j, np.concatenate(parts)))
     return met
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from rich.console import Console
 from rich.progress import (
@@ -77,6 +77,12 @@ def working(console: Console, text: str) -> Iterator[None]:
         yield
 
 
+def busy(text: str) -> AbstractContextManager[None]:
+    """The same on standard error, of a command whose result follows at once."""
+    console = Console(stderr=True)
+    return _bar(console, text) if console.is_terminal else _lines(console, text, at_end=False)
+
+
 @contextmanager
 def _bar(console: Console, text: str) -> Iterator[None]:
     columns: list[ProgressColumn] = [SpinnerColumn(), TextColumn("{task.description}")]
@@ -104,7 +110,7 @@ def _bar(console: Console, text: str) -> Iterator[None]:
 
 
 @contextmanager
-def _lines(console: Console, text: str) -> Iterator[None]:
+def _lines(console: Console, text: str, at_end: bool = True) -> Iterator[None]:
     started = said = time.monotonic()
 
     def listen(what: str, done: int, total: int) -> None:
@@ -115,5 +121,5 @@ def _lines(console: Console, text: str) -> Iterator[None]:
 
     with listening(listen):
         yield
-    if (seconds := time.monotonic() - started) > LONG:
+    if at_end and (seconds := time.monotonic() - started) > LONG:
         console.print(f"{text}: {seconds:.0f} s", markup=False)
