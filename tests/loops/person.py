@@ -23,11 +23,11 @@ class Person:
             os.environ |= {"TERM": "dumb", "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
             os.execve(command[0], command, dict(os.environ))  # C's has what readline wrote into it, too
-        self.read = ""
+        self.read, self.at = "", 0  # all that was written, and up to where a test has waited
 
     def wait(self, text: str, seconds: float = 60.0) -> str:
-        """What has been written since, up to and with this text; "" stands for the end."""
-        start, until = len(self.read), time.monotonic() + seconds
+        """What has been written since the last wait, up to and with this text; "" stands for the end."""
+        start, until = self.at, time.monotonic() + seconds
         while not text or text not in self.read[start:]:
             assert select.select([self.terminal], [], [], until - time.monotonic())[0], self.read
             try:
@@ -35,7 +35,8 @@ class Person:
             except OSError:  # the other side is closed
                 assert not text, self.read
                 break
-        return self.read[start:]
+        self.at = self.read.index(text, start) + len(text) if text else len(self.read)
+        return self.read[start : self.at]
 
     def type(self, text: str) -> None:
         os.write(self.terminal, text.encode())
