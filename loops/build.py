@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs import TaskEnv, TextEnv, Trace
+from shuhari.envs.games.players import MCTSPlayer
 from shuhari.envs.games.simulator import Positions, Referees
 from shuhari.envs.games.solved_positions import solved_positions
-from shuhari.envs.player import GreedyPlayer, Player
+from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
+from shuhari.loops.collect.ladder import Ladder
+from shuhari.loops.collect.league import League
 from shuhari.loops.collect.openings import ListedOpenings, Openings, RandomOpenings, random_openings
 from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
 from shuhari.loops.collect.sample_groups import SampleGroups
@@ -53,6 +56,7 @@ from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 # Names that no phase may have, because players have them.
 RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")
 # Streams of random numbers; a phase's stream has the phase's number, from 1.
+STRONGER = 4  # times the expert's simulations: the strongest anchor of a league's ratings
 EXPERT_STREAM, OPENINGS_STREAM, VALIDATION_STREAM = 0, 2**32 + 1, 2**32 + 2
 
 
@@ -170,16 +174,23 @@ def _gate(house: House, name: str, cfg: Any, learner: Learner, note: Callable[[s
     """The gate of a phase that has one: of games, `search_play` alone has."""
     if not getattr(cfg, "gate", 0) or (house.game is not None and cfg.algorithm != "search_play"):
         return None
+    scale: Ladder | None = None
     if house.game is not None:
         player = GreedyPlayer(house.models(LEARNING))
         expert, openings = house.game.expert, _validation_openings(house)
         if not len(openings):
             note(f"{name}: no gate, because games are over by move {PLIES}")
             return None
-        score = ValidationMatches(house.simulator, player, expert, openings, house.cfg.seed).scores
+        seed = house.cfg.seed
+        score = ValidationMatches(house.simulator, player, expert, openings, seed).scores
+        if cfg.league:
+            anchors = {"random": RandomPlayer(), "expert": expert}
+            if isinstance(expert, MCTSPlayer):
+                anchors[f"expert x{STRONGER}"] = MCTSPlayer(STRONGER * expert.simulations)
+            scale = Ladder(house.simulator, player, anchors, openings, seed)
     else:
         score = house.validation(name if name in house.own_envs() else "").scores
-    return Gate(learner, score, rounds=cfg.rounds, looks=cfg.gate, of_skill=house.game is None)
+    return Gate(learner, score, rounds=cfg.rounds, looks=cfg.gate, of_skill=house.game is None, scale=scale)
 
 
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:
@@ -210,7 +221,17 @@ def _search_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_
         ]
         openings = ListedOpenings(np.array(allowed))
     evaluate, seed = _evaluator(house, player), house.cfg.seed
-    return SearchPlay(house.simulator, openings, player, evaluate, cfg, rng, seed, game.withholds)
+    league = _league(house, name, cfg, player)
+    return SearchPlay(house.simulator, openings, player, evaluate, cfg, rng, seed, game.withholds, league)
+
+
+def _league(house: House, name: str, cfg: SearchPlayConfig, player: LMPlayer) -> League | None:
+    """Who sits against the policy in a phase, where anybody does."""
+    if not cfg.league:
+        return None
+    where = f"phases.{name}.opponents"
+    named = {path: house.models(house.policy.adapter_named(path, where)) for path in cfg.opponents}
+    return League(player, house.models, {"expert": house.game.expert, **named})
 
 
 def _fictitious_play(house: House, name: str, cfg: Any, rng: np.random.Generator, *_: Any) -> Source:

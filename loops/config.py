@@ -125,6 +125,8 @@ class SearchPlayConfig(PhaseConfig):
     games: int = 512  # of a round
     simulations: int = number(16, least=1)  # positions that a search looks at, for each move
     rule: str = "gumbel"  # which move a search tries next: gumbel or puct
+    league: float = number(0.0, least=0, most=1)  # share of games against the policy's past and its expert
+    opponents: list[str] = field(default_factory=list)  # adapters that are of the league from the start
     root_value: float = number(
         0.5, least=0, most=1
     )  # share of what a search expected in the target of an outcome
@@ -136,6 +138,8 @@ class SearchPlayConfig(PhaseConfig):
         super().__post_init__()
         if self.rule not in SEARCH_RULES:
             raise ConfigError(f"rule={self.rule}", f"must be {' or '.join(SEARCH_RULES)}")
+        if self.opponents and not self.league:
+            raise ConfigError("opponents", "needs league=SHARE: how many of the games are against them")
 
 
 @dataclass

@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
-from shuhari.envs.player import Floats, Player
+from shuhari.envs.player import Floats, Ints, Player
 from shuhari.envs.progress import counting
 from shuhari.rewards.statistics import wilson
+
+
+def moves_of(player: Player, simulator: Simulator, positions: Positions, rng: np.random.Generator) -> Ints:
+    """The player's move [N] at each position, by its number."""
+    seeds = rng.integers(2**31, size=len(positions)).tolist()
+    asked = zip(simulator.views(positions, whole=True), seeds, strict=True)
+    turns = [replace(turn, seed=seed) for turn, seed in asked]
+    said = zip(turns, player.act(turns), strict=True)
+    return np.array([turn.legal_actions.index(move) for turn, move in said], dtype=np.int64)
 
 
 def play_match(
@@ -25,11 +34,7 @@ def play_match(
                 movers = live[seats_N[live] == seat]
                 if not len(movers):
                     continue
-                seeds = rng.integers(2**31, size=len(movers)).tolist()
-                asked = zip(simulator.views(current[movers], whole=True), seeds, strict=True)
-                turns = [replace(turn, seed=seed) for turn, seed in asked]
-                said = zip(turns, player.act(turns), strict=True)
-                moves_N[movers] = [turn.legal_actions.index(move) for turn, move in said]
+                moves_N[movers] = moves_of(player, simulator, current[movers], rng)
             current[live] = simulator.play(current[live], moves_N[live], rng)
     return np.asarray(simulator.returns(current)[:, 0])
 

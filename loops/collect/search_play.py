@@ -9,6 +9,7 @@ Nothing here reads a solver.
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from shuhari.envs.games.simulator import Simulator, outcome_turn
 from shuhari.envs.games.symmetry import pick
 from shuhari.envs.player import Floats, Ints, Player
 from shuhari.envs.types import Turn
+from shuhari.loops.collect.league import League
 from shuhari.loops.collect.openings import Openings
 from shuhari.loops.collect.source import Rng, Source, game_as_text, mean_entropy, move_batch
 from shuhari.loops.config import SearchPlayConfig
@@ -32,6 +34,7 @@ from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 # (policy surprise weighting, Wu 2019, "Accelerating self-play learning in Go"). Where all moves are as good
 # there is little to learn, and so it is in two thirds of Connect Four's positions.
 SURPRISING = 0.5
+SNAPSHOTS = 12  # policies that a league is offered over a phase
 
 # What is seen of a position, its moves, the seat to move, and the targets of moves and of outcomes.
 Item = tuple[str, tuple[str, ...], int, list[float], list[float]]
@@ -50,12 +53,13 @@ class SearchPlay(Source):
         rng: Rng,
         seed: int,
         withholds: Callable[[str], bool] = lambda observation: False,
+        league: League | None = None,
     ) -> None:
         """`evaluate`: how the searching policy scores leaves. `seed`: of the searchers that are measured.
-        `withholds`: whether a position must not be learned."""
+        `withholds`: whether a position must not be learned. `league`: opponents beside the policy itself."""
         super().__init__(cfg.rounds, rng, cfg.updates, cfg.replay)
         self.simulator, self.openings, self.player = simulator, openings, player
-        self.cfg, self.seed, self.withholds = cfg, seed, withholds
+        self.cfg, self.seed, self.withholds, self.league = cfg, seed, withholds, league
         self.search = self._search(evaluate)
         self._images = lru_cache(REMEMBERED)(simulator.images)  # a replay's positions come again and again
 
@@ -67,19 +71,33 @@ class SearchPlay(Source):
         simulator, current = self.simulator, self.openings.draw(self.cfg.games, self.rng)
         games, met = np.arange(len(current)), list[tuple[int, Turn, list[float], Any, float]]()
         self.episodes += len(games)
+        against_G, seat_G = self._seated(len(games))
+        plies = 0
         while len(games):
-            found = self.search(current[games], self.rng)
-            turns = simulator.views(current[games])
-            learned = found.policy_NA.tolist(), found.outcomes_NO, found.surprise_N.tolist()
-            met += zip(games.tolist(), turns, *learned, strict=True)
-            current[games] = simulator.play(current[games], found.moves_N, self.rng)
+            own = (against_G[games] < 0) | (seat_G[games] == simulator.seats(current[games]))
+            moves = np.zeros(len(games), dtype=np.int64)
+            if own.any():
+                searched = games[own]
+                found = self.search(current[searched], self.rng)
+                turns = simulator.views(current[searched])
+                learned = found.policy_NA.tolist(), found.outcomes_NO, found.surprise_N.tolist()
+                met += zip(searched.tolist(), turns, *learned, strict=True)
+                moves[own] = found.moves_N
+            if self.league is not None and not own.all():
+                theirs = games[~own]
+                moves[~own] = self.league.moves(simulator, current[theirs], against_G[theirs], self.rng)
+            current[games] = simulator.play(current[games], moves, self.rng)
+            plies += len(games)
             games = games[simulator.seats(current[games]) >= 0]
-        ends, share, items = outcomes_of(simulator.returns(current)), self.cfg.root_value, list[Item]()
+        returns_GS = simulator.returns(current)
+        ends, items = outcomes_of(returns_GS), list[Item]()
+        # How a game against somebody else ends does not say how it ends among equals.
+        share_G = np.where(against_G < 0, self.cfg.root_value, 1.0)
         times_M = self._times(np.array([surprise for *_, surprise in met]))
         for (game, turn, policy, expected, _), times in zip(met, times_M.tolist(), strict=True):
             if self.withholds(turn.observation):
                 continue
-            outcome = ends[game] * (1 - share) + expected * share
+            outcome = ends[game] * (1 - share_G[game]) + expected * share_G[game]
             seen = turn.observation, turn.legal_actions, turn.seat
             items += [(*seen, policy[: len(turn.legal_actions)], outcome.tolist())] * times
         self.replay.add(items)
@@ -87,10 +105,23 @@ class SearchPlay(Source):
         self.figures = {
             "target_entropy": mean_entropy([policy for _, _, policy, *_ in met]),
             "surprise": float(np.mean([surprise for *_, surprise in met])),
-            "plies": len(met) / len(ends),
+            "plies": plies / len(ends),
             "first_seat_wins": float(ends[:, 0].mean()),
             "draws": float(ends[:, 2].mean()),
         }
+        if self.league is not None:
+            met_G = against_G >= 0
+            self.league.record(against_G[met_G], returns_GS[met_G, seat_G[met_G]])
+            self.figures |= self.league.figures()
+
+    def _seated(self, games: int) -> tuple[Ints, Ints]:
+        """Of each game [G] the number of the league's member who sits in it, -1 for none, and the policy's
+        seat."""
+        against_G, seat_G = np.full(games, -1), np.arange(games) % 2
+        if self.league is not None:
+            some = np.flatnonzero(self.rng.random(games) < self.cfg.league)
+            against_G[some] = self.league.draw(len(some), self.rng)
+        return against_G, seat_G
 
     def _times(self, surprise_M: Floats) -> Ints:
         """How many times each position enters the replay, [M]: once on average."""
@@ -99,6 +130,8 @@ class SearchPlay(Source):
         return np.floor(weight_M + self.rng.random(len(weight_M))).astype(np.int64)
 
     def batches(self, number: int) -> Iterator[Batch]:
+        if self.league is not None and number % ceil(self.rounds / SNAPSHOTS) == 0:
+            self.league.add(number)
         self._play()
         for _ in range(self.cfg.updates):
             yield self._batch(self.replay.draw(self.cfg.batch, self.rng))
@@ -127,8 +160,11 @@ class SearchPlay(Source):
         return board_views(self.simulator, self.player)
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"openings": self.openings.state()}
+        league = self.league and self.league.state()
+        return super().state_dict() | {"openings": self.openings.state(), "league": league}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.openings.load(state["openings"])
+        if self.league is not None:
+            self.league.load(state["league"])

@@ -11,7 +11,7 @@ games. There a policy goes back where it is worse beyond doubt, and else a phase
 
 from collections.abc import Callable, Sequence
 from math import ceil, comb
-from typing import Any
+from typing import Any, Protocol
 
 from shuhari.loops.learn.learner import Learner
 
@@ -39,6 +39,15 @@ def sign_test(better: int, worse: int) -> float:
     return float(sum(comb(n, k) for k in range(worse, n + 1)) / 2**n)
 
 
+class Scale(Protocol):
+    """Rates the policy at each look, and decides nothing."""
+
+    def look(self, number: int) -> dict[str, float]: ...
+    def summary(self) -> dict[str, Any]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
 class Gate:
     """Looks at the policy `looks` times over a phase of `rounds`.
 
@@ -49,12 +58,20 @@ class Gate:
     scores: behind that mean, one for each problem
     went_back: the rounds after which it went back
     stopped: whether that was so often that the phase ends
+    scale: rates the policy at each look
     """
 
     def __init__(
-        self, learner: Learner, score: Callable[[], Scores], *, rounds: int, looks: int, of_skill: bool = True
+        self,
+        learner: Learner,
+        score: Callable[[], Scores],
+        *,
+        rounds: int,
+        looks: int,
+        of_skill: bool = True,
+        scale: Scale | None = None,
     ) -> None:
-        self.learner, self._score, self.of_skill = learner, score, of_skill
+        self.learner, self._score, self.of_skill, self.scale = learner, score, of_skill, scale
         self.every, self.level = ceil(rounds / looks), LEVEL / looks
         self.stopped = False
         self.mean: float | None = None
@@ -72,13 +89,15 @@ class Gate:
         self._best_mean = _mean(self._best)
         self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
         self._note(0, self._best_mean, 1.0, "begins")
+        if self.scale is not None:
+            self.scale.look(0)
 
     def after_step(self, number: int, last: bool) -> dict[str, float]:
         """After round `number`: look if it is time to. Figures for TensorBoard. `last`: no round follows."""
         self.mean = None
         if number % self.every and not last:
             return {}
-        scores = self._score()
+        scores, rated = self._score(), {} if self.scale is None else self.scale.look(number)
         pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
         p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
         mean, decision, restores = _mean(scores), "goes on", False
@@ -104,7 +123,7 @@ class Gate:
             self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
         self._note(number, mean, p, decision)
         best, back = self._best_mean, float(len(self.went_back))
-        return {"validation": mean, "validation_best": best, "went_back": back}
+        return {"validation": mean, "validation_best": best, "went_back": back} | rated
 
     def _note(self, number: int, mean: float, p: float, decision: str) -> None:
         self.history.append({"round": number, "mean": round(mean, 4), "p": round(p, 5), "decision": decision})
@@ -113,14 +132,18 @@ class Gate:
         """For the report."""
         ends = {"ends_with": self._best_round, "went_back": self.went_back}
         what = "problems" if self.of_skill else "games"
-        return {"compared": f"{len(self._best)} validation {what}", **ends, "looks": self.history}
+        rated = {} if self.scale is None else {"elo": self.scale.summary()}
+        return {"compared": f"{len(self._best)} validation {what}", **ends, "looks": self.history} | rated
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in KEPT}
+        scale = self.scale and self.scale.state_dict()
+        return {name: getattr(self, name) for name in KEPT} | {"scale": scale}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in KEPT:
             setattr(self, name, state[name])
+        if self.scale is not None:
+            self.scale.load_state_dict(state["scale"])
 
 
 def _mean(scores: Scores) -> float:

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from shuhari.envs.player import Floats
-from shuhari.loops.play.elo import Rating
 from shuhari.loops.play.tournament import Pairing, scores
+from shuhari.policy.elo import Rating
 from shuhari.policy.match import tally
 
 

@@ -206,6 +206,21 @@ TAGS: tuple[Tag, ...] = (
         "0; at 3 the phase ends",
         figure="went_back",
     ),
+    _learning(
+        "league/score",
+        "score against the members of the league, their mean",
+        "0 to 1",
+        "rises beyond 0.5",
+        figure="league_score",
+    ),
+    _learning(
+        "league/worst",
+        "score against the member that is the most difficult",
+        "0 to 1",
+        "above 0.4: lower, an old policy has an answer",
+        figure="league_worst",
+    ),
+    _learning("elo", "rating among players that never learn; random play is 0", "Elo", "rises", figure="elo"),
     _does(
         "reward",
         "mean reward of a round's samples, over seats that the policy plays",

@@ -12,9 +12,9 @@ import pytest
 from mistakes import mistake
 
 from shuhari.loops.cli.arena import main
-from shuhari.loops.play.elo import SCALE, ratings
 from shuhari.loops.play.standings import table
 from shuhari.loops.play.tournament import Pairing, scores
+from shuhari.policy.elo import SCALE, ratings
 
 GAME = "shuhari/TicTacToe-v0"
 

@@ -1,0 +1,162 @@
+"""The league of self-play: whom it draws and keeps, what it learns from, and a scale that does not move."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from small_runs import run_folder, small_game
+
+from shuhari.envs.games.graph import game_graph
+from shuhari.envs.games.players import MCTSPlayer, PerfectPlayer
+from shuhari.envs.player import Player, RandomPlayer
+from shuhari.loops.collect.ladder import Ladder
+from shuhari.loops.collect.league import FLOOR, PAST, League
+from shuhari.loops.collect.openings import ListedOpenings
+from shuhari.loops.collect.search_play import SearchPlay
+from shuhari.loops.config import ConfigError, SearchPlayConfig
+from shuhari.loops.train import train
+from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
+from shuhari.policy.lm_player import LMPlayer
+from shuhari.policy.policy import Policy
+from shuhari.policy.render import Renderer
+
+NIM = game_graph("nim")
+PERFECT = PerfectPlayer(NIM)
+
+
+class Never(Player):
+    """Nobody may ask it."""
+
+    def probabilities(self, turns: Any) -> Any:
+        raise AssertionError("a league of one share plays its members, and this is none")
+
+
+def league(**fixed: Player) -> League:
+    policy = Policy("games", rank=1, alpha=1.0)
+    renderer = Renderer(policy)
+    return League(LMPlayer(policy, renderer), lambda name: LMPlayer(policy, renderer, name), fixed)
+
+
+def source(members: League, share: float, seed: int = 0, **changes: Any) -> SearchPlay:
+    given = {"rounds": 24, "games": 12, "updates": 1, "batch": 4, "simulations": 2, "root_value": 0.0}
+    cfg = SearchPlayConfig(**given | {"league": share} | changes)
+    starts, player = np.flatnonzero(NIM.moves_N > 0)[:20], members.present
+    evaluate, rng = Remembered(PolicyAndValue(NIM, player)), np.random.default_rng(seed)
+    return SearchPlay(NIM, ListedOpenings(starts), player, evaluate, cfg, rng, 0, league=members)
+
+
+def test_opponents_are_drawn_by_how_difficult_they_are() -> None:
+    found = league(easy=RandomPlayer(), even=RandomPlayer(), difficult=RandomPlayer())
+    for _ in range(60):
+        found.record(np.array([0, 1, 1, 2]), np.array([1.0, 1.0, -1.0, -1.0]))
+    easy, even, difficult = (member.expected for member in found.members)
+    assert easy > 0.8 > 0.51 > even > 0.49 > 0.2 > difficult
+    weights = np.array([max(FLOOR, (1 - w) ** 2) for w in (easy, even, difficult)])
+    drawn = np.bincount(found.draw(20_000, np.random.default_rng(0)), minlength=3) / 20_000
+    assert drawn == pytest.approx(weights / weights.sum(), abs=0.01)
+    assert found.figures() == {
+        "league_score": pytest.approx((easy + even + difficult) / 3),
+        "league_worst": difficult,
+    }
+
+
+def test_whoever_always_loses_is_met_again() -> None:
+    found = league(weak=RandomPlayer(), strong=RandomPlayer())
+    for _ in range(200):
+        found.record(np.array([0] * 50 + [1] * 50), np.array([1.0] * 50 + [-1.0] * 50))
+    assert (found.draw(2000, np.random.default_rng(0)) == 0).sum() > 20
+
+
+def test_the_past_is_bounded_and_spread_over_the_run() -> None:
+    found = league(expert=RandomPlayer())
+    for number in range(0, 60, 2):
+        found.add(number)
+        assert len(found.members) <= 1 + PAST
+    kept = [member.since for member in found.members if member.since is not None]
+    assert kept[0] == 0
+    assert kept[-1] == 58
+    assert max(np.diff(kept)) <= 3 * 58 / PAST
+    assert len({member.name for member in found.members}) == 1 + PAST
+
+
+def test_a_member_of_the_past_plays_as_the_policy_did_then() -> None:
+    found = league()
+    found.add(0)
+    policy, turns = found.present.policy, [NIM.turns[0]]
+    before = found.present.probabilities(turns)[0]
+    changed = {key: value + 0.3 for key, value in policy.state().items()}
+    policy.load_state(changed)
+    assert np.abs(found.present.probabilities(turns)[0] - before).max() > 1e-3
+    np.testing.assert_array_equal(found.members[0].player.probabilities(turns)[0], before)
+
+
+def test_against_a_member_the_policy_learns_its_own_moves_alone() -> None:
+    """All games are against a perfect player: what enters the replay is searched, and its end is expected."""
+    part = source(league(perfect=PERFECT), 1.0)
+    part.league.add = lambda number: None  # type: ignore[union-attr, method-assign, assignment]
+    part._play()
+    assert part.figures["plies"] > 1.5 * part.decisions / part.episodes
+    assert part.figures["league_score"] < 0.5
+    assert any(max(item[4]) < 0.9 for item in part.replay.items)  # no game's end, though root_value is 0
+    alone = source(league(nobody=Never()), 0.0)
+    alone.league.add = lambda number: None  # type: ignore[union-attr, method-assign, assignment]
+    alone._play()
+    assert alone.figures["plies"] == alone.decisions / alone.episodes
+    assert all(max(item[4]) == 1 for item in alone.replay.items)
+
+
+def test_a_resumed_league_goes_on_as_if_never_stopped() -> None:
+    def fresh() -> SearchPlay:
+        return source(league(expert=MCTSPlayer(3)), 0.5)
+
+    def play(part: SearchPlay, numbers: range) -> None:
+        for number in numbers:
+            list(part.batches(number))
+            learned = {key: value + 0.1 for key, value in part.player.policy.state().items()}
+            part.player.policy.load_state(learned)
+
+    first, other = fresh(), fresh()
+    play(first, range(5))
+    other.load_state_dict(copy.deepcopy(first.state_dict()))
+    other.player.policy.load_state(first.player.policy.state())
+    for part in (first, other):
+        play(part, range(5, 8))
+    assert first.replay.items == other.replay.items
+    assert [(m.name, m.since, m.score) for m in first.league.members] == [  # type: ignore[union-attr]
+        (m.name, m.since, m.score)
+        for m in other.league.members  # type: ignore[union-attr]
+    ]
+    assert len(first.league.members) == 5  # type: ignore[union-attr]  # the expert, after 0, 2, 4 and 6
+
+
+def test_a_better_policy_is_rated_higher_and_anchors_stay() -> None:
+    openings = np.flatnonzero((NIM.ply_N == 2) & (NIM.moves_N > 0))
+    anchors = {"random": RandomPlayer(), "expert": MCTSPlayer(10)}
+    weak, strong = (Ladder(NIM, player, anchors, openings, 0) for player in (RandomPlayer(), PERFECT))
+    low, high = weak.look(0)["elo"], strong.look(0)["elo"]
+    assert high > low + 200
+    assert abs(low) < 120  # it plays at random, as the anchor at 0 does
+    assert strong.summary()["anchors"]["random"]["elo"] == 0
+    assert strong.summary()["anchors"] == weak.summary()["anchors"]
+    again = Ladder(NIM, PERFECT, {"random": Never(), "expert": Never()}, openings, 0)
+    again.load_state_dict(strong.state_dict())
+    assert again.summary() == strong.summary()
+
+
+def test_a_run_with_a_league_reports_ratings(tmp_path: Path) -> None:
+    cfg = small_game(tmp_path)
+    cfg.phases["selfplay"] = SearchPlayConfig(
+        rounds=2, games=8, updates=1, batch=8, simulations=2, league=0.5, gate=2
+    )
+    report = train(cfg)
+    (gate,) = (phase["gate"] for phase in report["phases"] if "gate" in phase)
+    assert [look["round"] for look in gate["elo"]["looks"]] == [0, 1, 2]
+    assert set(gate["elo"]["anchors"]) == {"random", "expert", "expert x4"}
+    assert (run_folder(tmp_path) / "report.json").is_file()
+
+
+def test_opponents_need_a_share() -> None:
+    with pytest.raises(ConfigError, match="needs league=SHARE"):
+        SearchPlayConfig(opponents=["somewhere"])
