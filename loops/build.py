@@ -16,9 +16,10 @@ from shuhari.envs import TaskEnv, TextEnv, Trace
 from shuhari.envs.games.players import MCTSPlayer
 from shuhari.envs.games.simulator import Positions, Referees
 from shuhari.envs.games.solved_positions import solved_positions
-from shuhari.envs.player import GreedyPlayer, Player, RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
+from shuhari.loops.collect.best_match import OPENINGS, PLIES, BestMatch
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
 from shuhari.loops.collect.ladder import Ladder
@@ -28,7 +29,6 @@ from shuhari.loops.collect.ranked_pairs import RankedPairs, VerifiedPairs
 from shuhari.loops.collect.sample_groups import SampleGroups
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.collect.source import Source
-from shuhari.loops.collect.validation_matches import OPENINGS, PLIES, ValidationMatches
 from shuhari.loops.config import SearchPlayConfig, TrainConfig
 from shuhari.loops.evaluate.evaluation import Evaluation
 from shuhari.loops.evaluate.hidden_game import HiddenGame
@@ -40,6 +40,7 @@ from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.health import PhaseHealth
 from shuhari.loops.house import House, why_untrained
 from shuhari.loops.learn.gate import Gate
+from shuhari.loops.learn.judge import PairedProblems
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.learning_rate import learning_rate
 from shuhari.loops.learn.objectives import reference_of
@@ -174,23 +175,25 @@ def _gate(house: House, name: str, cfg: Any, learner: Learner, note: Callable[[s
     """The gate of a phase that has one: of games, `search_play` alone has."""
     if not getattr(cfg, "gate", 0) or (house.game is not None and cfg.algorithm != "search_play"):
         return None
-    scale: Ladder | None = None
-    if house.game is not None:
-        player = GreedyPlayer(house.models(LEARNING))
-        expert, openings = house.game.expert, _validation_openings(house)
-        if not len(openings):
-            note(f"{name}: no gate, because games are over by move {PLIES}")
-            return None
-        seed = house.cfg.seed
-        score = ValidationMatches(house.simulator, player, expert, openings, seed).scores
-        if cfg.league:
-            anchors = {"random": RandomPlayer(), "expert": expert}
-            if isinstance(expert, MCTSPlayer):
-                anchors[f"expert x{STRONGER}"] = MCTSPlayer(STRONGER * expert.simulations)
-            scale = Ladder(house.simulator, player, anchors, openings, seed)
-    else:
-        score = house.validation(name if name in house.own_envs() else "").scores
-    return Gate(learner, score, rounds=cfg.rounds, looks=cfg.gate, of_skill=house.game is None, scale=scale)
+    if house.game is None:
+        validation = house.validation(name if name in house.own_envs() else "")
+        return Gate(learner, PairedProblems(validation.scores, cfg.gate), rounds=cfg.rounds, looks=cfg.gate)
+    openings, seed = _validation_openings(house), house.cfg.seed
+    if not len(openings):
+        note(f"{name}: no gate, because games are over by move {PLIES}")
+        return None
+    judge = BestMatch(house.simulator, house.models, openings, seed)
+    scale = Ladder(house.simulator, judge.present, _anchors(house), openings, seed) if cfg.league else None
+    return Gate(learner, judge, rounds=cfg.rounds, looks=cfg.gate, scale=scale)
+
+
+def _anchors(house: House) -> dict[str, Player]:
+    """Players that never learn, the weakest first."""
+    expert = house.game.expert
+    anchors: dict[str, Player] = {"random": RandomPlayer(), "expert": expert}
+    if isinstance(expert, MCTSPlayer):
+        anchors[f"expert x{STRONGER}"] = MCTSPlayer(STRONGER * expert.simulations)
+    return anchors
 
 
 def _traces(house: House, name: str, cfg: Any) -> Sequence[Trace]:

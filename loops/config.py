@@ -120,7 +120,7 @@ class SearchPlayConfig(PhaseConfig):
     algorithm: str = "search_play"
     objective: Any = field(default_factory=DistillConfig)
     rounds: int = 80  # each of them plays, then learns
-    # Looks at games against the expert, from openings of their own. 0: no gate.
+    # Looks by matches with the best policy so far, from openings of their own. 0: no gate.
     gate: int = number(12, least=0)
     games: int = 512  # of a round
     simulations: int = number(16, least=1)  # positions that a search looks at, for each move

@@ -5,6 +5,8 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +16,17 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 from omegaconf import OmegaConf
+from rich.console import Console
 
 from shuhari.envs.validation import first_line
 from shuhari.loops import health_table
 from shuhari.loops.config import TrainConfig, stored_config
 from shuhari.loops.distributed import SINGLE_PROCESS, Ranks, launcher
+from shuhari.loops.rank_failure import Interrupted
+from shuhari.loops.report.progress import working
 
 PACKAGES = ("shuhari", "torch", "transformers", "peft", "gymnasium", "open_spiel", "numpy")
-CHECKPOINT = 5  # the version of its form
+CHECKPOINT = 6  # the version of its form
 
 
 @dataclass
@@ -143,6 +148,14 @@ class Run:
     def asked_to_stop(self) -> bool:
         """Whether some rank was asked to; all ask this at once."""
         return self.ranks.any_rank(self._asked)
+
+    @contextmanager
+    def working(self, console: Console, text: str) -> Iterator[None]:
+        """Say what is being done. Whoever has asked to stop by then is heard before: it can be done anew."""
+        if self.asked_to_stop():
+            raise Interrupted(f"stopped before {text}")
+        with working(console, text):
+            yield
 
     def __enter__(self) -> "Run":
         """From here on Ctrl-C asks to stop after the current step; a second one stops at once."""

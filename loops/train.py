@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from shuhari.loops.house import House
 from shuhari.loops.phase import Phase
 from shuhari.loops.rank_failure import Interrupted, RankLost
 from shuhari.loops.report.monitor import write_curves
-from shuhari.loops.report.progress import progress_bar, working
+from shuhari.loops.report.progress import progress_bar
 from shuhari.loops.report.report import Report
 from shuhari.loops.run_folder import Progress, Run, hardware, prepare_torch, versions
 from shuhari.loops.scoreboard import Scoreboard, player_of
@@ -36,7 +35,7 @@ class Training:
         self.cfg, self.ranks, self.house = cfg, ranks, House(cfg, ranks)
         self.console, self.policy = Console(quiet=not ranks.first), self.house.policy
         own = {name: build_evaluation(self.house, name) for name in self.house.own_envs()}
-        shared = self.house.measured(), partial(working, self.console)
+        shared = self.house.measured(), lambda text: self.run.working(self.console, text)
         self.board = Scoreboard(self.policy, build_evaluation(self.house), own, *shared)
         self.progress, self.warned = Progress(), False
 

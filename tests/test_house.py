@@ -62,6 +62,7 @@ ROOMS = {
     "loops/collect": (
         "loops.collect",
         "loops.learn.batch",
+        "loops.learn.judge",
         "loops.learn.replay",
         "loops.config",
         "loops.distributed",

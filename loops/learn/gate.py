@@ -1,42 +1,22 @@
 """The gate of self-play: a policy that has become worse goes back, and a phase ends with the best it had.
 
-A look plays validation problems greedily and compares the policy with the best one so far, problem by
-problem (an exact sign test on the problems that only one of them does better, as McNemar's). A run looks many
-times, so each look has its share of the level (Bonferroni). The best is chosen on these problems, so its
-figure there is a little too good; the report's is from problems that no look ever saw.
+At each look a judge compares the policy with the best one so far: on validation problems, one by one
+(`judge.py`), or in a match (`loops/collect/best_match.py`). The best is chosen by this, so its figure
+here is a little too good; the report's is from problems and openings that no look ever saw.
 
-Where scores are not the skill itself nothing is chosen by them: a perfect policy and a good one draw the same
-games. There a policy goes back where it is worse beyond doubt, and else a phase ends with its last.
+A match says who is better and not how good. There a phase ends with its last policy, unless that is worse.
 """
 
-from collections.abc import Callable, Sequence
-from math import ceil, comb
+from math import ceil
 from typing import Any, Protocol
 
+from shuhari.loops.learn.judge import Judge, Look, Scores
 from shuhari.loops.learn.learner import Learner
 
-LEVEL = 0.05  # chance that a phase goes back although nothing became worse
 GIVES_UP = 3  # times that a phase goes back before it ends
 SMALLER = 0.5  # of the learning rate, each time it goes back
 PATIENCE = 2  # looks in a row that find the policy worse before it goes back
-KEPT = (
-    "stopped",
-    "mean",
-    "went_back",
-    "history",
-    "_worse",
-    "_best",
-    "_best_mean",
-    "_best_round",
-    "_best_state",
-)
-Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
-
-
-def sign_test(better: int, worse: int) -> float:
-    """The one-sided p-value of at least so many `worse` among those that differ, if each were as likely."""
-    n = better + worse
-    return float(sum(comb(n, k) for k in range(worse, n + 1)) / 2**n)
+KEPT = ("stopped", "went_back", "history", "_worse", "_best_round", "_best_state")
 
 
 class Scale(Protocol):
@@ -51,44 +31,33 @@ class Scale(Protocol):
 class Gate:
     """Looks at the policy `looks` times over a phase of `rounds`.
 
-    score: the policy's scores on validation problems, always the same ones
-    of_skill: whether their mean is the skill by which policies are measured
-    mean: the mean score of the policy as it is, if that has been measured
-    history: of each look its round, mean, p-value and what was decided
-    scores: behind that mean, one for each problem
+    mean: the mean score of the policy as it is, if that is its skill and has been measured
+    history: of each look its round, mean, why, and what was decided
     went_back: the rounds after which it went back
     stopped: whether that was so often that the phase ends
-    scale: rates the policy at each look
     """
 
     def __init__(
-        self,
-        learner: Learner,
-        score: Callable[[], Scores],
-        *,
-        rounds: int,
-        looks: int,
-        of_skill: bool = True,
-        scale: Scale | None = None,
+        self, learner: Learner, judge: Judge, *, rounds: int, looks: int, scale: Scale | None = None
     ) -> None:
-        self.learner, self._score, self.of_skill, self.scale = learner, score, of_skill, scale
-        self.every, self.level = ceil(rounds / looks), LEVEL / looks
+        self.learner, self.judge, self.scale, self.every = learner, judge, scale, ceil(rounds / looks)
         self.stopped = False
         self.mean: float | None = None
-        self.scores: Scores | None = None
         self.went_back: list[int] = []
         self.history: list[dict[str, Any]] = []
         self._worse = 0  # looks in a row that found the policy worse
-        self._best: Scores = ()
-        self._best_mean, self._best_round = 0.0, 0
-        self._best_state = learner.policy.state()
+        self._best_round, self._best_state = 0, learner.policy.state()
+
+    @property
+    def scores(self) -> Scores | None:
+        """Behind the mean, one for each problem."""
+        return None if self.mean is None else self.judge.scores
 
     def begin(self) -> None:
         """Before the first round: the policy that comes in is the best so far."""
-        self._best = self._score()
-        self._best_mean = _mean(self._best)
-        self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
-        self._note(0, self._best_mean, 1.0, "begins")
+        mean = self.judge.begin(self._best_state)
+        self._know(mean)
+        self._note(0, Look(mean, better=False, worse=False), "begins")
         if self.scale is not None:
             self.scale.look(0)
 
@@ -97,55 +66,58 @@ class Gate:
         self.mean = None
         if number % self.every and not last:
             return {}
-        scores, rated = self._score(), {} if self.scale is None else self.scale.look(number)
-        pairs = [(a, b) for a, b in zip(self._best, scores, strict=True) if a is not None and b is not None]
-        p = sign_test(sum(b > a for a, b in pairs), sum(b < a for a, b in pairs))
-        mean, decision, restores = _mean(scores), "goes on", False
-        self.mean, self.scores = mean if self.of_skill else None, scores
-        self._worse = self._worse + 1 if p < self.level else 0
-        if mean >= self._best_mean:  # of equals the later one, which has learned longer
-            self._best, self._best_mean, self._best_round = scores, mean, number
-            self._best_state, decision = self.learner.policy.state(), "the best so far"
+        look, rated = self.judge.look(), {} if self.scale is None else self.scale.look(number)
+        self._know(look.mean)
+        self._worse = self._worse + 1 if look.worse else 0
+        decision = "goes on"
+        if look.better:
+            self._promote(number)
+            decision = "the best so far"
         elif self._worse == PATIENCE or (self._worse and last):
-            decision, restores = f"went back to round {self._best_round}", True
-            self._worse = 0
+            decision, self._worse = f"went back to round {self._best_round}", 0
+            self._restore()
             self.learner.optimizer.restart(SMALLER)
             self.went_back.append(number)
             self.stopped = len(self.went_back) >= GIVES_UP
         elif self._worse:
             decision = "worse; waits for another look"
-        elif last and self.of_skill:
-            decision, restores = f"ends with round {self._best_round}", True
+        elif last and self.judge.of_skill:
+            decision = f"ends with round {self._best_round}"
+            self._restore()
         elif last:
-            self._best, self._best_round, decision = scores, number, "ends"
-        if restores:
-            self.learner.restore(self._best_state)
-            self.mean, self.scores = self._best_mean if self.of_skill else None, self._best
-        self._note(number, mean, p, decision)
-        best, back = self._best_mean, float(len(self.went_back))
-        return {"validation": mean, "validation_best": best, "went_back": back} | rated
+            self._promote(number)
+            decision = "ends"
+        self._note(number, look, decision)
+        return {"validation": look.mean, "went_back": float(len(self.went_back))} | rated
 
-    def _note(self, number: int, mean: float, p: float, decision: str) -> None:
-        self.history.append({"round": number, "mean": round(mean, 4), "p": round(p, 5), "decision": decision})
+    def _promote(self, number: int) -> None:
+        self._best_round, self._best_state = number, self.learner.policy.state()
+        self.judge.promote(self._best_state)
+
+    def _restore(self) -> None:
+        self.learner.restore(self._best_state)
+        self._know(self.judge.go_back())
+
+    def _know(self, mean: float) -> None:
+        self.mean = mean if self.judge.of_skill else None
+
+    def _note(self, number: int, look: Look, decision: str) -> None:
+        why = {name: round(value, 5) for name, value in look.why.items()}
+        self.history.append({"round": number, "mean": round(look.mean, 4), **why, "decision": decision})
 
     def summary(self) -> dict[str, Any]:
         """For the report."""
         ends = {"ends_with": self._best_round, "went_back": self.went_back}
-        what = "problems" if self.of_skill else "games"
         rated = {} if self.scale is None else {"elo": self.scale.summary()}
-        return {"compared": f"{len(self._best)} validation {what}", **ends, "looks": self.history} | rated
+        return {"compared": self.judge.compared, **ends, "looks": self.history} | rated
 
     def state_dict(self) -> dict[str, Any]:
-        scale = self.scale and self.scale.state_dict()
-        return {name: getattr(self, name) for name in KEPT} | {"scale": scale}
+        parts = {"judge": self.judge.state_dict(), "scale": self.scale and self.scale.state_dict()}
+        return {name: getattr(self, name) for name in KEPT} | parts | {"mean": self.mean}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name in KEPT:
+        for name in (*KEPT, "mean"):
             setattr(self, name, state[name])
+        self.judge.load_state_dict(state["judge"], self._best_state)
         if self.scale is not None:
             self.scale.load_state_dict(state["scale"])
-
-
-def _mean(scores: Scores) -> float:
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known else 0.0

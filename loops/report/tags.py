@@ -193,12 +193,11 @@ TAGS: tuple[Tag, ...] = (
     ),
     _learning(
         "gate/score",
-        "the gate's look: score on validation problems or games",
+        "the gate's look: score on validation problems, or in games against the best policy so far",
         "mean score",
-        "near gate/best",
+        "rises; against the best 0.5 or more",
         figure="validation",
     ),
-    _learning("gate/best", "the best score so far", "mean score", figure="validation_best"),
     _learning(
         "gate/went_back",
         "how often the phase went back to an earlier policy",

@@ -11,16 +11,19 @@ import time
 
 
 class Person:
-    """Types to `shuhari` on a terminal of its own, of so many columns, and reads what it writes."""
+    """Types to `shuhari` on a terminal of its own, of so many columns, and reads what it writes.
 
-    def __init__(self, columns: int, *arguments: str) -> None:
+    kind: of terminal; "dumb" ones show nothing that moves, so what is written is text
+    """
+
+    def __init__(self, columns: int, *arguments: str, kind: str = "dumb") -> None:
         self.child, self.terminal = pty.fork()
         if not self.child:
             fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
             # Of whoever runs the tests: it would say how wide his terminal is.
             for name in ("COLUMNS", "LINES"):
                 os.environ.pop(name, None)
-            os.environ |= {"TERM": "dumb", "OMP_NUM_THREADS": "1"}
+            os.environ |= {"TERM": kind, "OMP_NUM_THREADS": "1"}
             command = [sys.executable, "-P", "-m", "shuhari.loops.cli.main", *arguments]
             os.execve(command[0], command, dict(os.environ))  # C's has what readline wrote into it, too
         self.read, self.at = "", 0  # all that was written, and up to where a test has waited

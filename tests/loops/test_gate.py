@@ -1,7 +1,9 @@
 """The gate: who goes back, who does not, and with what a phase ends."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -12,19 +14,20 @@ from small_runs import mirror, run_folder
 
 from shuhari.envs.games.graph import game_graph
 from shuhari.envs.games.players import PerfectPlayer
-from shuhari.envs.player import RandomPlayer
+from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.problems.heldout import HeldOutProblems
+from shuhari.loops.collect.best_match import BEST, OPENINGS, PLIES, BestMatch, log_likelihood_ratio
 from shuhari.loops.collect.rollout import Rollouts
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.collect.validation_matches import PLIES, ValidationMatches
 from shuhari.loops.evaluate.listed_game import OPENING_PLIES
-from shuhari.loops.learn.gate import GIVES_UP, PATIENCE, SMALLER, Gate, sign_test
+from shuhari.loops.learn.gate import GIVES_UP, PATIENCE, SMALLER, Gate
+from shuhari.loops.learn.judge import PairedProblems, sign_test
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.objectives import DistillConfig
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.train import train
 from shuhari.policy.inference.generator import Generator
-from shuhari.policy.policy import Policy
+from shuhari.policy.policy import LEARNING, Policy
 from shuhari.policy.render import Renderer
 
 RATE = 0.01
@@ -55,7 +58,9 @@ def solving(right: int, n: int = 100) -> list[float | None]:
 def walk(learner: Learner, *rights: int, looks: int = 5, of_skill: bool = True) -> Gate:
     """A phase whose policy after round n is marked n and solves so many of 100 problems, the first ones."""
     scores: Iterator[list[float | None]] = map(solving, rights)
-    gate = Gate(learner, lambda: next(scores), rounds=len(rights) - 1, looks=looks, of_skill=of_skill)
+    judge = PairedProblems(lambda: next(scores), looks)
+    judge.of_skill = of_skill
+    gate = Gate(learner, judge, rounds=len(rights) - 1, looks=looks)
     gate.begin()
     for number in range(1, len(rights)):
         mark(learner, float(number))
@@ -109,7 +114,7 @@ def test_a_phase_that_goes_back_too_often_ends_with_what_it_began_with(learner: 
 
 def test_problems_without_a_verdict_are_not_compared(learner: Learner) -> None:
     scores: Iterator[list[float | None]] = iter([[1.0, None, 1.0], [None, 0.0, 1.0]])
-    gate = Gate(learner, lambda: next(scores), rounds=1, looks=1)
+    gate = Gate(learner, PairedProblems(lambda: next(scores), 1), rounds=1, looks=1)
     gate.begin()
     gate.after_step(1, last=True)
     assert gate.history[-1]["p"] == 1.0
@@ -118,11 +123,12 @@ def test_problems_without_a_verdict_are_not_compared(learner: Learner) -> None:
 
 def test_looks_are_made_at_their_rounds_and_kept_in_the_checkpoint(learner: Learner) -> None:
     asked: list[int] = []
-    gate = Gate(learner, lambda: asked.append(1) or solving(5), rounds=10, looks=3)  # type: ignore[func-returns-value]
+    judge = PairedProblems(lambda: asked.append(1) or solving(5), 3)  # type: ignore[func-returns-value]
+    gate = Gate(learner, judge, rounds=10, looks=3)
     gate.begin()
     seen = [bool(gate.after_step(number, last=number == 10)) for number in range(1, 11)]
     assert [n + 1 for n, looked in enumerate(seen) if looked] == [4, 8, 10]
-    other = Gate(learner, lambda: solving(5), rounds=10, looks=3)
+    other = Gate(learner, PairedProblems(lambda: solving(5), 3), rounds=10, looks=3)
     other.load_state_dict(gate.state_dict())
     assert other.summary() == gate.summary()
 
@@ -158,7 +164,7 @@ def test_a_run_reports_its_gate_and_ends_with_its_best(tmp_path: Path) -> None:
     assert "gate: selfplay:" in (run_folder(tmp_path) / "report.md").read_text()
 
 
-def test_where_scores_are_not_the_skill_a_phase_ends_with_its_last_unless_that_is_worse(
+def test_where_a_judge_compares_only_a_phase_ends_with_its_last_unless_that_is_worse(
     learner: Learner,
 ) -> None:
     doubtful = walk(learner, 50, 60, 54, of_skill=False)
@@ -167,16 +173,64 @@ def test_where_scores_are_not_the_skill_a_phase_ends_with_its_last_unless_that_i
     assert (worse.summary()["ends_with"], marked(learner), worse.went_back) == (1, 1.0, [2])
 
 
-def test_matches_are_the_same_games_at_every_look_and_tell_players_apart() -> None:
+def test_the_likelihood_ratio_by_hand() -> None:
+    """The mean is 3/4; the variance is that of the pairs, and of a 0 and a 1 beside them."""
+    pairs = np.array([1.0, 0.5, 0.5, 1.0])
+    variance = (1 + 0.25 + 0.25 + 1 + 0 + 1) / 6 - (4 / 6) ** 2
+    expected = 4 * 0.05 * (2 * 0.75 - 0.5 - 0.55) / (2 * variance)
+    assert log_likelihood_ratio(pairs, 0.05) == pytest.approx(expected)
+    assert log_likelihood_ratio(np.full(40, 0.5), 0.05) < -3  # as good: not better
+    assert log_likelihood_ratio(np.full(10, 1.0), 0.05) > 3
+
+
+def test_a_match_stops_when_it_has_said_who_is_better() -> None:
     graph = game_graph("tic_tac_toe")
-    perfect, random = PerfectPlayer(graph), RandomPlayer()
-    openings = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))[::9]
+    players: dict[str | None, Any] = {LEARNING: Fixed(RandomPlayer()), BEST: Fixed(RandomPlayer())}
+    openings = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))[:OPENINGS]
     assert PLIES > OPENING_PLIES  # no reported match begins with these
-    matches = ValidationMatches(graph, perfect, random, openings, seed=0)
-    scores = matches.scores()
-    assert scores == matches.scores()
-    assert len(scores) == 2 * len(matches.openings)
-    mirrored = ValidationMatches(graph, random, random, openings, seed=0)
-    assert np.mean(scores) > 0.3 + np.mean(mirrored.scores())
-    better = [(b > a, b < a) for a, b in zip(mirrored.scores(), scores, strict=True)]
-    assert sign_test(sum(w for _, w in better), sum(b for b, _ in better)) < 1e-6
+    match = BestMatch(graph, players.__getitem__, openings, seed=0)
+    assert match.begin({}) == 0.5
+    as_good = match.look()
+    assert not as_good.better
+    assert not as_good.worse
+    players[BEST].player = PerfectPlayer(graph)
+    lost = match.look()
+    assert (lost.better, lost.worse) == (False, True)
+    assert lost.why["games"] < 2 * OPENINGS
+    assert lost == match.look()  # the same games again
+    match.present = PerfectPlayer(graph)  # type: ignore[assignment]
+    equals = match.look()
+    assert (equals.better, equals.worse) == (False, False)
+    assert equals.mean == pytest.approx(0.5, abs=0.1)
+    players[BEST].player = RandomPlayer()
+    won = match.look()
+    assert (won.better, won.worse) == (True, False)
+
+
+class Fixed(Player):
+    """A player in the place of a model that learns, with the policy that a match freezes."""
+
+    def __init__(self, player: Player, policy: Any = None) -> None:
+        self.player, self.policy = player, policy or SimpleNamespace(freeze=lambda name, adapter: None)
+
+    @property
+    def version(self) -> int:  # type: ignore[override]
+        return self.player.version
+
+    def probabilities(self, turns: Any) -> Any:
+        return self.player.probabilities(turns)
+
+
+def test_the_best_of_a_match_is_another_adapter_that_a_resumed_gate_finds_again(learner: Learner) -> None:
+    policy, graph = learner.policy, game_graph("tic_tac_toe")
+    models = {name: Fixed(RandomPlayer(), policy) for name in (LEARNING, BEST)}
+    match = BestMatch(graph, models.__getitem__, np.array([0]), seed=0)  # type: ignore[arg-type]
+    gate = Gate(learner, match, rounds=4, looks=4)
+    mark(learner, 3.0)
+    gate._promote(1)
+    mark(learner, 4.0)
+    assert next(iter(policy.state(BEST).values())).mean() == 3.0
+    state = copy.deepcopy(gate.state_dict())
+    policy.freeze(BEST)
+    gate.load_state_dict(state)
+    assert next(iter(policy.state(BEST).values())).mean() == 3.0

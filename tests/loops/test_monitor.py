@@ -107,10 +107,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Shown]
     """What three short runs, of all sources and objectives, have written: by run and player."""
     out = tmp_path_factory.mktemp("runs")
     train(problems(out))
-    search = SearchPlayConfig(rounds=1, games=4, updates=1, batch=4, simulations=2)
+    search = SearchPlayConfig(rounds=1, games=4, updates=1, batch=4, simulations=2, league=0.5)
     groups = SampleGroupsConfig(rounds=1, problems=4, samples=4)
     phases = {"selfplay": search, "reinforce": groups}
-    train(small_game(out, name="search", env_args={"game": "nim(pile_sizes=1;3)"}, phases=phases))
+    train(small_game(out, name="search", env_args={"game": "nim(pile_sizes=1;3;5)"}, phases=phases))
     hidden: dict[str, Any] = {
         "selfplay": FictitiousPlayConfig(rounds=1, starts=4, updates=1, batch=4),
     }

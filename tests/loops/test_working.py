@@ -2,8 +2,10 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
+from person import Person
 from rich.console import Console
 
 from shuhari.envs.progress import counted, counting
@@ -54,6 +56,25 @@ def test_a_log_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(progress, "EVERY", -1.0)
     lines = counts(terminal=False).splitlines()
     assert lines == [f"measuring expert: {done} of 3 games, 0 s so far" for done in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.long)])
+def test_ctrl_c_while_measuring_stops_before_the_next_player_and_a_second_one_at_once(
+    times: int, tmp_path: Path
+) -> None:
+    person = Person(80, "train", "threads=1", f"out={tmp_path}", kind="xterm")
+    while not re.search(r"measuring expert .*[0-9,]+/[0-9,]+ positions", person.read):
+        person.wait("positions")
+    person.type("\x03")
+    person.wait("stopping after the current step (once more to stop at once)")
+    if times == 2:
+        assert not person.ended(0.2)
+        person.type("\x03")
+    assert person.ended(30)
+    assert person.status() == 130
+    assert "Traceback" not in person.read
+    if times == 1:
+        assert "stopped before measuring expert_mode; it had no checkpoint yet: start it anew" in person.read
 
 
 def test_nobody_needs_to_listen() -> None:
