@@ -149,6 +149,7 @@ class FictitiousPlayConfig(PhaseConfig):
     rate: ClassVar[float] = 0.01
     algorithm: str = "fictitious_play"
     objective: Any = field(default_factory=DistillConfig)
+    optimizer: str = "adamw"  # targets are to be met to a percent, and Muon's steps are no shorter close by
     rounds: int = 100  # each of them plays, then learns
     starts: int = 256  # games of a round
     continuations: int = 4  # games that are played on from each legal move

@@ -66,7 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     env = open_text_env(options.env, options.arguments)
     inner = env.unwrapped
     own = _own_policy(options.env, parse_arguments(options.arguments))
-    generic = "games" if isinstance(inner, OpenSpielEnv) else "math"
+    generic = "math"
+    if isinstance(inner, OpenSpielEnv):
+        generic = "games" if inner.referee.perfect_information else "cards"
     options.base = options.base or own.get("base", generic if _is_known(inner) else "gymnasium")
     options.max_new_tokens = options.max_new_tokens or int(own.get("max_new_tokens", MAX_NEW_TOKENS))
     policy, renderer, _ = Players(env, ["base"], options, 0).language_model("base")

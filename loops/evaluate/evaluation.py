@@ -14,6 +14,7 @@ Row = dict[str, Any]  # a player's figures, as in report.json
 Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
 Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
+UNWRITTEN = 0.5  # probability of legal moves, below which a policy does not know the game's text
 MISTAKES = 6  # that a row keeps for a reader, under "mistakes"
 RIVALS = ("expert", "expert_mode", "imitation", "search_alone")  # players that a policy must surpass
 
@@ -34,6 +35,9 @@ def versus(opponent: str, text: Callable[[Row], str]) -> Column:
     return Column(
         f"vs {opponent}", lambda row: text(row["versus"][opponent]) if opponent in row["versus"] else ""
     )
+
+
+LEGAL = Column("legal", lambda row: percent(row["legal_probability"]) if "legal_probability" in row else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +186,15 @@ class GameEvaluation(Evaluation[Entrant]):
 
     def remember(self, name: str, player: Entrant) -> None:
         self.opponents[name] = player.player
+
+    def remark(self, row: Row) -> str:
+        legal = row.get("legal_probability")
+        if legal is None or legal >= UNWRITTEN:
+            return ""
+        return (
+            f" and gives legal moves only {percent(legal)} of its probability, as if its base had never "
+            "written them (policy.base, shuhari pretrain)"
+        )
 
     def searcher(self, player: Player) -> Entrant:
         return Entrant(player)

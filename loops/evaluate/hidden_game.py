@@ -2,7 +2,7 @@
 
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, information_turns, mean_return, nash_conv
 from shuhari.envs.player import Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, versus
+from shuhari.loops.evaluate.evaluation import LEGAL, Column, Entrant, GameEvaluation, Row, versus
 from shuhari.policy.lm_player import Models
 from shuhari.policy.policy import LEARNING
 from shuhari.rewards.statistics import share
@@ -21,11 +21,12 @@ class HiddenGame(GameEvaluation):
     claim = "leaves its opponents {} to win by their best answers"
     legend = (
         "nash_conv: what both seats' best replies win together; 0 in an equilibrium. vs: mean return, over "
-        "both seats."
+        "both seats. legal: the probability that a policy gives to legal moves without being limited to them."
     )
     columns = (
         Column("nash_conv", lambda row: f"{row['nash_conv']:.3f}"),
         *(versus(n, lambda match: f"{match['mean_return']:+.3f}") for n in ("random", "expert", "perfect")),
+        LEGAL,
     )
 
     def __init__(self, game: str, expert: Player, models: Models) -> None:

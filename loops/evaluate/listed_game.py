@@ -122,13 +122,14 @@ class ListedGame(GameEvaluation):
         }
 
     def remark(self, row: Row) -> str:
+        unwritten = super().remark(row)
         if _worst(row) is None:
-            return ""
+            return unwritten
         first, second = row["worst_case"].values()
         if first < self._value or second < -self._value:
-            return " and can still be beaten"
+            return f" and can still be beaten{unwritten}"
         never = "never loses" if self._value == 0 else "gets all that the game allows"
-        return f" and {never}, whatever the reply"
+        return f" and {never}, whatever the reply{unwritten}"
 
     def measure(self, name: str, player: Entrant) -> Row:
         table = PolicyTable(self.graph, player.player)

@@ -9,7 +9,7 @@ import numpy as np
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.games.solved_positions import STAGES, SolvedPosition
 from shuhari.envs.player import GreedyPlayer, Player
-from shuhari.loops.evaluate.evaluation import Column, Entrant, GameEvaluation, Row, Scores, versus
+from shuhari.loops.evaluate.evaluation import LEGAL, Column, Entrant, GameEvaluation, Row, Scores, versus
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.lm_player import Models
@@ -51,9 +51,7 @@ class MatchedGame(GameEvaluation):
         Column("score", lambda row: percent(row["score_vs_expert"])),
         Column("ci95", lambda row: "{:.3f} to {:.3f}".format(*row["ci95"]) if "ci95" in row else ""),
         *(versus(name, SCORE) for name in ("expert", "expert_mode", "imitation", "random")),
-        Column(
-            "legal", lambda row: percent(row["legal_probability"]) if "legal_probability" in row else None
-        ),
+        LEGAL,
         *(_keeps(stage) for stage in STAGES),
     )
 

@@ -13,7 +13,7 @@ from shuhari.policy.base_source import SHIPPED
 from shuhari.policy.policy import Policy
 
 
-@pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
+@pytest.mark.parametrize("name", ["games", "math", "cards", "gymnasium"])
 def test_a_shipped_base_is_what_its_record_says(name: str) -> None:
     record = json.loads((SHIPPED / name / "pretraining.json").read_text())
     weights = SHIPPED / name / "model.safetensors"
@@ -52,7 +52,7 @@ def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, int],
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["games", "math", "gymnasium"])
+@pytest.mark.parametrize("name", ["games", "math", "cards", "gymnasium"])
 def test_the_recipes_reproduce_the_shipped_bases(name: str, tmp_path: Path) -> None:
     """Where the machine and its threads are those of the record; elsewhere rounding differs."""
     record = json.loads((SHIPPED / name / "pretraining.json").read_text())
