@@ -19,7 +19,7 @@ from shuhari.envs.games.solved_positions import solved_positions
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.accepted_answers import AcceptedAnswers
-from shuhari.loops.collect.best_match import OPENINGS, PLIES, BestMatch
+from shuhari.loops.collect.best_match import FEWEST, OPENINGS, PLIES, BestMatch
 from shuhari.loops.collect.fictitious_play import FictitiousPlay
 from shuhari.loops.collect.imitate import Imitate
 from shuhari.loops.collect.ladder import Ladder
@@ -57,8 +57,8 @@ from shuhari.policy.tree_search import TreeSearch, TreeSearchPlayer
 # Names that no phase may have, because players have them.
 RESERVED = ("default", "random", "expert", "expert_mode", "perfect", "search_alone", "adapter")
 # Streams of random numbers; a phase's stream has the phase's number, from 1.
-STRONGER = 4  # times the expert's simulations: the strongest anchor of a league's ratings
 EXPERT_STREAM, OPENINGS_STREAM, VALIDATION_STREAM = 0, 2**32 + 1, 2**32 + 2
+STRONGER = 4  # times the expert's simulations: the strongest anchor of a league's ratings
 
 
 def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
@@ -130,7 +130,7 @@ def _validation_openings(house: House) -> Positions:
     if (graph := house.graph) is None:
         return random_openings(house.game.root, [PLIES], n, rng)
     possible = np.flatnonzero((graph.ply_N == PLIES) & (graph.moves_N > 0))
-    return np.sort(rng.choice(possible, min(n, len(possible)), replace=False))
+    return rng.choice(possible, min(n, len(possible)), replace=False)  # in no order: looks begin with some
 
 
 def build_phase(
@@ -174,13 +174,16 @@ def _phase(house: House, name: str, source: Source, learner: Learner, guard: Gua
 def _gate(house: House, name: str, cfg: Any, learner: Learner, note: Callable[[str], None]) -> Gate | None:
     """The gate of a phase that has one: of games, `search_play` alone has."""
     if not getattr(cfg, "gate", 0) or (house.game is not None and cfg.algorithm != "search_play"):
+        if getattr(cfg, "league", 0):
+            note(f"{name}: no ratings of the league, because gate=0")
         return None
     if house.game is None:
         validation = house.validation(name if name in house.own_envs() else "")
         return Gate(learner, PairedProblems(validation.scores, cfg.gate), rounds=cfg.rounds, looks=cfg.gate)
     openings, seed = _validation_openings(house), house.cfg.seed
-    if not len(openings):
-        note(f"{name}: no gate, because games are over by move {PLIES}")
+    if len(openings) < FEWEST:
+        few = f"{len(openings)} positions after {PLIES} moves are too few openings"
+        note(f"{name}: no gate, because {few if len(openings) else f'games are over by move {PLIES}'}")
         return None
     judge = BestMatch(house.simulator, house.models, openings, seed)
     scale = Ladder(house.simulator, judge.present, _anchors(house), openings, seed) if cfg.league else None
@@ -233,7 +236,8 @@ def _league(house: House, name: str, cfg: SearchPlayConfig, player: LMPlayer) ->
     if not cfg.league:
         return None
     where = f"phases.{name}.opponents"
-    named = {path: house.models(house.policy.adapter_named(path, where)) for path in cfg.opponents}
+    policy = house.policy
+    named = {f"adapter {path}": house.models(policy.adapter_named(path, where)) for path in cfg.opponents}
     return League(player, house.models, {"expert": house.game.expert, **named})
 
 
@@ -291,10 +295,12 @@ def check_phases(cfg: TrainConfig) -> None:
         if (earlier := getattr(phase, "replay_of", "")) not in ("", *with_replay):
             known = ", ".join(with_replay) or "none"
             raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
-        reference = reference_of(phase.objective) or "base"
-        if reference not in players and not (Path(reference) / "adapter_config.json").is_file():
-            known = f"give an adapter's folder or one of {', '.join(players)}"
-            raise ValueError(f"{where}.objective.reference={reference}: {known}")
+        policies = {"objective.reference": [reference_of(phase.objective) or "base"]}
+        policies["opponents"] = getattr(phase, "opponents", [])
+        for key, named in ((key, named) for key, several in policies.items() for named in several):
+            if named not in players and not (Path(named) / "adapter_config.json").is_file():
+                known = f"give an adapter's folder or one of {', '.join(players)}"
+                raise ValueError(f"{where}.{key}={named}: {known}")
         if cfg.only is None or name in cfg.only:
             players.append(player)
             with_replay += [name] if phase.algorithm == "accepted_answers" else []

@@ -117,9 +117,11 @@ class House:
         for name in self.names:
             self._check_suits(name, self.cfg.phases[name])
         self.files = {name: self._read_file(self.cfg.phases[name]) for name in self.names}
-        for name in self.names:  # a reference that is a folder is loaded now, so that a bad one is refused
-            if (Path(self.reference(name)) / "adapter_config.json").is_file():
-                self.policy.adapter_named(self.reference(name), f"phases.{name}.objective.reference")
+        for name in self.names:  # adapters that are folders are loaded now, so that a bad one is refused
+            opponents = [("opponents", path) for path in getattr(self.cfg.phases[name], "opponents", ())]
+            for key, path in [("objective.reference", self.reference(name)), *opponents]:
+                if (Path(path) / "adapter_config.json").is_file():
+                    self.policy.adapter_named(path, f"phases.{name}.{key}")
 
     def _training_memory(self) -> TrainingMemory:
         """What is free now, on all ranks, less what the generator will take."""

@@ -17,6 +17,7 @@ from shuhari.envs.player import Floats
 SCALE = 400 / log(10)  # Elo points of one unit of log-odds
 Z = 1.96  # of a 95% interval
 STEPS, CLOSE = 200, 1e-10
+FAR = 4000.0  # Elo beyond the best or the worst of others, where no rating is looked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,28 @@ def ratings(score_PP: Floats, anchor: int = 0) -> list[Rating]:
         low, high = (None if bound == "<" else elo - half), (None if bound == ">" else elo + half)
         found.append(Rating(float(elo), low, high, bound))
     return found
+
+
+def rating_among(won_A: Floats, games_A: Floats, elo_A: Floats) -> Rating:
+    """The rating of one player who has met players whose ratings stand.
+
+    won_A, games_A: what he has scored against each of A players, and in how many games
+    elo_A: their ratings, on whose scale his is
+    """
+    won, n = float(won_A.sum()), float(games_A.sum())
+    bound = ">" if won == n else "<" if won == 0 else ""
+    won = min(max(won, 0.5), n - 0.5)  # a draw that was not played
+
+    def expected(elo: float) -> Floats:
+        return np.asarray(1 / (1 + np.exp((elo_A - elo) / SCALE)))
+
+    low, high = float(elo_A.min()) - FAR, float(elo_A.max()) + FAR
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (games_A * expected(middle)).sum() < won else (low, middle)
+    p_A = expected(low)
+    half = Z * SCALE / float(np.sqrt((games_A * p_A * (1 - p_A)).sum()))
+    return Rating(low, None if bound == "<" else low - half, None if bound == ">" else low + half, bound)
 
 
 def _fit(score_PP: Floats, anchor: int) -> tuple[Floats, Floats]:

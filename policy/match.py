@@ -55,10 +55,15 @@ def play_pairs(
     return np.concatenate([first, -second])
 
 
+def points(returns: Floats) -> Floats:
+    """A win is 1, a draw 1/2, whatever a game pays."""
+    return np.asarray((1 + np.sign(returns)) / 2)
+
+
 def tally(returns: Floats) -> dict[str, Any]:
     """Wins, draws and losses, and the score with its 95% interval, as in report.json."""
     wins, losses = int((returns > 0).sum()), int((returns < 0).sum())
     draws = len(returns) - wins - losses
-    score = (wins + draws / 2) / len(returns)
+    score = float(points(returns).mean())
     interval = wilson(score, len(returns))
     return {"wins": wins, "draws": draws, "losses": losses, "score": round(score, 4), "ci95": interval}

@@ -15,11 +15,12 @@ from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, GreedyPlayer
 from shuhari.loops.learn.judge import Adapter, Look
 from shuhari.policy.lm_player import Models
-from shuhari.policy.match import play_pairs
+from shuhari.policy.match import play_pairs, points
 from shuhari.policy.policy import LEARNING
 
 PLIES = 4  # of an opening; reported matches begin at most three plies into a game
 OPENINGS = 150  # each is played from both seats
+FEWEST = 12  # with fewer not even winning all games would say enough
 CHUNK = 15  # of them at once: between chunks the match may end
 MARGIN = 0.05  # of the score: 35 Elo, as AlphaGo Zero's 55%
 ERROR = 0.05  # chance of either mistake
@@ -44,7 +45,7 @@ class BestMatch:
 
     @property
     def compared(self) -> str:
-        return f"at most {2 * len(self.openings)} games against the best so far"
+        return f"games against the best so far, {2 * len(self.openings)} at most"
 
     def begin(self, adapter: Adapter) -> float:
         self.promote(adapter)
@@ -60,7 +61,7 @@ class BestMatch:
                 self.openings[start : start + CHUNK],
                 lambda seat, start=start: np.random.default_rng([self.seed, start, seat]),  # type: ignore[misc]
             )
-            pairs = np.append(pairs, 0.5 + returns.reshape(2, -1).mean(0) / 2)
+            pairs = np.append(pairs, points(returns).reshape(2, -1).mean(0))
             better, worse = (log_likelihood_ratio(scores, MARGIN) for scores in (pairs, 1 - pairs))
             if better >= sure or worse >= sure or max(better, worse) <= -sure:
                 break

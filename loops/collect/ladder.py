@@ -1,20 +1,20 @@
 """A scale that does not move: Elo of the policy by games against players that never learn.
 
-Self-play's own results say only that the policy beats what it was. The anchors have met one another once; at
-each look the policy plays greedily against all of them, and its rating is fitted beside theirs
-(`policy/elo.py`), 0 being random play. Openings are those of the gate, which no reported match begins with.
+Self-play's own results say only that the policy beats what it was. The anchors meet one another once, which
+rates them (`policy/elo.py`), 0 being the first; at each look the policy plays all of them, and is rated where
+they stand. Openings are those of the gate, which no reported match begins with.
 """
 
 from collections.abc import Mapping
-from itertools import combinations
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
-from shuhari.envs.player import Player
-from shuhari.policy.elo import ratings
-from shuhari.policy.match import play_pairs
+from shuhari.envs.player import Floats, Player
+from shuhari.policy.elo import Rating, rating_among, ratings
+from shuhari.policy.match import play_pairs, points
 
 MOST = 50  # openings of a pair of players, each played from both seats
 
@@ -37,35 +37,46 @@ class Ladder:
         self.simulator, self.openings, self.seed = simulator, openings[:MOST], seed
         self.anchors, self.policy = dict(anchors), policy
         self.history: list[dict[str, Any]] = []
-        n = len(self.anchors) + 1  # the policy is the last
-        self._scores, self._played = np.zeros((n, n)), False
+        self._rated: list[Rating] = []  # of the anchors
 
     def look(self, number: int) -> dict[str, float]:
         """Rate the policy after `number` rounds. Figures for TensorBoard."""
-        players, n = [*self.anchors.values(), self.policy], len(self.anchors)
-        pairs = combinations(range(n + 1), 2)
-        for i, j in (pair for pair in pairs if n in pair or not self._played):
-            returns = play_pairs(
-                self.simulator,
-                players[i],
-                players[j],
-                self.openings,
-                lambda seat, i=i, j=j: np.random.default_rng([self.seed, i, j, seat]),  # type: ignore[misc]
-            )
-            won = float((1 + returns).sum() / 2)
-            self._scores[i, j], self._scores[j, i] = won, len(returns) - won
-        self._played, rating = True, ratings(self._scores)[n]
+        anchors = list(self.anchors.values())
+        self._rated = self._rated or self._rate(anchors)
+        won_A = np.array([self._won(self.policy, other, i, len(anchors)) for i, other in enumerate(anchors)])
+        games_A, elo_A = np.full(len(anchors), self._games), np.array([rating.elo for rating in self._rated])
+        rating = rating_among(won_A, games_A, elo_A)
         self.history.append({"round": number, **rating.as_json()})
         return {"elo": rating.elo}
 
+    @property
+    def _games(self) -> float:
+        return 2.0 * len(self.openings)
+
+    def _rate(self, anchors: list[Player]) -> list[Rating]:
+        score_AA: Floats = np.zeros((len(anchors), len(anchors)))
+        for j in range(len(anchors)):
+            for i in range(j):
+                score_AA[i, j] = self._won(anchors[i], anchors[j], i, j)
+                score_AA[j, i] = self._games - score_AA[i, j]
+        return ratings(score_AA)
+
+    def _won(self, player: Player, opponent: Player, *numbers: int) -> float:
+        """The player's points. `numbers`: of the luck in these games."""
+
+        def luck(seat: int) -> np.random.Generator:
+            return np.random.default_rng([self.seed, *numbers, seat])
+
+        return float(points(play_pairs(self.simulator, player, opponent, self.openings, luck)).sum())
+
     def summary(self) -> dict[str, Any]:
         """For the report."""
-        rated = zip(self.anchors, ratings(self._scores[:-1, :-1]), strict=True)
+        rated = zip(self.anchors, self._rated, strict=True)
         return {"anchors": {name: rating.as_json() for name, rating in rated}, "looks": self.history}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"scores": self._scores.tolist(), "history": self.history}
+        return {"rated": [asdict(rating) for rating in self._rated], "history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._scores, self.history = np.array(state["scores"]), state["history"]
-        self._played = bool(self.history)
+        self._rated = [Rating(**rating) for rating in state["rated"]]
+        self.history = state["history"]

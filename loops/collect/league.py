@@ -16,7 +16,7 @@ from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Ints, Player
 from shuhari.loops.collect.source import Rng
 from shuhari.policy.lm_player import LMPlayer
-from shuhari.policy.match import moves_of
+from shuhari.policy.match import moves_of, points
 
 PAST = 6  # earlier policies that are kept, spread over the phase
 FLOOR = 0.02  # of (1 - w)^2
@@ -69,7 +69,12 @@ class League:
         self.members.append(Member(name, self.models(name), number))
 
     def draw(self, n: int, rng: Rng) -> Ints:
-        """The numbers [n] of members, who meet the policy in as many games."""
+        """The numbers [n] of members, who meet the policy in as many games.
+
+        All forget what they have answered before, because a resumed run would not know it.
+        """
+        versions = self.present.policy.versions
+        versions.update({adapter: version + 1 for adapter, version in versions.items()})
         weight = np.array([max(FLOOR, (1 - member.expected) ** 2) for member in self.members])
         return rng.choice(len(self.members), size=n, p=weight / weight.sum())
 
@@ -82,10 +87,10 @@ class League:
         return moves_N
 
     def record(self, members: Ints, returns: Floats) -> None:
-        """What the policy has earned against each of these members, [N], from -1 to 1."""
+        """What the policy has earned against each of these members, [N]."""
         for number, member in enumerate(self.members):
-            own = returns[members == number]
-            member.score = MEMORY * member.score + float((1 + own).sum() / 2)
+            own = points(returns[members == number])
+            member.score = MEMORY * member.score + float(own.sum())
             member.games = MEMORY * member.games + len(own)
 
     def figures(self) -> dict[str, float]:

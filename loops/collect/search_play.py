@@ -117,10 +117,11 @@ class SearchPlay(Source):
     def _seated(self, games: int) -> tuple[Ints, Ints]:
         """Of each game [G] the number of the league's member who sits in it, -1 for none, and the policy's
         seat."""
-        against_G, seat_G = np.full(games, -1), np.arange(games) % 2
+        against_G, seat_G = np.full(games, -1), np.zeros(games, dtype=np.int64)
         if self.league is not None:
             some = np.flatnonzero(self.rng.random(games) < self.cfg.league)
             against_G[some] = self.league.draw(len(some), self.rng)
+            seat_G[some] = self.rng.integers(2, size=len(some))
         return against_G, seat_G
 
     def _times(self, surprise_M: Floats) -> Ints:

@@ -10,7 +10,7 @@ import numpy as np
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.player import Floats, Player
 from shuhari.envs.progress import counting
-from shuhari.policy.match import play_pairs
+from shuhari.policy.match import play_pairs, points
 
 CHUNK = 25  # openings that are played at once, so that there is progress to tell
 
@@ -52,6 +52,6 @@ def scores(met: Sequence[Pairing], players: int) -> Floats:
     """What each player has scored against each other one, [P, P]; a draw is half a win."""
     score_PP = np.zeros((players, players))
     for pair in met:
-        won, n = float(((pair.returns > 0) + (pair.returns == 0) / 2).sum()), len(pair.returns)
+        won, n = float(points(pair.returns).sum()), len(pair.returns)
         score_PP[pair.first, pair.second], score_PP[pair.second, pair.first] = won, n - won
     return score_PP

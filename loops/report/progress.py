@@ -93,16 +93,15 @@ def _bar(console: Console, text: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True) as shown:
         room = console.width - 18 if console.width < NARROW else len(text)
         task = shown.add_task(text[:room], total=None, what="")
-        counted, at = ("", 0), 0.0
+        counted, at = ("", 0, 0), 0.0
 
         def listen(what: str, done: int, total: int) -> None:
             nonlocal counted, at
-            if (what, total) != counted:
-                counted = what, total
+            if (what, total) != counted[:2] or done < counted[2]:  # another piece of work
                 shown.reset(task, total=total, what=what)
             elif done < total and time.monotonic() - at < SHOWN:
                 return
-            at = time.monotonic()
+            counted, at = (what, total, done), time.monotonic()
             shown.update(task, completed=done)
 
         with listening(listen):

@@ -216,7 +216,7 @@ TAGS: tuple[Tag, ...] = (
         "league/worst",
         "score against the member that is the most difficult",
         "0 to 1",
-        "above 0.4: lower, an old policy has an answer",
+        "above 0.4 against its own past: lower, an old policy has an answer",
         figure="league_worst",
     ),
     _learning("elo", "rating among players that never learn; random play is 0", "Elo", "rises", figure="elo"),

@@ -1,22 +1,31 @@
 """The league of self-play: whom it draws and keeps, what it learns from, and a scale that does not move."""
 
 import copy
+import os
+import signal
+from math import log10
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 from small_runs import run_folder, small_game
 
 from shuhari.envs.games.graph import game_graph
 from shuhari.envs.games.players import MCTSPlayer, PerfectPlayer
+from shuhari.envs.games.referee import Referee
+from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.loops.collect.ladder import Ladder
 from shuhari.loops.collect.league import FLOOR, PAST, League
-from shuhari.loops.collect.openings import ListedOpenings
+from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings
 from shuhari.loops.collect.search_play import SearchPlay
-from shuhari.loops.config import ConfigError, SearchPlayConfig
+from shuhari.loops.config import ConfigError, SearchPlayConfig, TrainConfig
+from shuhari.loops.phase import Phase
+from shuhari.loops.rank_failure import Interrupted
 from shuhari.loops.train import train
+from shuhari.policy.elo import rating_among
 from shuhari.policy.leaf_evaluators import PolicyAndValue, Remembered
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.policy import Policy
@@ -95,13 +104,11 @@ def test_a_member_of_the_past_plays_as_the_policy_did_then() -> None:
 def test_against_a_member_the_policy_learns_its_own_moves_alone() -> None:
     """All games are against a perfect player: what enters the replay is searched, and its end is expected."""
     part = source(league(perfect=PERFECT), 1.0)
-    part.league.add = lambda number: None  # type: ignore[union-attr, method-assign, assignment]
     part._play()
     assert part.figures["plies"] > 1.5 * part.decisions / part.episodes
     assert part.figures["league_score"] < 0.5
     assert any(max(item[4]) < 0.9 for item in part.replay.items)  # no game's end, though root_value is 0
     alone = source(league(nobody=Never()), 0.0)
-    alone.league.add = lambda number: None  # type: ignore[union-attr, method-assign, assignment]
     alone._play()
     assert alone.figures["plies"] == alone.decisions / alone.episodes
     assert all(max(item[4]) == 1 for item in alone.replay.items)
@@ -129,6 +136,35 @@ def test_a_resumed_league_goes_on_as_if_never_stopped() -> None:
         for m in other.league.members  # type: ignore[union-attr]
     ]
     assert len(first.league.members) == 5  # type: ignore[union-attr]  # the expert, after 0, 2, 4 and 6
+
+
+def test_the_policy_has_either_seat_in_games_from_the_start() -> None:
+    """Of a game that nobody lists every other opening is the start."""
+    members, cfg = league(nobody=RandomPlayer()), SearchPlayConfig(league=1.0, games=400)
+    simulator, openings = Referees("nim"), RandomOpenings(lambda: Referee("nim"), lambda rng: Referee("nim"))
+    evaluate = PolicyAndValue(simulator, members.present)
+    part = SearchPlay(
+        simulator, openings, members.present, evaluate, cfg, np.random.default_rng(0), 0, league=members
+    )
+    _, seat_G = part._seated(400)
+    assert 0.4 < seat_G[1::2].mean() < 0.6
+
+
+def test_whatever_a_game_pays_a_win_is_one_point() -> None:
+    found = league(member=RandomPlayer())
+    found.record(np.zeros(4, dtype=np.int64), np.array([3.0, -2.0, 0.0, 7.0]))
+    assert (found.members[0].score, found.members[0].games) == (2.5, 4)
+
+
+def test_a_rating_among_players_whose_ratings_stand_by_hand() -> None:
+    """Three of four points against a player is 400 * log10(3) above him; all of them is a bound."""
+    against_one = rating_among(np.array([3.0]), np.array([4.0]), np.array([100.0]))
+    assert against_one.elo == pytest.approx(100 + 400 * log10(3))
+    won_all = rating_among(np.array([4.0]), np.array([4.0]), np.array([100.0]))
+    assert (won_all.elo, won_all.bound) == (pytest.approx(100 + 400 * log10(7)), ">")
+    assert won_all.high is None
+    lost_all = rating_among(np.array([0.0]), np.array([4.0]), np.array([100.0]))
+    assert (lost_all.bound, lost_all.low) == ("<", None)
 
 
 def test_a_better_policy_is_rated_higher_and_anchors_stay() -> None:
@@ -160,3 +196,38 @@ def test_a_run_with_a_league_reports_ratings(tmp_path: Path) -> None:
 def test_opponents_need_a_share() -> None:
     with pytest.raises(ConfigError, match="needs league=SHARE"):
         SearchPlayConfig(opponents=["somewhere"])
+
+
+def test_an_adapter_of_another_run_is_an_opponent_and_a_resumed_run_finds_it_again(tmp_path: Path) -> None:
+    def cfg(folder: str, *opponents: str) -> TrainConfig:
+        made = small_game(tmp_path / folder)
+        made.phases["selfplay"] = SearchPlayConfig(
+            rounds=2, games=8, updates=1, batch=8, simulations=2, league=1.0, gate=0, opponents=[*opponents]
+        )
+        return made
+
+    train(cfg("first"))
+    adapter = str(run_folder(tmp_path / "first") / "adapter-imitation")
+    train(cfg("whole", adapter))
+    original = Phase.step
+
+    def step_then_interrupt(self: Phase) -> Any:
+        if (self.name, self.rounds) == ("selfplay", 0):
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Phase, "step", step_then_interrupt)
+        with pytest.raises(Interrupted):
+            train(cfg("parts", adapter))
+    train(TrainConfig(resume=str(run_folder(tmp_path / "parts"))))
+    whole, parts = (
+        load_file(run_folder(tmp_path / name) / "adapter-selfplay" / "adapter_model.safetensors")
+        for name in ("whole", "parts")
+    )
+    assert all((whole[key] == parts[key]).all() for key in whole)
+    for wrong in ("nowhere", "default", str(tmp_path)):
+        with pytest.raises(
+            ValueError, match=r"phases\.selfplay\.opponents=.*give an adapter's folder or one of"
+        ):
+            train(cfg("wrong", wrong))

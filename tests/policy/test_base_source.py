@@ -161,7 +161,7 @@ class TestNames:
             ("smollm2", "is not prepared yet; do so once: make smollm2"),
             (
                 "maths",
-                "neither shipped (algebra, boards, connect_four, games, gymnasium, math) nor "
+                "neither shipped (algebra, boards, cards, connect_four, games, gymnasium, math) nor "
                 "prepared (none yet;",
             ),
             ("./maths", "there is no such folder"),
