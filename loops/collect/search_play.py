@@ -10,12 +10,12 @@ Nothing here reads a solver.
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from shuhari.envs.games.board_view import BoardView, board_views
-from shuhari.envs.games.simulator import Simulator, outcome_turn
+from shuhari.envs.games.simulator import Positions, Simulator, outcome_turn
 from shuhari.envs.games.symmetry import pick
 from shuhari.envs.player import Floats, Ints, Player
 from shuhari.envs.types import Turn
@@ -38,6 +38,16 @@ SNAPSHOTS = 12  # policies that a league is offered over a phase
 
 # What is seen of a position, its moves, the seat to move, and the targets of moves and of outcomes.
 Item = tuple[str, tuple[str, ...], int, list[float], list[float]]
+
+
+class Decision(NamedTuple):
+    """A searched position of a game: what its search has found, as in `Found`."""
+
+    game: int
+    turn: Turn
+    policy: list[float]
+    outcome_O: Floats
+    surprise: float
 
 
 class SearchPlay(Source):
@@ -68,11 +78,31 @@ class SearchPlay(Source):
 
     def _play(self) -> None:
         """Play a round's games, all in lockstep, and add what they teach to the replay."""
-        simulator, current = self.simulator, self.openings.draw(self.cfg.games, self.rng)
-        games, met = np.arange(len(current)), list[tuple[int, Turn, list[float], Any, float]]()
-        self.episodes += len(games)
-        against_G, seat_G = self._seated(len(games))
-        plies = 0
+        current = self.openings.draw(self.cfg.games, self.rng)
+        against_G, seat_G = self._seated(len(current))
+        met, plies = self._play_out(current, against_G, seat_G)
+        returns_GS, mirror_G = self.simulator.returns(current), against_G < 0
+        ends_GO = outcomes_of(returns_GS)
+        # How a game against somebody else ends does not say how it ends among equals.
+        share_G = np.where(mirror_G, self.cfg.root_value, 1.0)
+        self.replay.add(self._items(met, ends_GO, share_G))
+        self.episodes += len(current)
+        self.decisions += len(met)
+        self.figures = {
+            "target_entropy": mean_entropy([decision.policy for decision in met]),
+            "surprise": float(np.mean([decision.surprise for decision in met])),
+            "plies": plies / len(current),
+            "first_seat_wins": float(ends_GO[mirror_G, 0].mean()),
+            "draws": float(ends_GO[mirror_G, 2].mean()),
+        }
+        if self.league is not None:
+            self.league.record(against_G[~mirror_G], returns_GS[~mirror_G, seat_G[~mirror_G]])
+            self.figures |= self.league.figures()
+
+    def _play_out(self, current: Positions, against_G: Ints, seat_G: Ints) -> tuple[list[Decision], int]:
+        """Play all games to the end, where `current` then is. The policy's decisions, and all moves made."""
+        simulator, met, plies = self.simulator, list[Decision](), 0
+        games = np.arange(len(current))
         while len(games):
             own = (against_G[games] < 0) | (seat_G[games] == simulator.seats(current[games]))
             moves = np.zeros(len(games), dtype=np.int64)
@@ -81,7 +111,7 @@ class SearchPlay(Source):
                 found = self.search(current[searched], self.rng)
                 turns = simulator.views(current[searched])
                 learned = found.policy_NA.tolist(), found.outcomes_NO, found.surprise_N.tolist()
-                met += zip(searched.tolist(), turns, *learned, strict=True)
+                met += map(Decision, searched.tolist(), turns, *learned)
                 moves[own] = found.moves_N
             if self.league is not None and not own.all():
                 theirs = games[~own]
@@ -89,37 +119,26 @@ class SearchPlay(Source):
             current[games] = simulator.play(current[games], moves, self.rng)
             plies += len(games)
             games = games[simulator.seats(current[games]) >= 0]
-        returns_GS = simulator.returns(current)
-        ends, items = outcomes_of(returns_GS), list[Item]()
-        # How a game against somebody else ends does not say how it ends among equals.
-        share_G = np.where(against_G < 0, self.cfg.root_value, 1.0)
-        times_M = self._times(np.array([surprise for *_, surprise in met]))
-        for (game, turn, policy, expected, _), times in zip(met, times_M.tolist(), strict=True):
+        return met, plies
+
+    def _items(self, met: Sequence[Decision], ends_GO: Floats, share_G: Floats) -> list[Item]:
+        """What decisions teach. share_G: of what a search expected, in the target of the game's outcome."""
+        items = list[Item]()
+        times_M = self._times(np.array([decision.surprise for decision in met]))
+        for (game, turn, policy, expected_O, _), times in zip(met, times_M.tolist(), strict=True):
             if self.withholds(turn.observation):
                 continue
-            outcome = ends[game] * (1 - share_G[game]) + expected * share_G[game]
+            outcome_O = ends_GO[game] * (1 - share_G[game]) + expected_O * share_G[game]
             seen = turn.observation, turn.legal_actions, turn.seat
-            items += [(*seen, policy[: len(turn.legal_actions)], outcome.tolist())] * times
-        self.replay.add(items)
-        self.decisions += len(met)
-        self.figures = {
-            "target_entropy": mean_entropy([policy for _, _, policy, *_ in met]),
-            "surprise": float(np.mean([surprise for *_, surprise in met])),
-            "plies": plies / len(ends),
-            "first_seat_wins": float(ends[:, 0].mean()),
-            "draws": float(ends[:, 2].mean()),
-        }
-        if self.league is not None:
-            met_G = against_G >= 0
-            self.league.record(against_G[met_G], returns_GS[met_G, seat_G[met_G]])
-            self.figures |= self.league.figures()
+            items += [(*seen, policy[: len(turn.legal_actions)], outcome_O.tolist())] * times
+        return items
 
     def _seated(self, games: int) -> tuple[Ints, Ints]:
         """Of each game [G] the number of the league's member who sits in it, -1 for none, and the policy's
         seat."""
         against_G, seat_G = np.full(games, -1), np.zeros(games, dtype=np.int64)
         if self.league is not None:
-            some = np.flatnonzero(self.rng.random(games) < self.cfg.league)
+            some = np.flatnonzero(self.rng.random(games) < self.cfg.league)[: games - 1]  # one is its own
             against_G[some] = self.league.draw(len(some), self.rng)
             seat_G[some] = self.rng.integers(2, size=len(some))
         return against_G, seat_G
