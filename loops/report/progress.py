@@ -66,15 +66,13 @@ def progress_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, refresh_per_second=4)
 
 
-@contextmanager
-def working(console: Console, text: str) -> Iterator[None]:
+def working(console: Console, text: str) -> AbstractContextManager[None]:
     """Say what is being done while it is, and how far it is where that is counted (`envs/progress.py`).
 
     On a terminal it is a bar with rate and remaining time, which goes away. Elsewhere a line says it now and
     then, and one at the end if it took longer than `LONG` seconds.
     """
-    with _bar(console, text) if console.is_terminal else _lines(console, text):
-        yield
+    return _bar(console, text) if console.is_terminal else _lines(console, text)
 
 
 def busy(text: str) -> AbstractContextManager[None]:
