@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.long
 def test_the_readmes_own_domain_trains(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(# mirror\.py\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(code.splitlines()) < 50
