@@ -35,10 +35,9 @@ def source(opponents: int, games: int) -> SearchPlay:
         policy.load_state({k: v + 0.01 * torch.randn(v.shape, generator=noise) for k, v in start.items()})
         league.add(number)
     policy.load_state(start)
-    openings = ListedOpenings(np.flatnonzero(graph.ply_N == 0))
+    openings = ListedOpenings(np.zeros(games, dtype=np.int64))  # all from the start
     evaluate = Remembered(PolicyAndValue(graph, league.present))
     cfg = SearchPlayConfig(games=games, league=1.0)
-    openings.draw = lambda n, rng: np.zeros(n, dtype=np.int64)  # type: ignore[method-assign]
     rng = np.random.default_rng(0)
     return SearchPlay(graph, openings, league.present, evaluate, cfg, rng, 0, league=league)
 

@@ -38,12 +38,11 @@ from shuhari.loops.evaluate.problems import Problems
 from shuhari.loops.evaluate.returns import Returns
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.health import PhaseHealth
-from shuhari.loops.house import House, why_untrained
+from shuhari.loops.house import House, policies_named, why_untrained
 from shuhari.loops.learn.gate import Gate
 from shuhari.loops.learn.judge import PairedProblems
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.learning_rate import learning_rate
-from shuhari.loops.learn.objectives import reference_of
 from shuhari.loops.learn.optimizer import Optimizer
 from shuhari.loops.learn.stopping import EarlyStopping
 from shuhari.loops.phase import Guard, Phase
@@ -235,9 +234,8 @@ def _league(house: House, name: str, cfg: SearchPlayConfig, player: LMPlayer) ->
     """Who sits against the policy in a phase, where anybody does."""
     if not cfg.league:
         return None
-    where = f"phases.{name}.opponents"
-    policy = house.policy
-    named = {f"adapter {path}": house.models(policy.adapter_named(path, where)) for path in cfg.opponents}
+    found = {path: house.policy.adapter_named(path, f"phases.{name}.opponents") for path in cfg.opponents}
+    named = {f"adapter {path}": house.models(adapter) for path, adapter in found.items()}
     return League(player, house.models, {"expert": house.game.expert, **named})
 
 
@@ -295,9 +293,7 @@ def check_phases(cfg: TrainConfig) -> None:
         if (earlier := getattr(phase, "replay_of", "")) not in ("", *with_replay):
             known = ", ".join(with_replay) or "none"
             raise ValueError(f"{where}.replay_of={earlier}: the phases before it that have a replay: {known}")
-        policies = {"objective.reference": [reference_of(phase.objective) or "base"]}
-        policies["opponents"] = getattr(phase, "opponents", [])
-        for key, named in ((key, named) for key, several in policies.items() for named in several):
+        for key, named in policies_named(phase):
             if named not in players and not (Path(named) / "adapter_config.json").is_file():
                 known = f"give an adapter's folder or one of {', '.join(players)}"
                 raise ValueError(f"{where}.{key}={named}: {known}")

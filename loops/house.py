@@ -76,6 +76,12 @@ def why_untrained(game: OpenSpielEnv) -> str:
     return ""
 
 
+def policies_named(phase: Any) -> list[tuple[str, str]]:
+    """The keys of a phase under which policies are named, and those names."""
+    opponents = [("opponents", named) for named in getattr(phase, "opponents", ())]
+    return [("objective.reference", reference_of(phase.objective) or "base"), *opponents]
+
+
 @dataclass
 class House:
     """What the phases and evaluations of one run share: policy, generator, renderer and environment."""
@@ -118,8 +124,7 @@ class House:
             self._check_suits(name, self.cfg.phases[name])
         self.files = {name: self._read_file(self.cfg.phases[name]) for name in self.names}
         for name in self.names:  # adapters that are folders are loaded now, so that a bad one is refused
-            opponents = [("opponents", path) for path in getattr(self.cfg.phases[name], "opponents", ())]
-            for key, path in [("objective.reference", self.reference(name)), *opponents]:
+            for key, path in policies_named(self.cfg.phases[name]):
                 if (Path(path) / "adapter_config.json").is_file():
                     self.policy.adapter_named(path, f"phases.{name}.{key}")
 

@@ -118,8 +118,8 @@ class ExpertAnswers:
 
     def samples(self, seeds: Sequence[int], n: int) -> list[list[Answered]]:
         """`n` sampled answers to each problem."""
-        numbered = counted("problems", seeds)
-        return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in numbered]
+        problems = counted("problems", seeds)
+        return [[self._judge(seed, text) for text in self._completions(seed, n)] for seed in problems]
 
 
 class ExpertMode(ExpertAnswers):
