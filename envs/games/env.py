@@ -16,6 +16,7 @@ from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
 
 MAX_ATTEMPTS = 50  # random games that are tried for an opening of some length, before it is made shorter
+FEW_ATTEMPTS, FAR = 8, 4  # the same, where none came nearer to it than so many plies
 LONGEST_OPENING = 80  # plies: the longest possible game may be much longer than usual games
 NOISE = 0.5  # share of random moves of the expert in games with hidden information
 MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
@@ -143,6 +144,7 @@ class OpenSpielEnv(TextEnv):
     def random_position(self, rng: np.random.Generator) -> Referee:
         """The position after a random number of plies of random play."""
         plies = int(rng.integers(min(self.referee.game.max_game_length(), LONGEST_OPENING)))
+        longest = 0
         for attempt in count(1):
             referee = self.root()
             referee.resolve_chance(rng)
@@ -153,7 +155,9 @@ class OpenSpielEnv(TextEnv):
                 played += 1
             if not referee.over:
                 return referee
-            if attempt % MAX_ATTEMPTS == 0:  # hardly any game lasts so long
+            longest = max(longest, played)
+            hopeless = attempt % FEW_ATTEMPTS == 0 and longest < plies - FAR
+            if hopeless or attempt % MAX_ATTEMPTS == 0:  # hardly any game lasts so long
                 plies = int(rng.integers(played))
         raise AssertionError("unreachable")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyspiel
 
+from shuhari.envs.games import othello  # noqa: F401  (OpenSpiel knows it from then on)
 from shuhari.envs.games.text import DRAW, GameText, game_text
 from shuhari.envs.types import Turn
 from shuhari.envs.validation import first_line

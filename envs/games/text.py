@@ -140,6 +140,18 @@ def asks_outcome(observation: str) -> str:
     return f"{observation.removesuffix('>')}="
 
 
+_OTHELLO = GameText(
+    instructions=(
+        "Othello: a disc is placed so that it encloses a line of the other's discs, which turn over; "
+        f"most discs at the end win. {_SLASHES} Answer with column and row, as in d3, or pass."
+    ),
+    board=lambda state, seat: _othello(state),
+    move=_name,
+    seats=_MARKS,
+    images=symmetry.images_by(symmetry.square, symmetry.split_rows, symmetry.from_top),
+)
+
+
 GAMES: dict[str, GameText] = {
     "tic_tac_toe": GameText(
         instructions=(
@@ -194,16 +206,8 @@ GAMES: dict[str, GameText] = {
         seats=_MARKS,
         images=symmetry.images_by(symmetry.half_turned, symmetry.split_rows, symmetry.from_top),
     ),
-    "othello": GameText(
-        instructions=(
-            "Othello: a disc is placed so that it encloses a line of the other's discs, which turn over; "
-            f"most discs at the end win. {_SLASHES} Answer with column and row, as in d3, or pass."
-        ),
-        board=lambda state, seat: _othello(state),
-        move=_name,
-        seats=_MARKS,
-        images=symmetry.images_by(symmetry.square, symmetry.split_rows, symmetry.from_top),
-    ),
+    "othello": _OTHELLO,
+    "sized_othello": replace(_OTHELLO, board=lambda state, seat: _board(state)),
     "dots_and_boxes": GameText(
         instructions=(
             "Dots and Boxes: draw a line; who draws the fourth side of a box owns it and moves again; "

@@ -85,6 +85,7 @@ GAMES = [
     "breakthrough(rows=4,columns=4)",
     "hex(board_size=3)",
     "othello",
+    "sized_othello(size=6)",
     "dots_and_boxes",
     "kuhn_poker",
     "leduc_poker",

@@ -1,0 +1,152 @@
+"""Othello on small boards, as a game of OpenSpiel, whose own board has eight rows.
+
+A board is two integers, one bit a cell, row by row from the top left. Discs that a line encloses are found
+for all cells of a direction at once, by shifts: the usual fill of bitboards.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import pyspiel
+
+NAME, SIZE, SIZES = "sized_othello", 6, (4, 6, 8)
+COLUMNS = "abcdefgh"
+
+TYPE = pyspiel.GameType(
+    short_name=NAME,
+    long_name="Othello on a board of any size",
+    dynamics=pyspiel.GameType.Dynamics.SEQUENTIAL,
+    chance_mode=pyspiel.GameType.ChanceMode.DETERMINISTIC,
+    information=pyspiel.GameType.Information.PERFECT_INFORMATION,
+    utility=pyspiel.GameType.Utility.ZERO_SUM,
+    reward_model=pyspiel.GameType.RewardModel.TERMINAL,
+    max_num_players=2,
+    min_num_players=2,
+    provides_information_state_string=False,
+    provides_information_state_tensor=False,
+    provides_observation_string=True,
+    provides_observation_tensor=False,
+    parameter_specification={"size": SIZE},
+)
+
+
+class Lines:
+    """The eight directions of a board of one size, as shifts with the cells that a shift may land on."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.cells = size, (1 << size * size) - 1
+        left = sum(1 << size * row for row in range(size))  # the leftmost column
+        not_left, not_right = self.cells & ~left, self.cells & ~(left << size - 1)
+        steps = ((1, not_left), (-1, not_right), (size, self.cells), (-size, self.cells))
+        corners = ((size + 1, not_left), (size - 1, not_right), (1 - size, not_left), (-size - 1, not_right))
+        self.steps = steps + corners
+
+    def moves(self, own: int, other: int) -> int:
+        """The free cells from which a line of the other's discs is enclosed."""
+        free, found = self.cells & ~(own | other), 0
+        for shift, allowed in self.steps:
+            inner, line = other & allowed, _shifted(own, shift) & allowed & other
+            for _ in range(self.size - 3):
+                line |= _shifted(line, shift) & inner
+            found |= _shifted(line, shift) & allowed & free
+        return found
+
+    def flips(self, own: int, other: int, cell: int) -> int:
+        """The other's discs that turn over when a disc is placed in `cell`."""
+        placed, turned = 1 << cell, 0
+        for shift, allowed in self.steps:
+            line, ahead = 0, _shifted(placed, shift) & allowed
+            while ahead & other:
+                line |= ahead
+                ahead = _shifted(ahead, shift) & allowed
+            if ahead & own:
+                turned |= line
+        return turned
+
+
+def _shifted(cells: int, by: int) -> int:
+    return cells << by if by > 0 else cells >> -by
+
+
+@lru_cache
+def lines(size: int) -> Lines:
+    return Lines(size)
+
+
+def bits(cells: int) -> Iterator[int]:
+    """The numbers of the cells."""
+    while cells:
+        lowest = cells & -cells
+        yield lowest.bit_length() - 1
+        cells ^= lowest
+
+
+class Game(pyspiel.Game):  # type: ignore[misc]
+    """Action n places a disc in cell n; the one after the last cell passes."""
+
+    def __init__(self, params: dict[str, Any] | None = None) -> None:
+        params = params or {}
+        self.size = int(params.get("size", SIZE))
+        if self.size not in SIZES:
+            raise ValueError(f"size={self.size} must be one of {', '.join(map(str, SIZES))}")
+        cells = self.size**2
+        # Actions, chance, seats, least and most return, their sum, moves: every other one may be a pass.
+        info = pyspiel.GameInfo(cells + 1, 0, 2, -1.0, 1.0, 0.0, 2 * (cells - 4))
+        super().__init__(TYPE, info, params)
+
+    def new_initial_state(self) -> "State":
+        return State(self)
+
+    def make_py_observer(self, iig_obs_type: Any = None, params: Any = None) -> None:
+        return None
+
+
+class State(pyspiel.State):  # type: ignore[misc]
+    """discs: of the seat to move, and of the other one"""
+
+    def __init__(self, game: Game) -> None:
+        super().__init__(game)
+        self.size, middle = game.size, game.size // 2
+        first, second = (middle - 1) * game.size + middle, middle * game.size + middle - 1
+        self.discs = 1 << first | 1 << second, 1 << first - 1 | 1 << second + 1
+        self.mover, self.over = 0, False
+
+    def current_player(self) -> int:
+        return pyspiel.PlayerId.TERMINAL if self.over else self.mover
+
+    def _legal_actions(self, player: int) -> list[int]:
+        return list(bits(lines(self.size).moves(*self.discs))) or [self.size**2]
+
+    def _apply_action(self, action: int) -> None:
+        (own, other), rules = self.discs, lines(self.size)
+        if action < self.size**2:
+            turned = rules.flips(own, other, action)
+            own, other = own | turned | 1 << action, other & ~turned
+        self.discs, self.mover = (other, own), 1 - self.mover
+        self.over = not rules.moves(other, own) and not rules.moves(own, other)
+
+    def _action_to_string(self, player: int, action: int) -> str:
+        if action == self.size**2:
+            return "pass"
+        row, column = divmod(action, self.size)
+        return f"{COLUMNS[column]}{row + 1}"
+
+    def is_terminal(self) -> bool:
+        return self.over
+
+    def returns(self) -> list[float]:
+        if not self.over:
+            return [0.0, 0.0]
+        own, other = (cells.bit_count() for cells in self.discs)
+        lead = float((own > other) - (own < other))
+        return [lead, -lead] if self.mover == 0 else [-lead, lead]
+
+    def __str__(self) -> str:
+        first, second = self.discs if self.mover == 0 else self.discs[::-1]
+        cells = ["x" if first >> n & 1 else "o" if second >> n & 1 else "." for n in range(self.size**2)]
+        rows = ("".join(cells[n : n + self.size]) for n in range(0, len(cells), self.size))
+        return "\n".join(rows)
+
+
+pyspiel.register_game(TYPE, Game)
