@@ -155,9 +155,10 @@ class FictitiousPlayConfig(PhaseConfig):
     continuations: int = 4  # games that are played on from each legal move
     updates: int = 8  # optimizer steps of a round
     batch: int = 32  # situations of one optimizer step
-    temperature: list[float] = field(
-        default_factory=lambda: [0.5, 0.1], metadata=FIRST_AND_LAST
-    )  # of the targets
+    # Of the targets, in units of the returns of a first round (their root mean square).
+    temperature: list[float] = field(default_factory=lambda: [0.25, 0.02], metadata=FIRST_AND_LAST)
+    # Share of the rounds, the last ones, that play no more: the policy learns the average of its policies.
+    average: float = number(0.25, least=0, most=1)
 
 
 @dataclass

@@ -6,6 +6,7 @@ lockstep over a `Simulator`, so that the policy is asked once for each distinct 
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -80,32 +81,52 @@ def continuation_values(
     return values_NA
 
 
+class Situation(NamedTuple):
+    """What games have shown of one situation.
+
+    reach: the probability that its seat plays so that it can come up, by its own policy alone
+    policy, values: probability and mean return of each legal move
+    """
+
+    reach: float
+    policy: Floats
+    values: Floats
+
+
 def situation_values(
     simulator: Simulator, table: Table, games: int, continuations: int, rng: np.random.Generator
-) -> dict[int, Floats]:
-    """The mover's mean return after each legal move of every situation met in `games` games of two seats.
+) -> dict[int, Situation]:
+    """Every situation met in `games` games of two seats, with the mover's mean return after each legal move.
 
     In each game one seat moves at random, and its situations are valued. So rare situations are met too, and
     what is hidden in them is distributed as the other seat's play leaves it. From there all seats play on by
     the table, `continuations` times for each move.
     """
     current, uniform = simulator.start(games, rng), PolicyTable(simulator, RandomPlayer())
-    explorer_N = np.arange(games) % 2
+    explorer_N, reach_N = np.arange(games) % 2, np.ones(games)
     met: list[Positions] = []
+    reached: dict[int, float] = {}
     while len(live := np.flatnonzero((seats_N := simulator.seats(current)) >= 0)):
         situations = simulator.situations(current[live])
         probabilities = table(situations)
         exploring = seats_N[live] == explorer_N[live]
+        explorers, own = live[exploring], probabilities[exploring]
+        # Seats remember what they did, so every way to a situation has the same reach.
+        reached |= zip(situations[exploring].tolist(), reach_N[explorers].tolist(), strict=True)
         probabilities[exploring] = uniform(situations[exploring])
-        met.append(current[live][exploring])
-        current[live] = simulator.play(current[live], draw(probabilities, rng.random(len(live))), rng)
+        met.append(current[explorers])
+        moves = draw(probabilities, rng.random(len(live)))
+        reach_N[explorers] *= np.take_along_axis(own, moves[exploring][:, None], axis=1)[:, 0]
+        current[live] = simulator.play(current[live], moves, rng)
     positions = np.concatenate(met)
     values = continuation_values(simulator, table, positions, continuations, rng)
     situations = simulator.situations(positions)
-    return {
-        int(s): values[situations == s].mean(0)[: len(simulator.turns[s].legal_actions)]
-        for s in np.unique(situations)
-    }
+    distinct = np.unique(situations)
+    found = {}
+    for s, policy in zip(distinct.tolist(), table(distinct), strict=True):
+        n = len(simulator.turns[s].legal_actions)
+        found[s] = Situation(reached[s], policy[:n], values[situations == s].mean(0)[:n])
+    return found
 
 
 class TabularPlayer(Player):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs.games.equilibrium import NoisyEquilibriumPlayer, Unsolved
-from shuhari.envs.games.players import GainPlayer, MCTSPlayer
+from shuhari.envs.games.players import EstimatePlayer, GainPlayer, MCTSPlayer
 from shuhari.envs.games.referee import IllegalMove, Referee
 from shuhari.envs.games.text import DRAW, asks_outcome
 from shuhari.envs.player import Player
@@ -26,15 +26,16 @@ class OpenSpielEnv(TextEnv):
     """The game with OpenSpiel's name `game`, perhaps with parameters.
 
     The expert is OpenSpiel's MCTS with `expert_simulations`. In a game with hidden information, it plays an
-    equilibrium with a share `expert_noise` of random moves. Without an `opponent`, the caller plays every
-    seat: `info["seat"]` says who moves, and the reward is that seat's. With one, it is a single-agent
+    equilibrium with a share `expert_noise` of random moves; in a game in Python whose states have an
+    `estimate`, the best moves by that, with the same share of others. Without an `opponent`, the caller plays
+    every seat: `info["seat"]` says who moves, and the reward is that seat's. With one, it is a single-agent
     environment, and the policy has `seat`. `info` also has `legal_actions` after reset and every step, and
     `returns` at the end. `withhold` is the share of canonical positions that are held out from training.
     Raises ValueError for a game or argument that it does not take.
     """
 
     arguments_description = "game, expert_simulations, expert_noise, withhold"
-    expert_description = "OpenSpiel's MCTS; poker: noisy equilibrium"
+    expert_description = "OpenSpiel's MCTS; poker: noisy equilibrium; Othello 6x6: noisy look-ahead"
 
     def __init__(
         self,
@@ -84,16 +85,19 @@ class OpenSpielEnv(TextEnv):
         return Referee(self.game)
 
     @property
-    def expert(self) -> MCTSPlayer | GainPlayer | NoisyEquilibriumPlayer:
+    def expert(self) -> MCTSPlayer | GainPlayer | EstimatePlayer | NoisyEquilibriumPlayer:
         """The expert, which is imperfect on purpose; the arguments say how much.
 
         In games that reward moves before the end, such as 2048, OpenSpiel's tree search does not work. There
-        the expert takes the largest immediate gain.
+        the expert takes the largest immediate gain. A game in Python is too slow to be searched by random
+        games; if its states have an `estimate`, the expert goes by that.
         """
         if not self.referee.perfect_information:
             return NoisyEquilibriumPlayer(self.game, self.expert_noise)
         if self.referee.game.get_type().reward_model.name != "TERMINAL":
             return GainPlayer()
+        if hasattr(self.referee.state, "estimate"):
+            return EstimatePlayer(self.expert_noise)
         return MCTSPlayer(self.expert_simulations)
 
     def reset(

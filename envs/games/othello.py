@@ -5,13 +5,14 @@ for all cells of a direction at once, by shifts: the usual fill of bitboards.
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyspiel
 
 NAME, SIZE, SIZES = "sized_othello", 6, (4, 6, 8)
 COLUMNS = "abcdefgh"
+CORNER, EDGE, NEAR = 20, 3, -6  # what a disc is worth there, and beside a corner; elsewhere 1
 
 TYPE = pyspiel.GameType(
     short_name=NAME,
@@ -64,6 +65,18 @@ class Lines:
                 turned |= line
         return turned
 
+    @cached_property
+    def weights(self) -> tuple[tuple[int, int], ...]:
+        """Cells and what a disc on one of them is worth, as beginners learn it."""
+        last = self.size - 1
+        groups = dict.fromkeys((CORNER, NEAR, EDGE, 1), 0)
+        for cell in range(self.size**2):
+            row, column = (min(n, last - n) for n in divmod(cell, self.size))
+            nearest, farthest = sorted((row, column))
+            worth = NEAR if farthest == 1 else CORNER if farthest == 0 else EDGE if nearest == 0 else 1
+            groups[worth] |= 1 << cell
+        return tuple((cells, worth) for worth, cells in groups.items())
+
 
 def _shifted(cells: int, by: int) -> int:
     return cells << by if by > 0 else cells >> -by
@@ -103,7 +116,7 @@ class Game(pyspiel.Game):  # type: ignore[misc]
 
 
 class State(pyspiel.State):  # type: ignore[misc]
-    """discs: of the seat to move, and of the other one"""
+    """discs: of the seat to move, and of the other one. free: the cells where it may place one"""
 
     def __init__(self, game: Game) -> None:
         super().__init__(game)
@@ -111,12 +124,13 @@ class State(pyspiel.State):  # type: ignore[misc]
         first, second = (middle - 1) * game.size + middle, middle * game.size + middle - 1
         self.discs = 1 << first | 1 << second, 1 << first - 1 | 1 << second + 1
         self.mover, self.over = 0, False
+        self.free = lines(game.size).moves(*self.discs)
 
     def current_player(self) -> int:
         return pyspiel.PlayerId.TERMINAL if self.over else self.mover
 
     def _legal_actions(self, player: int) -> list[int]:
-        return list(bits(lines(self.size).moves(*self.discs))) or [self.size**2]
+        return list(bits(self.free)) or [self.size**2]
 
     def _apply_action(self, action: int) -> None:
         (own, other), rules = self.discs, lines(self.size)
@@ -124,7 +138,8 @@ class State(pyspiel.State):  # type: ignore[misc]
             turned = rules.flips(own, other, action)
             own, other = own | turned | 1 << action, other & ~turned
         self.discs, self.mover = (other, own), 1 - self.mover
-        self.over = not rules.moves(other, own) and not rules.moves(own, other)
+        self.free = rules.moves(other, own)
+        self.over = not self.free and not rules.moves(own, other)
 
     def _action_to_string(self, player: int, action: int) -> str:
         if action == self.size**2:
@@ -141,6 +156,15 @@ class State(pyspiel.State):  # type: ignore[misc]
         own, other = (cells.bit_count() for cells in self.discs)
         lead = float((own > other) - (own < other))
         return [lead, -lead] if self.mover == 0 else [-lead, lead]
+
+    def estimate(self) -> float:
+        """How well the first seat stands: its discs less the other's, by the worth of their cells."""
+        own, other = self.discs
+        rules = lines(self.size)
+        lead = sum(
+            w * ((own & cells).bit_count() - (other & cells).bit_count()) for cells, w in rules.weights
+        )
+        return float(lead if self.mover == 0 else -lead)
 
     def __str__(self) -> str:
         first, second = self.discs if self.mover == 0 else self.discs[::-1]

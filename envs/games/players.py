@@ -82,6 +82,33 @@ class GainPlayer(Player):
         return found
 
 
+class EstimatePlayer(Player):
+    """Looks one reply ahead by the `estimate` of a game's states; a share `noise` of its moves is random."""
+
+    WON = 1e6  # the end of a game counts more than any estimate
+
+    def __init__(self, noise: float) -> None:
+        self.noise = noise
+
+    def probabilities(self, turns: Sequence[Turn]) -> list[Floats]:
+        found = []
+        for turn in counted("positions", turns):
+            state, sign = Referee.deserialize(turn.state).state, 1 - 2 * turn.seat
+            values = np.array([self._value(state.child(a), turn.seat, sign) for a in state.legal_actions()])
+            best = values == values.max()
+            found.append((1 - self.noise) * best / best.sum() + self.noise / len(best))
+        return found
+
+    def _value(self, state: Any, seat: int, sign: int) -> float:
+        """For `seat`, after the other seat's best reply."""
+        if state.is_terminal() or state.current_player() == seat:
+            return self._now(state, sign)
+        return min(self._now(state.child(action), sign) for action in state.legal_actions())
+
+    def _now(self, state: Any, sign: int) -> float:
+        return sign * float(state.returns()[0] * self.WON if state.is_terminal() else state.estimate())
+
+
 class PerfectPlayer(Player):
     """Plays any of the optimal moves, which are exact, by backward induction."""
 

@@ -2,11 +2,14 @@
 
 Smooth fictitious play (Fudenberg & Levine 1998, ch. 4), by situation: the target is the softmax of the mean
 returns of the moves, over all games that the policy has played so far. Later games count more. A policy that
-learned the best reply to its present self would run in circles. A reply to the average of its past selves,
-soft at first and sharper later, ends near an equilibrium. Nothing here reads a solver.
+learned the best reply to its present self would run in circles. What comes near an equilibrium is the average
+of its policies. The latest one need not: the sharper it is, the more it follows the errors of the means. So
+the last rounds play no more, and the policy learns the average of what it has played. There a policy counts
+by the probability that its own moves lead to the situation, as in counterfactual regret minimization
+(Zinkevich et al. 2007), and later ones count more. Nothing here reads a solver.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -18,15 +21,22 @@ from shuhari.envs.types import Turn
 from shuhari.loops.collect.source import Rng, Source, game_as_text, geometric, mean_entropy, move_batch
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.batch import Batch
-from shuhari.policy.continuation_search import PolicyTable, TabularPlayer, situation_values
+from shuhari.policy.continuation_search import PolicyTable, Situation, TabularPlayer, situation_values
 from shuhari.policy.lm_player import LMPlayer
 from shuhari.policy.search_rules import softmax
 
+Key = tuple[int, str, tuple[str, ...]]  # a situation: the seat, what it sees and its legal actions
+
 
 class FictitiousPlay(Source):
-    """One round values moves in `starts` games, then gives `updates` batches of situations."""
+    """One round values moves in `starts` games, then gives `updates` batches of situations.
 
-    kept: ClassVar[tuple[str, ...]] = ("means",)
+    means: by situation, the rounds in which it came up and the mean return of each legal move
+    policies: by situation, the sum of the policies that were played there, by weight
+    unit: root mean square of the first round's returns, in which temperatures are given
+    """
+
+    kept: ClassVar[tuple[str, ...]] = ("means", "policies", "unit")
 
     def __init__(
         self,
@@ -39,26 +49,43 @@ class FictitiousPlay(Source):
         """`simulator` makes a simulator. Each round has its own, which no evaluation has looked at."""
         super().__init__(cfg.rounds, rng, cfg.updates)
         self.simulator, self.player, self.cfg, self.seed = simulator, player, cfg, seed
-        # By seat and observation: legal actions, rounds in which it came up, mean return of each action.
-        self.means: dict[tuple[int, str], tuple[tuple[str, ...], int, list[float]]] = {}
+        self.means: dict[Key, tuple[int, list[float]]] = {}
+        self.policies: dict[Key, list[float]] = {}
+        self.unit = 0.0
+        self.played = max(1, round(cfg.rounds * (1 - cfg.average)))  # rounds before it learns the average
 
-    def _values(self, player: Player, rng: Rng) -> Iterator[tuple[Turn, Floats]]:
-        """The turns that came up in one round of games, with the values of their moves."""
+    def _situations(self, player: Player, rng: Rng) -> dict[Key, Situation]:
+        """What came up in one round of games."""
         simulator, cfg = self.simulator(), self.cfg
         table = PolicyTable(simulator, player)
-        values = situation_values(simulator, table, cfg.starts, cfg.continuations, rng)
-        return ((simulator.turns[situation], value) for situation, value in values.items())
+        found = situation_values(simulator, table, cfg.starts, cfg.continuations, rng)
+        turns = simulator.turns
+        return {(turns[s].seat, turns[s].observation, turns[s].legal_actions): f for s, f in found.items()}
+
+    def _play(self, number: int) -> None:
+        """Play one round, and count what it shows."""
+        situations = self._situations(self.player, self.rng)
+        self.unit = self.unit or _root_mean_square([f.values for f in situations.values()])
+        for key, found in situations.items():
+            rounds, mean = self.means.get(key, (0, found.values.tolist()))
+            step = 2 / (rounds + 2)  # the n-th round counts n times as much as the first
+            self.means[key] = rounds + 1, (np.array(mean) + step * (found.values - np.array(mean))).tolist()
+            so_far = self.policies.get(key, [0.0] * len(mean))
+            self.policies[key] = (np.array(so_far) + (number + 1) * found.reach * found.policy).tolist()
+        self.episodes += self.cfg.starts
+
+    def _targets(self, number: int) -> list[list[float]]:
+        """What the policy learns in each situation that came up so far."""
+        if number >= self.played:
+            return [(np.array(summed) / sum(summed)).tolist() for summed in self.policies.values()]
+        temperature = geometric(self.cfg.temperature, number / max(1, self.played - 1)) * self.unit
+        return [softmax(np.array(mean) / temperature).tolist() for _, mean in self.means.values()]
 
     def batches(self, number: int) -> Iterator[Batch]:
-        for turn, value in self._values(self.player, self.rng):
-            _, rounds, mean = self.means.get((turn.seat, turn.observation), ((), 0, value.tolist()))
-            weight = 2 / (rounds + 2)  # the n-th round counts n times as much as the first
-            mean = (np.array(mean) + weight * (value - np.array(mean))).tolist()
-            self.means[turn.seat, turn.observation] = turn.legal_actions, rounds + 1, mean
-        self.episodes += self.cfg.starts
-        temperature = geometric(self.cfg.temperature, self.progress(number))
-        turns = [Turn(seen, legal, seat) for (seat, seen), (legal, _, _) in self.means.items()]
-        targets = [softmax(np.array(mean) / temperature).tolist() for _, _, mean in self.means.values()]
+        if number < self.played:
+            self._play(number)
+        turns = [Turn(seen, legal, seat) for seat, seen, legal in self.means]
+        targets = self._targets(number)
         self.figures = {"target_entropy": mean_entropy(targets), "situations": len(turns)}
         for _ in range(self.cfg.updates):
             drawn = self.rng.permutation(len(turns))[: self.cfg.batch]
@@ -68,11 +95,16 @@ class FictitiousPlay(Source):
         """Before the phase: the best move by one round of random games, where nothing is learned."""
         if not before:
             return {}
-        values = self._values(RandomPlayer(), np.random.default_rng(self.seed))
-        return {"search_alone": TabularPlayer({(t.seat, t.observation): value for t, value in values})}
+        situations = self._situations(RandomPlayer(), np.random.default_rng(self.seed))
+        values = {(seat, seen): found.values for (seat, seen, _), found in situations.items()}
+        return {"search_alone": TabularPlayer(values)}
 
     def boards(self) -> list[BoardView]:
         return board_views(self.simulator(), self.player)
 
     def sample(self) -> str:
         return game_as_text(self.simulator(), self.player, self.episodes)
+
+
+def _root_mean_square(values: Sequence[Floats]) -> float:
+    return float(np.sqrt(np.mean(np.square(np.concatenate(values))))) or 1.0

@@ -30,7 +30,7 @@ def values_of(player: Player, games: int) -> dict[str, Any]:
     simulator = Referees(KUHN)
     table = PolicyTable(simulator, player)
     values = situation_values(simulator, table, games, 1, np.random.default_rng(0))
-    return {simulator.turns[situation].observation: value for situation, value in values.items()}
+    return {simulator.turns[situation].observation: found.values for situation, found in values.items()}
 
 
 def test_values_of_moves_against_random_play() -> None:
@@ -54,6 +54,46 @@ def test_what_is_hidden_is_distributed_as_the_other_seat_plays() -> None:
 
     found = values_of(BetsKingsOnly(), 2000)
     np.testing.assert_allclose(found["Q b 1>"], [-1, -2])  # who bets has the king
+
+
+def test_a_situations_reach_is_of_its_seats_own_moves() -> None:
+    class BetsATenth(Player):
+        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+            return [np.array([0.9, 0.1])] * len(turns)
+
+    simulator = Referees(KUHN)
+    table = PolicyTable(simulator, BetsATenth())
+    found = situation_values(simulator, table, 2000, 1, np.random.default_rng(0))
+    reach = {simulator.turns[s].observation: situation.reach for s, situation in found.items()}
+    assert reach.pop("K pb 0>") == reach.pop("Q pb 0>") == reach.pop("J pb 0>") == pytest.approx(0.9)
+    assert set(reach.values()) == {1.0}  # they come after nothing of the seat's own
+    for situation in found.values():
+        np.testing.assert_allclose(situation.policy, [0.9, 0.1])
+
+
+def test_the_last_rounds_give_the_average_of_what_was_played() -> None:
+    """Two rounds of policies that are set by hand; the second one counts twice."""
+    cfg = FictitiousPlayConfig(rounds=4, starts=400, continuations=1, updates=1, batch=99, average=0.5)
+    source = phase_of(KUHN, cfg).source
+
+    class Bets(Player):
+        def __init__(self, probability: float) -> None:
+            self.probability, self.renderer = probability, renderer
+
+        def probabilities(self, turns: Sequence[Turn]) -> list[Any]:
+            return [np.array([1 - self.probability, self.probability])] * len(turns)
+
+    renderer = source.player.renderer  # type: ignore[attr-defined]
+    for number, probability in enumerate((0.1, 0.7, 0.7)):
+        source.player = Bets(probability)  # type: ignore[attr-defined]
+        list(source.batches(number))
+    assert source.episodes == 800  # and none in the third round
+    targets = dict(zip(source.means, source._targets(2), strict=True))  # type: ignore[attr-defined]
+    by_seen = {seen: target for (_, seen, _), target in targets.items()}
+    np.testing.assert_allclose(by_seen["K b 1>"], [0.5, 0.5])  # (.1 + 2 · .7) / 3
+    # It came there by passing: once with .9, twice as much with .3.
+    bets = (0.9 * 0.1 + 2 * 0.3 * 0.7) / (0.9 + 2 * 0.3)
+    np.testing.assert_allclose(by_seen["K pb 0>"], [1 - bets, bets])
 
 
 def phase_of(game: str, cfg: FictitiousPlayConfig) -> Phase:
