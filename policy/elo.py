@@ -50,10 +50,10 @@ def ratings(score_PP: Floats, anchor: int = 0) -> list[Rating]:
     log_odds_P, covariance_PP = _fit(score_PP + apart_PP / 2, anchor)
     found = []
     for i in range(n):
-        elo, half = SCALE * log_odds_P[i], Z * SCALE * float(np.sqrt(covariance_PP[i, i]))
+        elo, half = float(SCALE * log_odds_P[i]), Z * SCALE * float(np.sqrt(covariance_PP[i, i]))
         bound = "" if i == anchor or mutual_PP[i, anchor] else ">" if reach_PP[i, anchor] else "<"
         low, high = (None if bound == "<" else elo - half), (None if bound == ">" else elo + half)
-        found.append(Rating(float(elo), low, high, bound))
+        found.append(Rating(elo, low, high, bound))
     return found
 
 

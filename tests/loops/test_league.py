@@ -17,6 +17,7 @@ from shuhari.envs.games.players import MCTSPlayer, PerfectPlayer
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
+from shuhari.loops.collect.best_match import BestMatch
 from shuhari.loops.collect.ladder import Ladder
 from shuhari.loops.collect.league import FLOOR, PAST, League
 from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings
@@ -191,6 +192,48 @@ def test_a_run_with_a_league_reports_ratings(tmp_path: Path) -> None:
     assert [look["round"] for look in gate["elo"]["looks"]] == [0, 1, 2]
     assert set(gate["elo"]["anchors"]) == {"random", "expert", "expert x4"}
     assert (run_folder(tmp_path) / "report.json").is_file()
+
+
+def test_a_run_killed_in_the_middle_of_a_gate_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    """Killed after a look's match, then after the ladder's games: before the checkpoint that knows of it."""
+
+    def cfg(folder: str) -> TrainConfig:
+        made = small_game(tmp_path / folder)
+        made.phases["selfplay"] = SearchPlayConfig(
+            rounds=4, games=8, updates=2, batch=8, simulations=2, league=0.5, gate=3
+        )
+        return made
+
+    def gate(report: dict[str, Any]) -> Any:
+        return next(phase["gate"] for phase in report["phases"] if "gate" in phase)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(kind: type, at: int, run: TrainConfig) -> None:
+        real, looks = kind.look, []  # type: ignore[attr-defined]
+
+        def look(self: Any, *args: Any) -> Any:
+            looks.append(real(self, *args))
+            if len(looks) == at:
+                raise Killed
+            return looks[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "look", look)
+            with pytest.raises(Killed):
+                train(run)
+
+    whole = train(cfg("whole"))
+    killed(BestMatch, 2, cfg("parts"))
+    resumed = TrainConfig(resume=str(run_folder(tmp_path / "parts")))
+    killed(Ladder, 1, resumed)
+    assert gate(train(resumed)) == gate(whole)
+    one, other = (
+        load_file(run_folder(tmp_path / name) / "adapter-selfplay" / "adapter_model.safetensors")
+        for name in ("whole", "parts")
+    )
+    assert all((one[key] == other[key]).all() for key in one)
 
 
 def test_opponents_need_a_share() -> None:
