@@ -31,7 +31,7 @@ class MCTSPlayer(Player):
         moves = []
         for turn in turns:
             referee = Referee.deserialize(turn.state)
-            action = self._bot(referee, turn.seed).step(referee.state)
+            action = self._search(referee, turn.seed)
             moves.append(referee.text.move(referee.state, action))
         return moves
 
@@ -44,25 +44,22 @@ class MCTSPlayer(Player):
         if state not in known:
             referee = Referee.deserialize(state)
             legal = referee.state.legal_actions()
-            counts = Counter(self._bot(referee, seed).step(referee.state) for seed in range(RUNS))
+            counts = Counter(self._search(referee, seed) for seed in range(RUNS))
             known[state] = np.array([counts[action] / RUNS for action in legal])
         return known[state]
 
-    def _bot(self, referee: Referee, seed: int) -> Any:
-        if not type(referee.state).__module__.startswith("pyspiel"):
-            # OpenSpiel's bot in C++ ends the process on games that are written in Python.
-            from open_spiel.python.algorithms import mcts as python_mcts
+    def _search(self, referee: Referee, seed: int) -> int:
+        """The action that one search ends with.
 
-            luck = np.random.RandomState(seed)
-            games = python_mcts.RandomRolloutEvaluator(1, luck)
-            return python_mcts.MCTSBot(
-                referee.game, UCT_C, self.simulations, games, solve=False, random_state=luck
-            )
+        `MCTSBot.step` is the same search, but lets go of Python's lock, and a game in Python then ends the
+        process (OpenSpiel 2.0.2).
+        """
         evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
         megabytes, solve, verbose = 100, False, False
-        return pyspiel.MCTSBot(
+        bot = pyspiel.MCTSBot(
             referee.game, evaluator, UCT_C, self.simulations, megabytes, solve, seed, verbose
         )
+        return int(bot.mcts_search(referee.state).best_child().action)
 
 
 class GainPlayer(Player):
