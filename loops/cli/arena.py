@@ -13,10 +13,10 @@ from shuhari.envs.games.simulator import Positions, Referees
 from shuhari.loops.cli.messages import fail
 from shuhari.loops.cli.players import PLAYERS, Players, add_options, open_text_env
 from shuhari.loops.play.standings import table
-from shuhari.loops.play.tournament import Pairing, play_all, scores
 from shuhari.loops.report.progress import busy
 from shuhari.policy.elo import Rating, ratings
 from shuhari.policy.match import tally
+from shuhari.policy.tournament import Pairing, play_all, scores
 
 OPENING_PLIES = range(1, 4)  # random moves before a game of two players who know the same begins
 METHOD = "Bradley-Terry by maximum likelihood, a draw half a win; intervals by the likelihood's curvature"

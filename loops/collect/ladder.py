@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from shuhari.envs.games.simulator import Positions, Simulator
-from shuhari.envs.player import Floats, Player
+from shuhari.envs.player import Player
 from shuhari.policy.elo import Rating, rating_among, ratings
 from shuhari.policy.match import play_pairs, points
+from shuhari.policy.tournament import play_all, scores
 
 MOST = 50  # openings of a pair of players, each played from both seats
 
@@ -42,32 +43,23 @@ class Ladder:
     def look(self, number: int) -> dict[str, float]:
         """Rate the policy after `number` rounds. Figures for TensorBoard."""
         anchors = list(self.anchors.values())
-        self._rated = self._rated or self._rate(anchors)
-        won_A = np.array([self._won(self.policy, other, i, len(anchors)) for i, other in enumerate(anchors)])
-        games_A, elo_A = np.full(len(anchors), self._games), np.array([rating.elo for rating in self._rated])
+        if not self._rated:
+            met = play_all(self.simulator, anchors, self.openings, self.seed)
+            self._rated = ratings(scores(met, len(anchors)))
+        won_A = np.array([self._won(other, i) for i, other in enumerate(anchors)])
+        games_A = np.full(len(anchors), 2.0 * len(self.openings))
+        elo_A = np.array([rating.elo for rating in self._rated])
         rating = rating_among(won_A, games_A, elo_A)
         self.history.append({"round": number, **rating.as_json()})
         return {"elo": rating.elo}
 
-    @property
-    def _games(self) -> float:
-        return 2.0 * len(self.openings)
-
-    def _rate(self, anchors: list[Player]) -> list[Rating]:
-        score_AA: Floats = np.zeros((len(anchors), len(anchors)))
-        for j in range(len(anchors)):
-            for i in range(j):
-                score_AA[i, j] = self._won(anchors[i], anchors[j], i, j)
-                score_AA[j, i] = self._games - score_AA[i, j]
-        return ratings(score_AA)
-
-    def _won(self, player: Player, opponent: Player, *numbers: int) -> float:
-        """The player's points. `numbers`: of the luck in these games."""
+    def _won(self, anchor: Player, number: int) -> float:
+        """The policy's points against the anchor of that number."""
 
         def luck(seat: int) -> np.random.Generator:
-            return np.random.default_rng([self.seed, *numbers, seat])
+            return np.random.default_rng([self.seed, number, len(self.anchors), seat])
 
-        return float(points(play_pairs(self.simulator, player, opponent, self.openings, luck)).sum())
+        return float(points(play_pairs(self.simulator, self.policy, anchor, self.openings, luck)).sum())
 
     def summary(self) -> dict[str, Any]:
         """For the report."""

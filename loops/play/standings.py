@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from shuhari.envs.player import Floats
-from shuhari.loops.play.tournament import Pairing, scores
 from shuhari.policy.elo import Rating
 from shuhari.policy.match import tally
+from shuhari.policy.tournament import Pairing, scores
 
 
 def table(names: Sequence[str], met: Sequence[Pairing], rated: Sequence[Rating], width: int) -> list[str]:

@@ -13,8 +13,8 @@ from mistakes import mistake
 
 from shuhari.loops.cli.arena import main
 from shuhari.loops.play.standings import table
-from shuhari.loops.play.tournament import Pairing, scores
 from shuhari.policy.elo import SCALE, ratings
+from shuhari.policy.tournament import Pairing, scores
 
 GAME = "shuhari/TicTacToe-v0"
 
