@@ -17,9 +17,8 @@ from shuhari.policy.shared_scoring import Pair, SequenceLogprobs, shared_logprob
 # fro in every layer, which a batch without much padding or repetition does not earn back.
 PACKED = 0.75
 
-
-# Completions that differ in their last token only share a row, if a row then has this many on average.
-SHARED = 2
+SHORT = 8  # tokens of completions that may share a row as branches, as moves do
+SHARED = 2  # how many times fewer tokens that must be
 
 
 def completion_logprobs(
@@ -27,20 +26,30 @@ def completion_logprobs(
 ) -> SequenceLogprobs:
     """Score every completion token of (prompt, completion) pairs; differentiable in the adapter.
 
-    Completions that differ in their last token only, as a game's moves do, share a row where there are
-    enough of them. Packed, sequences stand without padding, and each distinct prompt is computed once for
-    all its completions; that is the default on a GPU, and where it leaves few enough tokens. Otherwise rows
-    are padded on the right, where causal attention cannot see.
+    Short completions of one prompt, as a game's moves are, share a row where that saves enough. Packed,
+    sequences stand without padding, and each distinct prompt is computed once for all its completions; that
+    is the default on a GPU, and where it leaves few enough tokens. Otherwise rows are padded on the right,
+    where causal attention cannot see.
     """
     if packed is None:
-        distinct = set(sequences)
-        if SHARED * len({prompt + completion[:-1] for prompt, completion in distinct}) <= len(distinct):
+        if _worth_sharing(sequences):
             return shared_logprobs(policy, sequences, adapter)
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)
         padded = len(sequences) * max(len(p) + len(c) - 1 for p, c in sequences)
         packed = policy.fused and (policy.device.type == "cuda" or tokens <= PACKED * padded)
     return _packed(policy, sequences, adapter) if packed else _padded(policy, sequences, adapter)
+
+
+def _worth_sharing(sequences: Sequence[Pair]) -> bool:
+    """Whether rows that branch, as `shared_logprobs` makes them, have few enough tokens."""
+    if max(len(completion) for _, completion in sequences) > SHORT:
+        return False
+    distinct = set(sequences)
+    beginnings = {prompt[:-1] for prompt, _ in distinct}
+    nodes = {prompt + completion[:k] for prompt, completion in distinct for k in range(len(completion))}
+    branching = sum(map(len, beginnings)) + len(nodes)
+    return SHARED * branching <= sum(len(prompt) + len(completion) - 1 for prompt, completion in distinct)
 
 
 def _padded(policy: Policy, sequences: Sequence[Pair], adapter: str | None) -> SequenceLogprobs:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shuhari.policy.policy import LEARNING, Policy
-from shuhari.policy.scoring import _padded
+from shuhari.policy.scoring import _padded, _worth_sharing
 from shuhari.policy.shared_scoring import SequenceLogprobs, shared_logprobs
 
 WINDOWED = {"sliding_window": 6}
@@ -55,6 +55,15 @@ def test_rows_are_as_few_as_there_are_texts(policy: Policy, monkeypatch: pytest.
     with policy.inference():
         shared_logprobs(policy, [*pairs, ((7, 8, 8, 10), (30,))])
     assert rows == [2]
+
+
+def test_moves_share_a_row_of_their_position_and_long_texts_have_rows_of_their_own() -> None:
+    board = tuple(range(20, 60))
+    moves = [(board, (30 + n, 40 + n)) for n in range(6)]  # no two begin alike
+    assert _worth_sharing(moves)
+    assert not _worth_sharing([(board, tuple(range(30 + n, 40 + n))) for n in range(6)])
+    assert not _worth_sharing([((*board, n), (30 + n, 40 + n)) for n in range(1)])  # nothing to share
+    assert not _worth_sharing([((n, *board), (30,)) for n in range(6)])
 
 
 def test_gradients_are_those_of_single_rows(policy: Policy) -> None:
