@@ -74,11 +74,9 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         raise ValueError(why)
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)
-    n, seed = cfg.evaluate_problems, cfg.seed
+    seed = cfg.seed
     if (graph := house.graph) is None:
-        openings = random_openings(
-            game.root, range(1, OPENING_PLIES + 1), ceil(n / 2), house.rng(OPENINGS_STREAM)
-        )
+        openings = _reported_openings(house)
         if not len(openings):
             raise ValueError(f"{game.game}: is over after one move, so no match has an opening to begin with")
         return MatchedGame(
@@ -98,7 +96,7 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         game.expert,
         house.models,
         withheld_N,
-        matches=n,
+        matches=cfg.evaluate_problems,
         seed=seed,
         searchers=_searchers(house),
         simulations=cfg.evaluate_samples,
@@ -123,8 +121,18 @@ def _searchers(house: House) -> Searchers:
     return searcher
 
 
+def _reported_openings(house: House) -> Positions:
+    """Where reported matches begin: a few plies into the game or, where there are too few such positions,
+    also beyond those that steer a run."""
+    rng, n = house.rng(OPENINGS_STREAM), ceil(house.cfg.evaluate_problems / 2)
+    early = random_openings(house.game.root, range(1, OPENING_PLIES + 1), n, rng)
+    if len(early) == n:
+        return early
+    return np.concatenate([early, random_openings(house.game.root, [PLIES + 1], n - len(early), rng)])
+
+
 def _validation_openings(house: House) -> Positions:
-    """Where games begin that steer a run: deeper than every opening of a reported match."""
+    """Where games begin that steer a run: at a ply at which no reported match begins."""
     rng, n = house.rng(VALIDATION_STREAM), OPENINGS
     if (graph := house.graph) is None:
         return random_openings(house.game.root, [PLIES], n, rng)

@@ -3,12 +3,14 @@
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from small_runs import run_folder, small_game
 
+from shuhari.envs.games.env import OpenSpielEnv
 from shuhari.envs.games.graph import game_graph
 from shuhari.envs.games.players import PerfectPlayer
 from shuhari.envs.games.referee import Referee
@@ -16,6 +18,7 @@ from shuhari.envs.games.simulator import Referees, as_positions
 from shuhari.envs.games.solved_positions import SolvedPosition
 from shuhari.envs.player import Floats, GreedyPlayer, Player, RandomPlayer
 from shuhari.envs.types import Turn
+from shuhari.loops.build import _reported_openings, _validation_openings
 from shuhari.loops.collect.openings import ListedOpenings, RandomOpenings, random_openings
 from shuhari.loops.collect.search_play import SearchPlay
 from shuhari.loops.config import ImitateConfig, PolicyConfig, SearchPlayConfig
@@ -209,6 +212,26 @@ def test_a_game_that_cannot_be_listed_is_trained_and_reported(
     } <= set(report["players"])
     assert report["players"]["selfplay"]["versus"]["imitation"]["score"] >= 0
     assert "vs expert_mode" in (run_folder(tmp_path / "out") / "report.md").read_text()
+
+
+def test_a_match_has_as_many_openings_as_asked_and_none_that_steers_a_run() -> None:
+    """Othello has 70 positions within three plies."""
+
+    def house(matches: int) -> Any:
+        return SimpleNamespace(
+            game=OpenSpielEnv("sized_othello(size=6)"),
+            graph=None,
+            cfg=SimpleNamespace(evaluate_problems=matches),
+            rng=lambda stream: np.random.default_rng(stream),
+        )
+
+    def seen(positions: Any) -> set[str]:
+        return {referee.observation for referee in positions}
+
+    many, few = seen(_reported_openings(house(400))), seen(_reported_openings(house(60)))
+    assert (len(many), len(few)) == (200, 30)
+    assert not many & seen(_validation_openings(house(400)))
+    assert {len(text.replace(".", "")) for text in few} < {len(text.replace(".", "")) for text in many}
 
 
 def test_skill_by_simulations_is_reported_with_what_it_is_worth(tmp_path: Path) -> None:
