@@ -77,7 +77,7 @@ class FictitiousPlay(Source):
     def _targets(self, number: int) -> list[list[float]]:
         """What the policy learns in each situation that came up so far."""
         if number >= self.played:
-            return [(np.array(summed) / sum(summed)).tolist() for summed in self.policies.values()]
+            return [_normalised(np.array(summed)).tolist() for summed in self.policies.values()]
         temperature = geometric(self.cfg.temperature, number / max(1, self.played - 1)) * self.unit
         return [softmax(np.array(mean) / temperature).tolist() for _, mean in self.means.values()]
 
@@ -108,3 +108,9 @@ class FictitiousPlay(Source):
 
 def _root_mean_square(values: Sequence[Floats]) -> float:
     return float(np.sqrt(np.mean(np.square(np.concatenate(values))))) or 1.0
+
+
+def _normalised(weights: Floats) -> Floats:
+    """A distribution; uniform where the policy's own moves never lead, so that all weights are 0."""
+    total = weights.sum()
+    return weights / total if total else np.full_like(weights, 1 / len(weights))

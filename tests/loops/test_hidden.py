@@ -12,7 +12,7 @@ from shuhari.envs.games.equilibrium import nash_conv
 from shuhari.envs.games.simulator import Referees
 from shuhari.envs.player import Player, RandomPlayer
 from shuhari.envs.types import Turn
-from shuhari.loops.collect.fictitious_play import FictitiousPlay
+from shuhari.loops.collect.fictitious_play import FictitiousPlay, _normalised
 from shuhari.loops.config import FictitiousPlayConfig
 from shuhari.loops.learn.learner import Learner
 from shuhari.loops.learn.optimizer import Optimizer
@@ -94,6 +94,11 @@ def test_the_last_rounds_give_the_average_of_what_was_played() -> None:
     # It came there by passing: once with .9, twice as much with .3.
     bets = (0.9 * 0.1 + 2 * 0.3 * 0.7) / (0.9 + 2 * 0.3)
     np.testing.assert_allclose(by_seen["K pb 0>"], [1 - bets, bets])
+
+
+def test_where_no_policy_of_its_seat_ever_leads_the_average_is_uniform() -> None:
+    np.testing.assert_allclose(_normalised(np.array([3.0, 1.0])), [0.75, 0.25])
+    np.testing.assert_allclose(_normalised(np.zeros(3)), [1 / 3] * 3)
 
 
 def phase_of(game: str, cfg: FictitiousPlayConfig) -> Phase:
