@@ -144,7 +144,7 @@ class SearchPlayConfig(PhaseConfig):
 
 @dataclass
 class FictitiousPlayConfig(PhaseConfig):
-    """Phase 2 in games that hide something: the policy learns replies to its own past."""
+    """Phase 2 in games that hide something: the policy learns replies to its own past, then its average."""
 
     rate: ClassVar[float] = 0.01
     algorithm: str = "fictitious_play"
@@ -155,7 +155,7 @@ class FictitiousPlayConfig(PhaseConfig):
     continuations: int = 4  # games that are played on from each legal move
     updates: int = 8  # optimizer steps of a round
     batch: int = 32  # situations of one optimizer step
-    # Of the targets, in units of the returns of a first round (their root mean square).
+    # Of the targets, in units of the values of moves in the first round (their root mean square).
     temperature: list[float] = field(default_factory=lambda: [0.25, 0.02], metadata=FIRST_AND_LAST)
     # Share of the rounds, the last ones, that play no more: the policy learns the average of its policies.
     average: float = number(0.25, least=0, most=1)

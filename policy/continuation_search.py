@@ -111,7 +111,7 @@ def situation_values(
         probabilities = table(situations)
         exploring = seats_N[live] == explorer_N[live]
         explorers, own = live[exploring], probabilities[exploring]
-        # Seats remember what they did, so every way to a situation has the same reach.
+        # Who remembers what they did comes to a situation in one way only; else the last one met counts.
         reached |= zip(situations[exploring].tolist(), reach_N[explorers].tolist(), strict=True)
         probabilities[exploring] = uniform(situations[exploring])
         met.append(current[explorers])

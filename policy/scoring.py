@@ -17,7 +17,9 @@ from shuhari.policy.shared_scoring import Pair, SequenceLogprobs, shared_logprob
 # fro in every layer, which a batch without much padding or repetition does not earn back.
 PACKED = 0.75
 
-SHORT = 8  # tokens of completions that may share a row as branches, as moves do
+SHORT = (
+    8  # tokens of completions that may share a row as branches: longer ones branch early, and share little
+)
 SHARED = 2  # how many times fewer tokens that must be
 
 
@@ -32,7 +34,8 @@ def completion_logprobs(
     where causal attention cannot see.
     """
     if packed is None:
-        if _worth_sharing(sequences):
+        # The logits of a large vocabulary are better made in chunks, which branches are not.
+        if policy.small and _worth_sharing(sequences):
             return shared_logprobs(policy, sequences, adapter)
         prompts = {prompt for prompt, _ in sequences}
         tokens = sum(map(len, prompts)) + sum(len(c) - 1 for _, c in sequences)

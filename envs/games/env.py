@@ -16,9 +16,10 @@ from shuhari.envs.text_env import TextEnv
 from shuhari.envs.types import Trace, Turn
 
 MAX_ATTEMPTS = 50  # random games that are tried for an opening of some length, before it is made shorter
-FEW_ATTEMPTS, FAR = 8, 4  # the same, where none came nearer to it than so many plies
+FEW_ATTEMPTS = 8  # the same, where none of them came near
+FAR = 4  # plies that are not near
 LONGEST_OPENING = 80  # plies: the longest possible game may be much longer than usual games
-NOISE = 0.5  # share of random moves of the expert in games with hidden information
+NOISE = 0.5  # share of random moves of an expert by equilibrium or by estimate
 MAX_ILLEGAL = 3  # consecutive malformed or illegal moves before the episode is truncated
 
 
@@ -89,14 +90,15 @@ class OpenSpielEnv(TextEnv):
         """The expert, which is imperfect on purpose; the arguments say how much.
 
         In games that reward moves before the end, such as 2048, OpenSpiel's tree search does not work. There
-        the expert takes the largest immediate gain. A game in Python is too slow to be searched by random
-        games; if its states have an `estimate`, the expert goes by that.
+        the expert takes the largest immediate gain. Random games of a game in Python are slow; where its
+        states have an `estimate`, two seats and no chance, the expert goes by that.
         """
         if not self.referee.perfect_information:
             return NoisyEquilibriumPlayer(self.game, self.expert_noise)
         if self.referee.game.get_type().reward_model.name != "TERMINAL":
             return GainPlayer()
-        if hasattr(self.referee.state, "estimate"):
+        exact = self.referee.duel and not self.referee.chance_moves
+        if exact and hasattr(self.referee.state, "estimate"):
             return EstimatePlayer(self.expert_noise)
         return MCTSPlayer(self.expert_simulations)
 

@@ -16,7 +16,7 @@ CORNER, EDGE, NEAR = 20, 3, -6  # what a disc is worth there, and beside a corne
 
 TYPE = pyspiel.GameType(
     short_name=NAME,
-    long_name="Othello on a board of any size",
+    long_name="Othello on 4x4, 6x6 or 8x8",
     dynamics=pyspiel.GameType.Dynamics.SEQUENTIAL,
     chance_mode=pyspiel.GameType.ChanceMode.DETERMINISTIC,
     information=pyspiel.GameType.Information.PERFECT_INFORMATION,
@@ -26,7 +26,7 @@ TYPE = pyspiel.GameType(
     min_num_players=2,
     provides_information_state_string=False,
     provides_information_state_tensor=False,
-    provides_observation_string=True,
+    provides_observation_string=False,
     provides_observation_tensor=False,
     parameter_specification={"size": SIZE},
 )
@@ -67,7 +67,7 @@ class Lines:
 
     @cached_property
     def weights(self) -> tuple[tuple[int, int], ...]:
-        """Cells and what a disc on one of them is worth, as beginners learn it."""
+        """Cells and what a disc on one of them is worth: chosen by us, and not tuned."""
         last = self.size - 1
         groups = dict.fromkeys((CORNER, NEAR, EDGE, 1), 0)
         for cell in range(self.size**2):
@@ -111,12 +111,9 @@ class Game(pyspiel.Game):  # type: ignore[misc]
     def new_initial_state(self) -> "State":
         return State(self)
 
-    def make_py_observer(self, iig_obs_type: Any = None, params: Any = None) -> None:
-        return None
-
 
 class State(pyspiel.State):  # type: ignore[misc]
-    """discs: of the seat to move, and of the other one. free: the cells where it may place one"""
+    """mover: the seat to move. discs: its own, and the other's. free: the cells where it may place one"""
 
     def __init__(self, game: Game) -> None:
         super().__init__(game)

@@ -52,8 +52,10 @@ class MCTSPlayer(Player):
         """The action that one search ends with.
 
         `MCTSBot.step` is the same search, but lets go of Python's lock, and a game in Python then ends the
-        process (OpenSpiel 2.0.2).
+        process (OpenSpiel 2.0.2). With one simulation it has tried no move, and draws one.
         """
+        if self.simulations == 1:
+            return int(np.random.default_rng(seed).choice(referee.state.legal_actions()))
         evaluator = pyspiel.RandomRolloutEvaluator(1, seed)
         megabytes, solve, verbose = 100, False, False
         bot = pyspiel.MCTSBot(

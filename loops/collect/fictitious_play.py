@@ -6,7 +6,8 @@ learned the best reply to its present self would run in circles. What comes near
 of its policies. The latest one need not: the sharper it is, the more it follows the errors of the means. So
 the last rounds play no more, and the policy learns the average of what it has played. There a policy counts
 by the probability that its own moves lead to the situation, as in counterfactual regret minimization
-(Zinkevich et al. 2007), and later ones count more. Nothing here reads a solver.
+(Zinkevich et al. 2007), in the rounds that came there, and later ones count more. Nothing here reads a
+solver.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,12 +32,12 @@ Key = tuple[int, str, tuple[str, ...]]  # a situation: the seat, what it sees an
 class FictitiousPlay(Source):
     """One round values moves in `starts` games, then gives `updates` batches of situations.
 
-    means: by situation, the rounds in which it came up and the mean return of each legal move
-    policies: by situation, the sum of the policies that were played there, by weight
-    unit: root mean square of the first round's returns, in which temperatures are given
+    known: by situation, the rounds in which it came up, the mean value of each legal move, and the weighted
+        sum of the policies that were played there
+    unit: root mean square of the first round's values, in which temperatures are given
     """
 
-    kept: ClassVar[tuple[str, ...]] = ("means", "policies", "unit")
+    kept: ClassVar[tuple[str, ...]] = ("known", "unit")
 
     def __init__(
         self,
@@ -49,8 +50,7 @@ class FictitiousPlay(Source):
         """`simulator` makes a simulator. Each round has its own, which no evaluation has looked at."""
         super().__init__(cfg.rounds, rng, cfg.updates)
         self.simulator, self.player, self.cfg, self.seed = simulator, player, cfg, seed
-        self.means: dict[Key, tuple[int, list[float]]] = {}
-        self.policies: dict[Key, list[float]] = {}
+        self.known: dict[Key, tuple[int, list[float], list[float]]] = {}
         self.unit = 0.0
         self.played = max(1, round(cfg.rounds * (1 - cfg.average)))  # rounds before it learns the average
 
@@ -67,24 +67,26 @@ class FictitiousPlay(Source):
         situations = self._situations(self.player, self.rng)
         self.unit = self.unit or _root_mean_square([f.values for f in situations.values()])
         for key, found in situations.items():
-            rounds, mean = self.means.get(key, (0, found.values.tolist()))
-            step = 2 / (rounds + 2)  # the n-th round counts n times as much as the first
-            self.means[key] = rounds + 1, (np.array(mean) + step * (found.values - np.array(mean))).tolist()
-            so_far = self.policies.get(key, [0.0] * len(mean))
-            self.policies[key] = (np.array(so_far) + (number + 1) * found.reach * found.policy).tolist()
+            rounds, *before = self.known.get(key, (0, found.values, np.zeros_like(found.policy)))
+            mean, played = map(np.array, before)
+            mean += (
+                2 / (rounds + 2) * (found.values - mean)
+            )  # the n-th round counts n times as much as the first
+            played += (number + 1) * found.reach * found.policy
+            self.known[key] = rounds + 1, mean.tolist(), played.tolist()
         self.episodes += self.cfg.starts
 
     def _targets(self, number: int) -> list[list[float]]:
         """What the policy learns in each situation that came up so far."""
         if number >= self.played:
-            return [_normalised(np.array(summed)).tolist() for summed in self.policies.values()]
+            return [_normalised(np.array(played)).tolist() for _, _, played in self.known.values()]
         temperature = geometric(self.cfg.temperature, number / max(1, self.played - 1)) * self.unit
-        return [softmax(np.array(mean) / temperature).tolist() for _, mean in self.means.values()]
+        return [softmax(np.array(mean) / temperature).tolist() for _, mean, _ in self.known.values()]
 
     def batches(self, number: int) -> Iterator[Batch]:
         if number < self.played:
             self._play(number)
-        turns = [Turn(seen, legal, seat) for seat, seen, legal in self.means]
+        turns = [Turn(seen, legal, seat) for seat, seen, legal in self.known]
         targets = self._targets(number)
         self.figures = {"target_entropy": mean_entropy(targets), "situations": len(turns)}
         for _ in range(self.cfg.updates):

@@ -56,6 +56,7 @@ class Ladder:
     def _won(self, anchor: Player, number: int) -> float:
         """The policy's points against the anchor of that number."""
 
+        # Anchors have other luck among themselves: there the third number is an opening's, 0, 25, ….
         def luck(seat: int) -> np.random.Generator:
             return np.random.default_rng([self.seed, number, len(self.anchors), seat])
 

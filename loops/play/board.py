@@ -69,6 +69,7 @@ DRAWINGS: dict[str, Callable[[Rows], list[str]]] = {
     "connect_four": _numbered_columns,
     "hex": lambda rows: _letters(rows, lowest_first=False, shift=1),
     "othello": lambda rows: _letters(rows, lowest_first=False),
+    "sized_othello": lambda rows: _letters(rows, lowest_first=False),
     "breakthrough": lambda rows: _letters(rows, lowest_first=True),
     "dots_and_boxes": _dots,
     "2048": _tiles,

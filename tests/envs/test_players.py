@@ -21,6 +21,17 @@ def test_a_search_is_decided_by_its_seed() -> None:
     assert len(set(player.act(turns))) > 1
 
 
+def test_one_simulation_is_a_random_move() -> None:
+    (p,) = MCTSPlayer(1).probabilities([Referee("tic_tac_toe").turn()])
+    assert p.sum() == pytest.approx(1)
+    assert p.max() < 0.35
+
+
+def test_othello_in_python_has_an_expert_by_estimate_and_a_game_without_one_is_searched() -> None:
+    assert isinstance(OpenSpielEnv("sized_othello(size=6)").expert, EstimatePlayer)
+    assert isinstance(OpenSpielEnv("othello").expert, MCTSPlayer)
+
+
 def test_the_expert_is_clearly_imperfect_and_so_is_its_mode() -> None:
     graph = GameGraph.complete(Referee("tic_tac_toe"))
     optimal = optimal_moves(graph)

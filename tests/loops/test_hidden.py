@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,12 +89,26 @@ def test_the_last_rounds_give_the_average_of_what_was_played() -> None:
         source.player = Bets(probability)  # type: ignore[attr-defined]
         list(source.batches(number))
     assert source.episodes == 800  # and none in the third round
-    targets = dict(zip(source.means, source._targets(2), strict=True))  # type: ignore[attr-defined]
+    targets = dict(zip(source.known, source._targets(2), strict=True))  # type: ignore[attr-defined]
     by_seen = {seen: target for (_, seen, _), target in targets.items()}
     np.testing.assert_allclose(by_seen["K b 1>"], [0.5, 0.5])  # (.1 + 2 · .7) / 3
     # It came there by passing: once with .9, twice as much with .3.
     bets = (0.9 * 0.1 + 2 * 0.3 * 0.7) / (0.9 + 2 * 0.3)
     np.testing.assert_allclose(by_seen["K pb 0>"], [1 - bets, bets])
+
+
+def test_temperatures_are_in_units_of_what_the_game_pays() -> None:
+    cfg = FictitiousPlayConfig(rounds=9, starts=200, continuations=1, updates=1, batch=4)
+    targets = []
+    for pays in (1.0, 10.0):
+        source = phase_of(KUHN, cfg).source
+        real = source._situations  # type: ignore[attr-defined]
+        source._situations = lambda *given, real=real, pays=pays: {  # type: ignore[attr-defined]
+            key: found._replace(values=pays * found.values) for key, found in real(*given).items()
+        }
+        list(source.batches(0))
+        targets.append(np.concatenate(source._targets(0)))  # type: ignore[attr-defined]
+    np.testing.assert_allclose(*targets)
 
 
 def test_where_no_policy_of_its_seat_ever_leads_the_average_is_uniform() -> None:
@@ -123,10 +138,10 @@ def test_it_comes_near_the_equilibrium() -> None:
     assert "first seat's return" in phase.source.sample()
 
 
-def test_it_goes_on_where_it_stopped_whoever_looked_on() -> None:
+def test_it_goes_on_where_it_stopped_whoever_looked_on(tmp_path: Path) -> None:
     """Leduc poker has many situations: in which order they are met must not matter."""
     torch.set_num_threads(1)
-    cfg = FictitiousPlayConfig(rounds=4, starts=12, continuations=1, updates=2, batch=16)
+    cfg = FictitiousPlayConfig(rounds=5, starts=12, continuations=1, updates=2, batch=16, average=0.4)
     whole = phase_of("leduc_poker", cfg)
     while not whole.done:
         whole.step()
@@ -137,9 +152,10 @@ def test_it_goes_on_where_it_stopped_whoever_looked_on() -> None:
         first.step()
     rest = phase_of("leduc_poker", cfg)
     rest.learner.policy.load_state(first.learner.policy.state())
-    rest.load_state_dict(first.state_dict())
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    rest.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     while not rest.done:
         rest.step()
-    assert list(whole.source.means) == list(rest.source.means)  # type: ignore[attr-defined]
+    assert list(whole.source.known) == list(rest.source.known)  # type: ignore[attr-defined]
     for key, value in whole.learner.policy.state().items():
         assert torch.equal(value, rest.learner.policy.state()[key])

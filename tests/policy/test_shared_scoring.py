@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shuhari.policy.policy import LEARNING, Policy
-from shuhari.policy.scoring import _padded, _worth_sharing
+from shuhari.policy.scoring import _padded, _worth_sharing, completion_logprobs
 from shuhari.policy.shared_scoring import SequenceLogprobs, shared_logprobs
 
 WINDOWED = {"sliding_window": 6}
@@ -62,8 +62,17 @@ def test_moves_share_a_row_of_their_position_and_long_texts_have_rows_of_their_o
     moves = [(board, (30 + n, 40 + n)) for n in range(6)]  # no two begin alike
     assert _worth_sharing(moves)
     assert not _worth_sharing([(board, tuple(range(30 + n, 40 + n))) for n in range(6)])
-    assert not _worth_sharing([((*board, n), (30 + n, 40 + n)) for n in range(1)])  # nothing to share
+    assert not _worth_sharing([(board, (30, 40))])  # nothing to share
     assert not _worth_sharing([((n, *board), (30,)) for n in range(6)])
+
+
+def test_a_small_policy_learns_moves_in_one_row(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    board, asked = tuple(range(20, 60)), list[int]()
+    monkeypatch.setattr("shuhari.policy.scoring.shared_logprobs", lambda *given: asked.append(len(given[1])))
+    for small in (True, False):
+        monkeypatch.setattr(policy, "small", small)
+        completion_logprobs(policy, [(board, (30 + n, 40 + n)) for n in range(6)])
+    assert asked == [6]
 
 
 def test_gradients_are_those_of_single_rows(policy: Policy) -> None:
