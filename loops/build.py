@@ -74,7 +74,6 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         raise ValueError(why)
     if not game.referee.perfect_information:
         return HiddenGame(game.game, game.expert, house.models)
-    seed = cfg.seed
     if (graph := house.graph) is None:
         openings = _reported_openings(house)
         if not len(openings):
@@ -85,7 +84,7 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
             house.models,
             openings,
             _validation_openings(house),
-            seed,
+            cfg.seed,
             solved_positions(game.game),
             _searchers(house),
             cfg.evaluate_samples,
@@ -97,7 +96,7 @@ def build_evaluation(house: House, phase: str = "") -> Evaluation[Any]:
         house.models,
         withheld_N,
         matches=cfg.evaluate_problems,
-        seed=seed,
+        seed=cfg.seed,
         searchers=_searchers(house),
         simulations=cfg.evaluate_samples,
     )

@@ -182,7 +182,7 @@ class Run:
 def prepare_torch(threads: int) -> None:
     """So many threads, and one result a seed."""
     torch.set_num_threads(threads)
-    # Numbers below 1e-38 make a backward pass twice to four times as slow, and say nothing.
+    # Numbers below 1e-38 can make a backward pass twice as slow, and say nothing.
     torch.set_flush_denormal(True)
     # Some of torch's CPU kernels add in whatever order their threads arrive, unless told not to.
     torch.use_deterministic_algorithms(True)

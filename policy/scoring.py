@@ -17,9 +17,7 @@ from shuhari.policy.shared_scoring import Pair, SequenceLogprobs, shared_logprob
 # fro in every layer, which a batch without much padding or repetition does not earn back.
 PACKED = 0.75
 
-SHORT = (
-    8  # tokens of completions that may share a row as branches: longer ones branch early, and share little
-)
+SHORT = 8  # tokens of completions that may share a row as branches, as moves do; texts share too little
 SHARED = 2  # how many times fewer tokens that must be
 
 

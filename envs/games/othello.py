@@ -10,12 +10,12 @@ from typing import Any
 
 import pyspiel
 
-NAME, SIZE, SIZES = "sized_othello", 6, (4, 6, 8)
+SIZE, SIZES = 6, (4, 6, 8)
 COLUMNS = "abcdefgh"
 CORNER, EDGE, NEAR = 20, 3, -6  # what a disc is worth there, and beside a corner; elsewhere 1
 
 TYPE = pyspiel.GameType(
-    short_name=NAME,
+    short_name="sized_othello",
     long_name="Othello on 4x4, 6x6 or 8x8",
     dynamics=pyspiel.GameType.Dynamics.SEQUENTIAL,
     chance_mode=pyspiel.GameType.ChanceMode.DETERMINISTIC,
