@@ -129,8 +129,8 @@ def open_env(env_id: str, arguments: dict[str, Any]) -> gymnasium.Env[str, str]:
         raise CannotOpen(env_id, arguments, reason) from None
 
 
-def draw_documents(entries: list[str], arguments: dict[str, Any], n: int, seed: int) -> list[str]:
-    """`n` documents to pre-train on, from all environments in turn.
+def draw_documents(entries: list[str], arguments: dict[str, Any], n: int, seed: int) -> list[tuple[str, str]]:
+    """`n` documents to pre-train on, as prompt and continuation, from all environments in turn.
 
     An entry is an id, perhaps with arguments of its own: "ID key=value ...". Raises ValueError for an
     environment that cannot be opened or is not a TextEnv.
@@ -143,4 +143,4 @@ def draw_documents(entries: list[str], arguments: dict[str, Any], n: int, seed: 
             raise ValueError(f"{env_id}: not a shuhari TextEnv, so it has no text to pre-train on")
         envs.append(env)
     rng = np.random.default_rng(seed)
-    return ["".join(envs[i % len(envs)].document(rng)) for i in range(n)]
+    return [envs[i % len(envs)].document(rng) for i in range(n)]

@@ -45,7 +45,7 @@ class Checked:
                 raise ConfigError(f"{f.name}={value}", refused)
 
 
-def number(default: float, *, least: float | None = None, most: float | None = None) -> Any:
+def number(default: float | None, *, least: float | None = None, most: float | None = None) -> Any:
     """A field for a number of at least `least` (None: greater than 0), and of at most `most`."""
     return field(default=default, metadata={"least": least, "most": most})
 

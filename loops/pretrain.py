@@ -31,10 +31,14 @@ PRINTED = 100  # steps between two lines where there is no terminal to show a pr
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents as rows of tokens; each ends with the end token and is padded on the right."""
+    """Documents as rows of tokens; each ends with the end token and is padded on the right.
+
+    begins_N: where each training document's continuation begins
+    """
 
     tokenizer: Any
     train_NT: Tensor
+    begins_N: Tensor
     heldout_NT: Tensor
 
     @property
@@ -55,7 +59,8 @@ def pretrain(cfg: PretrainConfig) -> Path:
     weights = fused_weights(model)
     fit(weights, model, corpus, cfg, console)
     with torch.no_grad():
-        nats = next_token_loss(weights(), corpus.heldout_NT, corpus.pad).item()
+        losses_NT, written_NT = next_token_losses(weights(), corpus.heldout_NT, corpus.pad)
+        nats = losses_NT[written_NT].mean().item()
     model.save_pretrained(out)
     corpus.tokenizer.save_pretrained(out)
     # Every character is one token, and so is the end of a document.
@@ -82,11 +87,12 @@ def pretrain(cfg: PretrainConfig) -> Path:
 def write_corpus(cfg: PretrainConfig) -> Corpus:
     """Documents of the environments, as tokens."""
     tokenizer = build_tokenizer()
-    texts = draw_documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
-    rows = [torch.tensor([*tokenizer.encode(text), tokenizer.eos_token_id]) for text in texts]
+    pairs = draw_documents(cfg.envs, cfg.env_args, cfg.documents + HELDOUT, cfg.seed)
+    rows = [torch.tensor([*tokenizer.encode(a + b), tokenizer.eos_token_id]) for a, b in pairs]
+    begins_N = torch.tensor([len(tokenizer.encode(prompt)) for prompt, _ in pairs])
     pad = int(tokenizer.pad_token_id)
     rows_NT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad)
-    return Corpus(tokenizer, rows_NT[HELDOUT:], rows_NT[:HELDOUT])
+    return Corpus(tokenizer, rows_NT[HELDOUT:], begins_N[HELDOUT:], rows_NT[:HELDOUT])
 
 
 def new_model(cfg: PretrainConfig, tokenizer: Any) -> Any:
@@ -133,17 +139,31 @@ def fit(
     with progress_bar(console) as bar:
         task = bar.add_task("pretrain", total=cfg.steps, skill="")
         for step in range(cfg.steps):
-            batch_BT = corpus.train_NT[torch.randint(len(corpus.train_NT), (cfg.batch,), generator=order)]
+            drawn_B = torch.randint(len(corpus.train_NT), (cfg.batch,), generator=order)
+            batch_BT, begins_B = corpus.train_NT[drawn_B], corpus.begins_N[drawn_B]
             longest = int((batch_BT != corpus.pad).sum(1).max())
-            loss = next_token_loss(weights(), batch_BT[:, :longest], corpus.pad)
-            optimizer.update(loss)
-            figure = f"{loss.item() / math.log(2):.3f} bits/token"
+            losses_BT, written_BT = next_token_losses(weights(), batch_BT[:, :longest], corpus.pad)
+            follows_BT = torch.arange(1, longest) >= begins_B[:, None]
+            optimizer.update(mean_loss(losses_BT, written_BT, follows_BT, cfg.continuation_share))
+            means = (losses_BT[written_BT & part_BT].mean().item() for part_BT in (~follows_BT, follows_BT))
+            figure = "{:.3f}, then {:.3f}".format(*(nats / math.log(2) for nats in means))
             bar.update(task, advance=1, skill=figure)
             if not console.is_terminal and step % PRINTED == 0:
                 console.print(f"{step}/{cfg.steps}: {figure}")
 
 
-def next_token_loss(weights: llama.Weights, rows_BT: Tensor, pad: int) -> Tensor:
-    """Mean negative log-likelihood per token, in nats, [] (a scalar). Padding does not count."""
+def mean_loss(losses_BT: Tensor, written_BT: Tensor, follows_BT: Tensor, share: float | None) -> Tensor:
+    """Of all tokens, [] (a scalar); or of prompts and of what follows them, each by its share."""
+    if share is None:
+        return losses_BT[written_BT].mean()
+    weights_BT = torch.zeros_like(losses_BT)
+    for part_BT, of_part in ((written_BT & ~follows_BT, 1 - share), (written_BT & follows_BT, share)):
+        weights_BT[part_BT] = of_part / part_BT.sum()
+    return (losses_BT * weights_BT).sum()
+
+
+def next_token_losses(weights: llama.Weights, rows_BT: Tensor, pad: int) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihood of each token but the first, in nats, [B, T - 1], and which are no padding."""
     logits_BTV = llama.logits(weights, llama.hidden(weights, rows_BT[:, :-1]))
-    return F.cross_entropy(logits_BTV.flatten(0, 1), rows_BT[:, 1:].flatten(), ignore_index=pad)
+    targets_BT = rows_BT[:, 1:]
+    return F.cross_entropy(logits_BTV.mT, targets_BT, reduction="none"), targets_BT != pad

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shuhari.envs.games.board_rows import board_rows
 from shuhari.envs.games.simulator import Positions, Simulator
-from shuhari.envs.games.symmetry import MARKS, square_rows
+from shuhari.envs.games.symmetry import MARKS
 from shuhari.envs.player import Player
 
 FREE = "."
@@ -69,8 +70,7 @@ def board_views(simulator: Simulator, player: Player) -> list[BoardView]:
 
 def grid(observation: str, marks: Sequence[str]) -> tuple[str, ...]:
     """The rows of a board whose cells are free or a seat's mark; () where the text is something else."""
-    text = observation[:-MARKS]
-    rows = text.split("/") if "/" in text else square_rows(text)
+    rows = board_rows(observation[:-MARKS])
     alike = len(rows) > 1 and {len(row) for row in rows} == {len(rows[0])}
     return tuple(rows) if alike and set("".join(rows)) <= {FREE, *marks} else ()
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shuhari.envs.games.board_rows import board_rows
 from shuhari.envs.games.referee import Referee
 from shuhari.envs.types import Turn
 
@@ -55,7 +56,7 @@ class ConnectFourSolver:
         return max(self.move_values(referee).values())
 
     def _read(self, observation: str) -> tuple[int, int]:
-        board, mover = observation[:-2].split("/"), observation[-2]
+        board, mover = board_rows(observation[:-2]), observation[-2]
         if len(board) != self.rows or len(board[0]) != self.columns:
             raise ValueError(f"a board of {self.columns} columns and {self.rows} rows, not {observation!r}")
         own = taken = 0

@@ -31,11 +31,12 @@ class OpenSpielEnv(TextEnv):
     `estimate`, the best moves by that, with the same share of others. Without an `opponent`, the caller plays
     every seat: `info["seat"]` says who moves, and the reward is that seat's. With one, it is a single-agent
     environment, and the policy has `seat`. `info` also has `legal_actions` after reset and every step, and
-    `returns` at the end. `withhold` is the share of canonical positions that are held out from training.
+    `returns` at the end. `withhold` is the share of canonical positions that are held out from training,
+    `last_moves` the share of the moves in `document` that are the last of their games.
     Raises ValueError for a game or argument that it does not take.
     """
 
-    arguments_description = "game, expert_simulations, expert_noise, withhold"
+    arguments_description = "game, expert_simulations, expert_noise, withhold, last_moves"
     expert_description = "OpenSpiel's MCTS; poker: noisy equilibrium; Othello 6x6: noisy look-ahead"
 
     def __init__(
@@ -46,11 +47,12 @@ class OpenSpielEnv(TextEnv):
         opponent: Player | None = None,
         seat: int = 0,
         withhold: float = 0.0,
+        last_moves: float = 0.0,
     ) -> None:
         super().__init__()
         game = str(game)  # the game 2048 may be given as a number
         self.game, self.expert_simulations, self.expert_noise = game, expert_simulations, expert_noise
-        self.withhold = withhold
+        self.withhold, self.last_moves = withhold, last_moves
         self.opponent, self.agent_seat = opponent, seat
         self.referee = Referee(game)
         self.instructions = self.referee.text.instructions
@@ -62,6 +64,8 @@ class OpenSpielEnv(TextEnv):
             raise ValueError(f"expert_noise is a share from 0 to 1, not {expert_noise}")
         if not 0 <= withhold < 1:
             raise ValueError(f"withhold is a share from 0 to below 1, not {withhold}")
+        if not 0 <= last_moves <= 1:
+            raise ValueError(f"last_moves is a share from 0 to 1, not {last_moves}")
 
     def withholds(self, observation: str) -> bool:
         """Whether a position is held out, by the hash of its canonical form: symmetric positions agree.
@@ -197,10 +201,19 @@ class OpenSpielEnv(TextEnv):
         return traces
 
     def document(self, rng: np.random.Generator) -> tuple[str, str]:
-        """A random position with a random legal move, or with the winner of a random game from there."""
+        """A random position with a random legal move, or with the winner of a random game from there.
+
+        Of the moves, `last_moves` are the last of a random game: often the one that wins it.
+        """
         referee = self.random_position(rng)
         if rng.random() < 0.5:
-            return referee.observation, str(rng.choice(referee.legal_actions))
+            to_the_end = self.last_moves > 0 and rng.random() < self.last_moves
+            while True:
+                seen, move = referee.observation, str(rng.choice(referee.legal_actions))
+                referee.apply(move)
+                referee.resolve_chance(rng)
+                if referee.over or not to_the_end:
+                    return seen, move
         if rng.random() < 0.5:  # the position after a move, which may be the end of the game
             referee.apply(str(rng.choice(referee.legal_actions)))
             referee.resolve_chance(rng)

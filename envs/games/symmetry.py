@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from shuhari.envs.games.board_rows import board_rows
+
 Image = tuple[str, tuple[str, ...]]
 Images = Callable[[str, tuple[str, ...]], list[Image]]  # of an observation and its moves; itself comes first
 Grid = npt.NDArray[np.int64]  # [rows, columns] of numbers of cells: the image's cell takes what was there
@@ -45,18 +47,16 @@ def half_turned(cells: Grid) -> Iterator[Grid]:
 
 def images_by(
     symmetries: Callable[[Grid], Iterator[Grid]],
-    rows: Callable[[str], list[str]],
     rename: Callable[[str, Callable[[Cell], Cell], int], str],
 ) -> Images:
     """Images of boards of single characters.
 
-    rows: the rows of a board's text
     rename: a move's name in the image, of the name, where each cell goes, and the number of rows
     """
 
     def images(observation: str, moves: tuple[str, ...]) -> list[Image]:
         board, marks = observation[:-MARKS], observation[-MARKS:]
-        lines, separator = rows(board), "/" if "/" in board else ""
+        lines, separator = board_rows(board), "/" if "/" in board else ""
         height, width = len(lines), len(lines[0])
         flat, found = "".join(lines), list[Image]()
         for grid in symmetries(np.arange(height * width).reshape(height, width)):
@@ -70,16 +70,6 @@ def images_by(
         return found
 
     return images
-
-
-def split_rows(board: str) -> list[str]:
-    return board.split("/")
-
-
-def square_rows(board: str) -> list[str]:
-    """The rows of a square board that is written without separators."""
-    side = int(len(board) ** 0.5)
-    return [board[i : i + side] for i in range(0, len(board), side)]
 
 
 def by_number(move: str, to: Callable[[Cell], Cell], height: int) -> str:

@@ -148,7 +148,7 @@ _OTHELLO = GameText(
     board=lambda state, seat: _othello(state),
     move=_name,
     seats=_MARKS,
-    images=symmetry.images_by(symmetry.square, symmetry.split_rows, symmetry.from_top),
+    images=symmetry.images_by(symmetry.square, symmetry.from_top),
 )
 
 
@@ -162,7 +162,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: str(state).replace("\n", ""),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
-        images=symmetry.images_by(symmetry.square, symmetry.square_rows, symmetry.by_number),
+        images=symmetry.images_by(symmetry.square, symmetry.by_number),
     ),
     "connect_four": GameText(
         instructions=(
@@ -172,7 +172,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: _board(state),
         move=lambda state, action: str(action + 1),
         seats=_MARKS,
-        images=symmetry.images_by(symmetry.mirrored, symmetry.split_rows, symmetry.by_column),
+        images=symmetry.images_by(symmetry.mirrored, symmetry.by_column),
     ),
     "nim": GameText(
         instructions=(
@@ -193,7 +193,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: "/".join(row.lstrip("0123456789") for row in _rows(state)[:-1]),
         move=_name,
         seats=("b", "w"),
-        images=symmetry.images_by(symmetry.mirrored, symmetry.split_rows, symmetry.from_bottom),
+        images=symmetry.images_by(symmetry.mirrored, symmetry.from_bottom),
     ),
     "hex": GameText(
         instructions=(
@@ -204,7 +204,7 @@ GAMES: dict[str, GameText] = {
         board=lambda state, seat: str(state).strip("\n").translate(_HEX),
         move=_name,
         seats=_MARKS,
-        images=symmetry.images_by(symmetry.half_turned, symmetry.split_rows, symmetry.from_top),
+        images=symmetry.images_by(symmetry.half_turned, symmetry.from_top),
     ),
     "othello": _OTHELLO,
     "sized_othello": replace(_OTHELLO, board=lambda state, seat: _board(state)),

@@ -6,8 +6,9 @@ and else the text itself.
 
 from collections.abc import Callable, Sequence
 
+from shuhari.envs.games.board_rows import board_rows
 from shuhari.envs.games.referee import Referee
-from shuhari.envs.games.symmetry import COLUMNS, square_rows
+from shuhari.envs.games.symmetry import COLUMNS
 
 Rows = Sequence[str]
 
@@ -19,7 +20,7 @@ def board(referee: Referee) -> list[str]:
     if not text:  # what is hidden stays hidden
         return []
     kind = referee.game.get_type().short_name
-    rows = square_rows(text) if kind == "tic_tac_toe" else text.split("/")
+    rows = board_rows(text) if kind == "tic_tac_toe" or "/" in text else [text]
     if kind in DRAWINGS:
         return DRAWINGS[kind](rows)
     alike = len(rows) > 1 and len({len(row) for row in rows}) == 1

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shuhari.envs.games.board_rows import board_rows
+
 MOVE = re.compile(r"(?P<seen>.*>) (?P<move>\S+)   \(p = (?P<p>[\d.]+)\)")  # a line of a game
 LESSON = re.compile(
     r"(?P<seen>.*>)\nexpert: (?P<expert>.*)\npolicy: (?P<policy>.*)"
@@ -91,11 +93,7 @@ def _number(text: str) -> float:
 def _rows(seen: str) -> tuple[str, ...]:
     """The rows of a position's text, without who moves; () where it is no board of single characters."""
     board = seen[:-2]
-    side = math.isqrt(len(board))
-    square = (
-        [board[i : i + side] for i in range(0, len(board), side)] if side * side == len(board) > 1 else []
-    )
-    rows = board.split("/") if "/" in board else square
+    rows = board_rows(board)
     alike = (
         len({len(row) for row in rows}) == 1 and 2 <= len(rows) <= LARGEST and 2 <= len(rows[0]) <= LARGEST
     )

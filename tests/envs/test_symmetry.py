@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from shuhari.envs.games.board_rows import board_rows
 from shuhari.envs.games.referee import Referee
 
 GAMES = {
@@ -55,3 +56,11 @@ def test_a_game_without_known_symmetries_has_one_image() -> None:
     nim = Referee("nim")
     assert nim.text.images(nim.observation, nim.legal_actions) == [(nim.observation, nim.legal_actions)]
     assert nim.text.canonical(nim.observation) == nim.observation
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("xo.x", ["xo", ".x"]), ("x.x/o..", ["x.x", "o.."]), ("", []), ("K- cr/", ["K- cr", ""])],
+)
+def test_rows_of_a_text(text: str, rows: list[str]) -> None:
+    assert board_rows(text) == rows
