@@ -331,7 +331,7 @@ class PretrainConfig(Checked):
     steps: int = 2000  # optimizer steps
     batch: int = 384  # documents of one optimizer step
     learning_rate: float = 0.01  # Muon's, of the matrices
-    # The share of the loss that what follows a prompt has; a move is one token in fifty. null: all tokens alike
+    # Share of the loss that what follows a prompt has: a move is one token in fifty. null: all tokens alike
     continuation_share: float | None = number(None, most=1)
     width: int = 64  # of the hidden states
     mlp_width: int = 172  # of the layers between them

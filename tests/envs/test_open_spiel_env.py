@@ -55,6 +55,31 @@ def test_illegal_text_leaves_the_referee_as_it_was() -> None:
     assert Referee.deserialize(referee.serialize()).observation == referee.observation
 
 
+def test_last_moves_end_their_games() -> None:
+    def ends(position: str, move: str) -> bool:
+        cells = list(position[:9])
+        cells[int(move) - 1] = position[9]
+        lines = (
+            *(cells[i::3] for i in range(3)),
+            *(cells[i : i + 3] for i in (0, 3, 6)),
+            cells[::4],
+            cells[2:7:2],
+        )
+        return "." not in cells or any(line == 3 * [position[9]] for line in lines)
+
+    shares = {}
+    for last_moves in (0.0, 1.0):
+        env, rng = OpenSpielEnv("tic_tac_toe", last_moves=last_moves), np.random.default_rng(0)
+        documents = [env.document(rng) for _ in range(300)]
+        moves = [(position, move) for position, move in documents if position.endswith(">")]
+        assert 100 < len(moves) < 200
+        shares[last_moves] = sum(ends(*document) for document in moves) / len(moves)
+    assert shares[0.0] < 0.5
+    assert shares[1.0] == 1
+    with pytest.raises(ValueError, match="last_moves"):
+        OpenSpielEnv("tic_tac_toe", last_moves=1.5)
+
+
 def test_unknown_game_names_the_nearest() -> None:
     with pytest.raises(ValueError, match="did you mean 'tic_tac_toe'"):
         OpenSpielEnv("tic_tac_to")

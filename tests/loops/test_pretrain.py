@@ -5,10 +5,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from shuhari.loops.config import PretrainConfig
-from shuhari.loops.pretrain import pretrain
+from shuhari.loops.pretrain import mean_loss, pretrain
 from shuhari.policy.base_source import SHIPPED
 from shuhari.policy.policy import Policy
 
@@ -45,7 +46,18 @@ def test_the_same_command_gives_the_same_file(tmp_path: Path, monkeypatch: pytes
     )
 
 
-@pytest.mark.parametrize("changes", [{"heads": 4}, {"steps": 0}, {"documents": 0}])
+def test_what_follows_a_prompt_has_its_share_of_the_loss_however_short_it_is() -> None:
+    losses_BT = torch.tensor([[1.0, 1.0, 3.0, 7.0], [1.0, 1.0, 1.0, 5.0]])
+    written_BT = torch.tensor([[True, True, True, False], [True, True, True, True]])
+    follows_BT = torch.tensor([[False, False, True, True], [False, False, False, True]])
+    assert mean_loss(losses_BT, written_BT, follows_BT, None) == pytest.approx(13 / 7)
+    assert mean_loss(losses_BT, written_BT, follows_BT, 0.5) == pytest.approx(0.5 * 1 + 0.5 * 4)
+    assert mean_loss(losses_BT, written_BT, follows_BT, 1.0) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"heads": 4}, {"steps": 0}, {"documents": 0}, {"continuation_share": 1.5}]
+)
 def test_a_configuration_that_makes_no_sense_is_refused(changes: dict[str, int], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         pretrain(small(tmp_path, **changes))
