@@ -146,7 +146,7 @@ def fit(
             follows_BT = torch.arange(1, longest) >= begins_B[:, None]
             optimizer.update(mean_loss(losses_BT, written_BT, follows_BT, cfg.continuation_share))
             means = (losses_BT[written_BT & part_BT].mean().item() for part_BT in (~follows_BT, follows_BT))
-            figure = "{:.3f}, then {:.3f}".format(*(nats / math.log(2) for nats in means))
+            figure = "prompt {:.3f}, then {:.3f} bits/token".format(*(nats / math.log(2) for nats in means))
             bar.update(task, advance=1, skill=figure)
             if not console.is_terminal and step % PRINTED == 0:
                 console.print(f"{step}/{cfg.steps}: {figure}")

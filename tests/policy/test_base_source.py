@@ -161,8 +161,8 @@ class TestNames:
             ("smollm2", "is not prepared yet; do so once: make smollm2"),
             (
                 "maths",
-                "neither shipped (algebra, boards, cards, connect_four, games, gymnasium, large_boards, "
-                "math) nor prepared (none yet;",
+                "neither shipped (algebra, boards, cards, connect_four, connect_four_7x6, games, gymnasium, "
+                "large_boards, math) nor prepared (none yet;",
             ),
             ("./maths", "there is no such folder"),
             ("/nowhere/at/all", "there is no such folder"),
