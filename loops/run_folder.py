@@ -1,6 +1,7 @@
 """A run's folder: configuration, checkpoints, and how a stopped run goes on."""
 
 import os
+import pickle
 import platform
 import signal
 import sys
@@ -105,11 +106,19 @@ class Run:
         return cls(folder, cfg, ranks)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the checkpoint; a crash in the middle leaves the one before."""
+        """Write the checkpoint; a crash in the middle leaves the one before.
+
+        Raises TypeError for a state that `load` could not read, as one with NumPy's numbers: now, and not
+        when somebody needs it.
+        """
         if not self.ranks.first:
             return
         partial = self.folder / "checkpoint.partial"
         torch.save(state | {"version": CHECKPOINT, "ranks": self.ranks.size}, partial)
+        try:
+            torch.load(partial, map_location="cpu", weights_only=True, mmap=True)  # no tensor is read
+        except pickle.UnpicklingError as error:
+            raise TypeError(f"{partial}: no resume could read this: {first_line(error)}") from None
         os.replace(partial, self.folder / "checkpoint.pt")
 
     def load(self) -> dict[str, Any]:

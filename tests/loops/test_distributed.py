@@ -164,6 +164,14 @@ def test_a_run_goes_on_with_as_many_ranks_as_began_it(tmp_path: Path) -> None:
     assert "adapter" not in Run(tmp_path, cfg).load()
 
 
+def test_what_no_resume_could_read_is_refused_when_it_is_written(tmp_path: Path) -> None:
+    run = Run(tmp_path, TrainConfig())
+    run.save({"ratings": [1.5], "adapter": torch.ones(3)})
+    with pytest.raises(TypeError, match=r"checkpoint\.partial: no resume could read this"):
+        run.save({"ratings": [np.float64(1.5)]})
+    assert run.load()["ratings"] == [1.5]
+
+
 def test_processes_of_one_machine_share_its_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shuhari.loops.config.processors", lambda: 5)
     for ranks, threads in ((1, 5), (2, 2), (8, 1)):
