@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import comb, sqrt
 from typing import Any
 
+Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 Votes = Sequence[tuple[str | None, bool | None]]  # as `majority` takes them
 
 

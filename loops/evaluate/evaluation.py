@@ -9,10 +9,10 @@ from shuhari.loops.evaluate import search_curve
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent as percent  # reports show it too
 from shuhari.policy.lm_player import LMPlayer, Models
+from shuhari.rewards.statistics import Scores
 
 Row = dict[str, Any]  # a player's figures, as in report.json
 Curves = dict[str, dict[int, float]]  # by kind and by number of samples, the share that is solved
-Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 Contestant = TypeVar("Contestant")  # what an evaluation measures: an `Entrant`, or what answers problems
 UNWRITTEN = 0.5  # probability of legal moves, below which a policy does not know the game's text
 MISTAKES = 6  # that a row keeps for a reader, under "mistakes"

@@ -14,7 +14,6 @@ from shuhari.loops.evaluate.evaluation import (
     Entrant,
     GameEvaluation,
     Row,
-    Scores,
     versus,
 )
 from shuhari.loops.evaluate.search_curve import Searchers
@@ -23,7 +22,7 @@ from shuhari.policy.continuation_search import PolicyTable, Table
 from shuhari.policy.lm_player import Models
 from shuhari.policy.match import play_pairs, tally
 from shuhari.policy.policy import LEARNING
-from shuhari.rewards.statistics import share, wilson
+from shuhari.rewards.statistics import Scores, share, wilson
 
 OPENING_PLIES = 3  # matches start from positions at most this far into the game, each played from both seats
 MANY = 10_000  # a game with more positions has its shares estimated

@@ -9,13 +9,13 @@ import numpy as np
 from shuhari.envs.games.simulator import Positions, Simulator
 from shuhari.envs.games.solved_positions import STAGES, SolvedPosition
 from shuhari.envs.player import GreedyPlayer, Player
-from shuhari.loops.evaluate.evaluation import LEGAL, Column, Entrant, GameEvaluation, Row, Scores, versus
+from shuhari.loops.evaluate.evaluation import LEGAL, Column, Entrant, GameEvaluation, Row, versus
 from shuhari.loops.evaluate.search_curve import Searchers
 from shuhari.loops.evaluate.skill_curve import percent
 from shuhari.policy.lm_player import Models
 from shuhari.policy.match import play_pairs, tally
 from shuhari.policy.policy import LEARNING
-from shuhari.rewards.statistics import share, wilson
+from shuhari.rewards.statistics import Scores, share, wilson
 
 WATCHED = 32  # openings behind a point of the learning curve, each played from both seats
 WEIGHED = 256  # positions behind the mass of legal moves

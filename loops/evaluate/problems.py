@@ -20,10 +20,10 @@ from shuhari.envs.problems.heldout import (
 from shuhari.envs.validation import expert_traces
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Curves, Evaluation, Row, Scores
+from shuhari.loops.evaluate.evaluation import MISTAKES, Column, Curves, Evaluation, Row
 from shuhari.loops.evaluate.samples import curves, sizes, worth_of_one_sample
 from shuhari.loops.evaluate.skill_curve import percent
-from shuhari.rewards.statistics import metric_intervals, share, wilson
+from shuhari.rewards.statistics import Scores, metric_intervals, share, wilson
 
 KS = (1, 2)  # of pass@k in the table; the unbiased estimator needs at least 2k samples
 MANY = 16  # from twice as many samples on, the table has the largest k that the estimator allows

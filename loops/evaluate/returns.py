@@ -10,10 +10,10 @@ from shuhari.envs.problems.heldout import HeldOutProblems
 from shuhari.envs.validation import reset_or_fault
 from shuhari.loops.collect.rollout import Rollouts, Seats
 from shuhari.loops.collect.validation import Validation
-from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row, Scores
+from shuhari.loops.evaluate.evaluation import Column, Evaluation, Row
 from shuhari.loops.evaluate.problems import PolicyAnswers, notes
 from shuhari.loops.evaluate.skill_curve import percent
-from shuhari.rewards.statistics import mean_interval, metric_intervals
+from shuhari.rewards.statistics import Scores, mean_interval, metric_intervals
 
 UNTRAINED = ("random", "base")  # players that a policy must surpass
 

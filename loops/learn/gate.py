@@ -10,8 +10,9 @@ A match says who is better and not how good. There a phase ends with its last po
 from math import ceil
 from typing import Any, Protocol
 
-from shuhari.loops.learn.judge import Judge, Look, Scores
+from shuhari.loops.learn.judge import Judge, Look
 from shuhari.loops.learn.learner import Learner
+from shuhari.rewards.statistics import Scores
 
 GIVES_UP = 3  # times that a phase goes back before it ends
 SMALLER = 0.5  # of the learning rate, each time it goes back

@@ -1,14 +1,15 @@
 """How a gate compares the policy with the best one so far, and one way to: problem by problem."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import comb
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from shuhari.rewards.statistics import Scores
+
 LEVEL = 0.05  # chance that a phase goes back although nothing became worse
-Scores = Sequence[float | None]  # one for each problem; None: there is no verdict
 Adapter = dict[str, Tensor]
 
 
