@@ -116,6 +116,21 @@ class Tree:
         return sign_M[:, None] * balance_MA / np.maximum(visits_MA, 1), raw_M
 
 
+def expected(tree: Tree, policy_BA: Floats) -> Floats:
+    """How the roots end by the improved policy, [B, O]: by each tried move as likely as it plays that.
+
+    The mean over visits would be another player's: at the root bad moves are tried as often as good ones. The
+    evaluator's own word counts as one visit, as in the mixed value of Danihelka et al. 2022 (appendix D).
+    """
+    visits_BA = tree.visits_BNA[:, 0, : policy_BA.shape[1]]
+    means_BAO = tree.totals_BNAO[:, 0, : policy_BA.shape[1]] / np.maximum(visits_BA, 1)[..., None]
+    weights_BA = policy_BA * (visits_BA > 0) + np.finfo(float).tiny * visits_BA
+    weights_BA /= weights_BA.sum(1, keepdims=True)
+    tried_B1 = visits_BA.sum(1, keepdims=True)
+    found_BO = (weights_BA[..., None] * means_BAO).sum(1)
+    return np.asarray((tree.outcomes_BNO[:, 0] + tried_B1 * found_BO) / (1 + tried_B1))
+
+
 def divergence(p_NA: Floats, q_NA: Floats) -> Floats:
     """KL(p || q) of each row, [N], in nats."""
     tiny = 1e-12
@@ -162,11 +177,9 @@ class TreeSearch:
         for number in range(self.simulations):
             self._simulate(tree, root, number, rng)
         policy_BA, moves_B = root.result()
-        visits_BA = tree.visits_BNA[:, 0]
-        total_BO = tree.totals_BNAO[:, 0].sum(1) + tree.outcomes_BNO[:, 0]
-        outcomes_BO, width = total_BO / (1 + visits_BA.sum(1, keepdims=True)), policy_BA.shape[1]
-        surprise_B = divergence(policy_BA, softmax(tree.logits_BNA[:, 0, :width]))
-        return Found(policy_BA, outcomes_BO, visits_BA[:, :width], moves_B, surprise_B)
+        visits_BA = tree.visits_BNA[:, 0, : policy_BA.shape[1]]
+        surprise_B = divergence(policy_BA, softmax(tree.logits_BNA[:, 0, : policy_BA.shape[1]]))
+        return Found(policy_BA, expected(tree, policy_BA), visits_BA, moves_B, surprise_B)
 
     def _simulate(self, tree: Tree, root: Root, number: int, rng: np.random.Generator) -> None:
         """Go from each root to a leaf, add the leaves, and add their outcomes to the moves on the way."""

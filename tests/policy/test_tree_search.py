@@ -86,6 +86,19 @@ def test_values_are_means_of_outcomes_and_a_game_that_is_over_says_its_own() -> 
     assert outcomes_of(GRAPH.returns(np.array([over]))).tolist() == [[1.0, 0.0, 0.0]]
 
 
+@pytest.mark.parametrize("simulations", [5, 16])
+def test_what_a_search_expects_is_of_its_policy_and_not_of_what_it_tried(simulations: int) -> None:
+    """One of five moves wins; with five tries each has one. The evaluator knows nothing, and counts once."""
+    (node,) = np.flatnonzero([t.observation == "xx.oo....x>" for t in GRAPH.turns])
+    result = found(Gumbel(), simulations, Knows(np.zeros(len(GRAPH))), np.array([node]))
+    win = GRAPH.turns[node].legal_actions.index("3")
+    assert result.visits_NA[0, win] <= simulations / 2
+    assert result.policy_NA[0, win] > 0.99
+    assert result.outcomes_NO[0].tolist() == pytest.approx(
+        [simulations / (simulations + 1), 0, 1 / (simulations + 1)], abs=0.01
+    )
+
+
 @pytest.mark.parametrize(
     ("moves", "simulations", "tries"),
     [
